@@ -1,0 +1,59 @@
+"""Networks seen as denoisers eps(x, t): unconditional, shifted by a code, or by two at once."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from pdae_app.diffusion.prediction import Diffusion
+
+
+@dataclass(frozen=True)
+class UNetDenoiser:
+    """The frozen model alone."""
+
+    unet: nn.Module
+    diffusion: Diffusion
+
+    def __call__(self, x: Tensor, t: Tensor) -> Tensor:
+        return self.diffusion.eps(self.unet(x, t), x, t)
+
+
+@dataclass(frozen=True)
+class ShiftedDenoiser:
+    """eps_hat = eps - scale sqrt(1 - abar_t) G(x_t, z, t) (PDAE Alg. 3).
+
+    Several codes share one pass of the frozen U-Net: `codes` is a sequence of (z, weight), and the
+    shift is the weighted sum, which interpolates two trajectories (PDAE, Section 4.3, Fig. 7).
+    Steps below `unguided_below` (a timestep) and steps at scale 0 never run G.
+    `posterior`: see `Diffusion.shifted_eps`.
+    """
+
+    model: nn.Module
+    diffusion: Diffusion
+    codes: tuple[tuple[Tensor, float | Tensor], ...]
+    scale: float = 1.0
+    unguided_below: int = 0
+    posterior: bool = False
+
+    def __call__(self, x: Tensor, t: Tensor) -> Tensor:
+        features = self.model.unet.encoder(x, t)
+        eps = self.diffusion.eps(self.model.unet.decoder(features), x, t)
+        if self.scale == 0 or int(t.max()) < self.unguided_below:
+            return eps
+        output = sum(weight * self.model.shift(features, z) for z, weight in self.codes)
+        return self.diffusion.shifted_eps(eps, output, t, self.scale, self.posterior)
+
+
+def slerp(a: Tensor, b: Tensor, weight: float) -> Tensor:
+    """Spherical interpolation of two noise maps, from a (weight 0) to b (1) (Shoemake 1985).
+
+    Equal or opposite maps have no unique arc; there it falls back to the straight line.
+    """
+    if weight in (0, 1):
+        return (b if weight else a).clone()
+    cosine = (a * b).sum() / (a.norm() * b.norm()).clamp(min=1e-12)
+    angle = torch.acos(cosine.clamp(-1, 1))
+    if angle.sin() < 1e-4:
+        return torch.lerp(a, b, weight)
+    return (((1 - weight) * angle).sin() * a + (weight * angle).sin() * b) / angle.sin()

@@ -1,0 +1,327 @@
+"""`Editor`: encode, decode, edit and interpolate photographs with one loaded bundle.
+
+An editor holds weights and never a user: nothing of a request stays in it, so one editor serves
+many people at once.
+"""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from pdae_app.bundle import Bundle, load_bundle
+from pdae_app.diffusion.denoisers import ShiftedDenoiser, slerp
+from pdae_app.diffusion.schedule import spaced_timesteps
+from pdae_app.diffusion.solvers import ddim_states
+from pdae_app.faces.align import Alignment, center_square, crop, find_alignment
+from pdae_app.faces.paste import paste_difference, paste_replacement
+from pdae_app.faces.photo import open_photo
+from pdae_app.hub import local_folder
+
+STRONGEST = 5.0
+MODES = ("latent", "trajectory")
+
+
+class EditError(ValueError):
+    """A request that cannot be carried out; the message says what to change."""
+
+
+@dataclass(frozen=True)
+class Code:
+    """A photograph as the model sees it; on the CPU, deep-copyable, of no use to another bundle.
+
+    z (D,), x_T (C, S, S); `alignment` says where the square lies in the photograph, None when the
+    square itself was given; `bundle` names the model that made it.
+    """
+
+    z: Tensor
+    x_T: Tensor
+    alignment: Alignment | None
+    bundle: str
+
+
+@dataclass(frozen=True)
+class Progress:
+    """One step of a running request: x0_hat as a picture; at the last step, the result."""
+
+    step: int
+    steps: int
+    image: Image.Image
+
+    @property
+    def done(self) -> bool:
+        """Whether `image` is the final result."""
+        return self.step == self.steps
+
+
+class Editor:
+    """The one object that the UI, scripts and tests talk to."""
+
+    def __init__(self, bundle: Bundle, name: str, device: str | torch.device = "cpu"):
+        if bundle.model is None:
+            raise EditError(
+                f"{name} holds only an unconditional model; train PDAE on it first "
+                "(training/train_pdae.py)"
+            )
+        self.bundle = bundle
+        self.name = name
+        self.device = torch.device(device)
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        path_or_repo: str | Path,
+        revision: str | None = None,
+        token: str | None = None,
+        device: str | torch.device | None = None,
+    ) -> "Editor":
+        """Load a bundle from a folder, or from the Hub by "owner/name".
+
+        Args:
+            device: "cpu", "cuda", "mps"; by default the best that this machine has.
+
+        Raises:
+            BundleError: the bundle is incomplete or damaged; the message lists every problem.
+        """
+        device = device or best_device()
+        folder = local_folder(path_or_repo, revision, token)
+        return cls(load_bundle(folder, device), str(path_or_repo), device)
+
+    @property
+    def image_size(self) -> int:
+        """Side of the model's square in pixels."""
+        return self.bundle.unet.config.image_size
+
+    @property
+    def attributes(self) -> list[str]:
+        """The names of the bundle's sliders."""
+        return self.bundle.latents.names if self.bundle.latents else []
+
+    def strengths(self, code: Code) -> dict[str, float]:
+        """Where the picture stands on each attribute: -1 a typical negative, +1 a typical positive."""
+        self._check(code)
+        if self.bundle.latents is None:
+            return {}
+        logits = self.bundle.latents.logits(code.z)
+        return {
+            a.name: 2 * (float(logit) - a.negative_logit) / (a.positive_logit - a.negative_logit) - 1
+            for a, logit in zip(self.bundle.latents.attributes, logits, strict=True)
+        }
+
+    def align(self, photo: Image.Image, which: int = 0) -> Image.Image:
+        """The aligned square that the model will see. `which` counts faces, largest first.
+
+        Raises:
+            PhotoError: the picture cannot be used. NoFaceError: it shows no face.
+        """
+        photo = open_photo(photo)
+        return crop(photo, find_alignment(photo, which), self.image_size)
+
+    def encode(
+        self, photo: Image.Image, steps: int = 50, align: bool | Alignment = True
+    ) -> Code:
+        """z and the inferred noise map of a photograph (PDAE, Section 4.1).
+
+        Args:
+            steps: network evaluations of the inversion.
+            align: True finds the face; False takes the picture as the square that it is; an
+                `Alignment` says where the square lies.
+        """
+        *_, last = self.encode_steps(photo, steps, align)
+        return last[1]
+
+    def encode_steps(
+        self, photo: Image.Image, steps: int = 50, align: bool | Alignment = True
+    ) -> Iterator[tuple[float, Code | None]]:
+        """As `encode`, yielding (part done, None) after every step, at last (1, code)."""
+        levels = self._levels(steps)
+        photo = open_photo(photo)
+        alignment = self._alignment(photo, align)
+        square = crop(photo, alignment or center_square(photo), self.image_size)
+        x_0 = _to_tensor(square).to(self.device, memory_format=torch.channels_last)
+        with torch.inference_mode():
+            z = self.bundle.model.encoder(x_0)
+        for state in self._states(self._denoiser(((z, 1.0),)), x_0, levels):
+            if state["step"] < state["steps"]:
+                yield state["step"] / state["steps"], None
+        yield 1.0, Code(_plain(z[0]), _plain(state["x"][0]), alignment, self.name)
+
+    def decode(self, code: Code, steps: int = 50, scale: float = 1.0) -> Image.Image:
+        """The picture of a code: with the inferred x_T, the reconstruction.
+
+        Args:
+            scale: factor of the shift; 1 reconstructs, 0 is the unconditional model, above 1
+                drives towards what z says (PDAE, Section 4.6).
+        """
+        return _result(self.decode_steps(code, steps, scale))
+
+    def edit(
+        self, code: Code, sliders: dict[str, float], steps: int = 50, scale: float = 1.0
+    ) -> Image.Image:
+        """The picture with attributes changed, e.g. {"Smiling": 1.0, "Eyeglasses": -0.5}.
+
+        0 changes nothing, +1 makes a typical positive of this picture, -1 a typical negative.
+
+        Raises:
+            EditError: an unknown attribute, a strength beyond +-5 or not finite, a foreign code.
+        """
+        return _result(self.edit_steps(code, sliders, steps, scale))
+
+    def edit_steps(
+        self, code: Code, sliders: dict[str, float], steps: int = 50, scale: float = 1.0
+    ) -> Iterator[Progress]:
+        """As `edit`, yielding a preview after every step; closing the generator stops the work."""
+        return self.decode_steps(self.moved(code, sliders), steps, scale)
+
+    def decode_steps(self, code: Code, steps: int = 50, scale: float = 1.0) -> Iterator[Progress]:
+        """As `decode`, yielding a preview after every step."""
+        self._check(code)
+        z = code.z.to(self.device)[None]
+        yield from self._render(((z, 1.0),), code.x_T, steps, scale)
+
+    def moved(self, code: Code, sliders: dict[str, float]) -> Code:
+        """The code with its attributes changed, nothing rendered yet."""
+        self._check(code)
+        for name, strength in sliders.items():
+            if name not in self.attributes:
+                known = ", ".join(self.attributes) or "none"
+                raise EditError(f"There is no attribute {name!r}. Known: {known}.")
+            if not math.isfinite(strength) or abs(strength) > STRONGEST:
+                raise EditError(
+                    f"{name} = {strength} is out of range: use -{STRONGEST:g} to {STRONGEST:g}."
+                )
+        if not sliders:
+            return code
+        return replace(code, z=self.bundle.latents.move(code.z, sliders))
+
+    def interpolate(
+        self,
+        code_a: Code,
+        code_b: Code,
+        frames: int = 7,
+        mode: str = "trajectory",
+        steps: int = 50,
+        scale: float = 1.0,
+    ) -> list[Image.Image]:
+        """Pictures from one code to another; the ends are the two reconstructions.
+
+        mode "latent": straight line in z, great circle in x_T, one shift. "trajectory": both
+        codes' shifts are blended at every step (PDAE, Section 4.3, Fig. 7).
+        """
+        return list(self.interpolate_frames(code_a, code_b, frames, mode, steps, scale))
+
+    def interpolate_frames(
+        self, code_a, code_b, frames=7, mode="trajectory", steps=50, scale=1.0
+    ) -> Iterator[Image.Image]:
+        """As `interpolate`, yielding each frame when it is finished."""
+        self._check(code_a)
+        self._check(code_b)
+        if mode not in MODES:
+            raise EditError(f"There is no mode {mode!r}. Known: {', '.join(MODES)}.")
+        if not 2 <= frames <= 100:
+            raise EditError(f"The number of frames must be between 2 and 100, got {frames}.")
+        for i in range(frames):
+            weight = i / (frames - 1)
+            codes = self._blend(code_a.z, code_b.z, weight, mode)
+            x_T = slerp(code_a.x_T, code_b.x_T, weight)
+            # One by one: a picture must not depend on the others in its batch.
+            yield _result(self._render(codes, x_T, steps, scale))
+
+    def paste(
+        self,
+        photo: Image.Image,
+        code: Code,
+        edited: Image.Image,
+        reconstruction: Image.Image | None = None,
+    ) -> Image.Image:
+        """The edit in the full photograph.
+
+        With the `reconstruction` (the same decode, all sliders at zero), only the difference is
+        added, and the photograph keeps its sharpness; without it, the square replaces the face.
+        """
+        photo = open_photo(photo)
+        alignment = code.alignment or center_square(photo)
+        if reconstruction is None:
+            return paste_replacement(photo, alignment, edited)
+        return paste_difference(photo, alignment, edited, reconstruction)
+
+    def _blend(self, z_a: Tensor, z_b: Tensor, weight: float, mode: str):
+        if mode == "latent":
+            return ((torch.lerp(z_a, z_b, weight)[None].to(self.device), 1.0),)
+        pairs = ((z_a, 1 - weight), (z_b, weight))
+        return tuple((z[None].to(self.device), part) for z, part in pairs if part > 0)
+
+    def _render(self, codes, x_T: Tensor, steps: int, scale: float) -> Iterator[Progress]:
+        levels = self._levels(steps)
+        if not math.isfinite(scale) or not 0 <= scale <= 10:
+            raise EditError(f"The guidance scale must be between 0 and 10, got {scale}.")
+        x = x_T[None].to(self.device, memory_format=torch.channels_last)
+        for state in self._states(self._denoiser(codes, scale), x, levels[::-1]):
+            last = state["step"] == state["steps"]
+            image = _to_image(state["x" if last else "x0_hat"][0])
+            yield Progress(state["step"], state["steps"], image)
+
+    def _states(self, denoiser, x: Tensor, levels: list[int]) -> Iterator[dict]:
+        """The solver's states; inference mode is on inside a step only, never in the caller."""
+        states = ddim_states(denoiser, x, self.bundle.diffusion.schedule, levels)
+        while True:
+            with torch.inference_mode():
+                state = next(states, None)
+            if state is None:
+                return
+            yield state
+
+    def _denoiser(self, codes, scale: float = 1.0) -> ShiftedDenoiser:
+        return ShiftedDenoiser(self.bundle.model, self.bundle.diffusion, codes, scale)
+
+    def _levels(self, steps: int) -> list[int]:
+        most = self.bundle.diffusion.schedule.timesteps - 1
+        if not isinstance(steps, int) or not 1 <= steps <= most:
+            raise EditError(f"The number of steps must be between 1 and {most}, got {steps}.")
+        return spaced_timesteps(self.bundle.diffusion.schedule, steps)
+
+    def _alignment(self, photo: Image.Image, align: bool | Alignment) -> Alignment | None:
+        if isinstance(align, Alignment):
+            return align
+        return find_alignment(photo) if align else None
+
+    def _check(self, code: Code) -> None:
+        if code.bundle != self.name:
+            raise EditError(
+                f"This code was made by the model {code.bundle!r}, the one loaded is "
+                f"{self.name!r}. Encode the photograph again."
+            )
+
+
+def best_device() -> str:
+    """The fastest device of this machine."""
+    if torch.cuda.is_available():
+        return "cuda"
+    return "mps" if torch.backends.mps.is_available() else "cpu"
+
+
+def _result(steps: Iterator[Progress]) -> Image.Image:
+    *_, last = steps
+    return last.image
+
+
+def _plain(tensor: Tensor) -> Tensor:
+    """A copy on the CPU that outlives inference mode and can be pickled and deep-copied."""
+    return torch.from_numpy(tensor.detach().float().cpu().contiguous().numpy().copy())
+
+
+def _to_tensor(image: Image.Image) -> Tensor:
+    """PIL RGB (S, S) -> (1, 3, S, S) float32 in [-1, 1]."""
+    pixels = torch.from_numpy(np.asarray(image, np.float32)).permute(2, 0, 1)
+    return pixels[None] / 127.5 - 1
+
+
+def _to_image(x: Tensor) -> Image.Image:
+    """(3, S, S) in [-1, 1] -> PIL RGB."""
+    pixels = ((x.float().clamp(-1, 1) + 1) * 127.5).round().byte()
+    return Image.fromarray(pixels.permute(1, 2, 0).cpu().numpy())

@@ -1,0 +1,104 @@
+"""A face in a photograph to an aligned square, and the way back.
+
+The same code prepares the training pictures and a user's upload: eyes level, at fixed places, so
+that the model sees every face in one framing.
+"""
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from PIL import Image
+
+from pdae_app.faces.detect import Face, detect_faces
+from pdae_app.faces.photo import PhotoError
+
+# Framing: the eyes' places in the square, in units of its side. Hair, chin and some
+# background fit in, and the face stays as large as that allows.
+LEFT_EYE = (0.36, 0.47)
+RIGHT_EYE = (0.64, 0.47)
+
+
+class NoFaceError(PhotoError):
+    """No face was found; "use the centre square" remains possible."""
+
+
+@dataclass(frozen=True)
+class Alignment:
+    """A similarity transform between a unit square and a photograph.
+
+    `matrix` (2, 3) takes (u, v, 1), with u and v in [0, 1] across the square, to pixels (x, y) of
+    the photograph, both measured from the top left corner of the top left pixel.
+    """
+
+    matrix: tuple[tuple[float, float, float], tuple[float, float, float]]
+
+    @property
+    def side(self) -> float:
+        """The square's side in pixels of the photograph."""
+        return float(np.hypot(self.matrix[0][0], self.matrix[1][0]))
+
+    def widened(self, margin: float) -> "Alignment":
+        """The same frame with `margin` (in sides) added all round."""
+        matrix = np.array(self.matrix)
+        offset = matrix[:, 2] - margin * (matrix[:, 0] + matrix[:, 1])
+        wide = np.column_stack([matrix[:, :2] * (1 + 2 * margin), offset])
+        return Alignment(tuple(tuple(map(float, row)) for row in wide))
+
+    def pixel_matrix(self, size: int) -> np.ndarray:
+        """(2, 3): pixel indices of a `size` x `size` picture to pixel indices of the photograph."""
+        matrix = np.array(self.matrix)
+        linear = matrix[:, :2] / size
+        # Pixel index i has its centre at i + 0.5.
+        offset = matrix[:, 2] + linear @ (0.5, 0.5) - 0.5
+        return np.column_stack([linear, offset])
+
+
+def align_face(face: Face) -> Alignment:
+    """The alignment that carries the framing's eye places to the face's eyes."""
+    source = np.array([LEFT_EYE, RIGHT_EYE])
+    target = np.array([face.left_eye, face.right_eye])
+    # A similarity in complex numbers: target = a * source + b.
+    s, d = source @ (1, 1j), target @ (1, 1j)
+    a = (d[1] - d[0]) / (s[1] - s[0])
+    b = d[0] - a * s[0]
+    return Alignment(((a.real, -a.imag, b.real), (a.imag, a.real, b.imag)))
+
+
+def center_square(photo: Image.Image) -> Alignment:
+    """The largest square in the middle of the photograph."""
+    width, height = photo.size
+    side = min(width, height)
+    return Alignment(((side, 0.0, (width - side) / 2), (0.0, side, (height - side) / 2)))
+
+
+def find_alignment(photo: Image.Image, which: int = 0) -> Alignment:
+    """The alignment of the face number `which`, 0 being the largest.
+
+    Raises:
+        NoFaceError: no face, or fewer than `which` + 1.
+    """
+    faces = detect_faces(photo)
+    if not faces:
+        raise NoFaceError(
+            "No face was found in this picture. Use one where the face looks towards the camera "
+            'and is well lit, or choose "use the centre square".'
+        )
+    if not 0 <= which < len(faces):
+        raise NoFaceError(f"There is no face number {which + 1}: {len(faces)} found.")
+    return align_face(faces[which])
+
+
+def crop(photo: Image.Image, alignment: Alignment, size: int) -> Image.Image:
+    """The aligned square, `size` pixels a side; beyond the photograph's edge it is mirrored."""
+    # Sampled at about the photograph's own resolution, then reduced with a box filter: no aliasing.
+    oversampling = int(np.clip(np.ceil(alignment.side / size), 1, 32))
+    fine = size * oversampling
+    pixels = cv2.warpAffine(
+        np.asarray(photo),
+        alignment.pixel_matrix(fine),
+        (fine, fine),
+        flags=cv2.INTER_CUBIC | cv2.WARP_INVERSE_MAP,
+        borderMode=cv2.BORDER_REFLECT,
+    )
+    return Image.fromarray(pixels).reduce(oversampling)

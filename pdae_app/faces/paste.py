@@ -1,0 +1,76 @@
+"""An edit of the aligned square, back in the full photograph."""
+
+import cv2
+import numpy as np
+from PIL import Image
+
+from pdae_app.faces.align import Alignment
+
+# Width of the soft border of the square, as a part of its side.
+FEATHER = 0.18
+
+
+def soft_mask(size: int, feather: float = FEATHER) -> np.ndarray:
+    """(size, size) float32: 1 in the middle, falling smoothly to 0 at the border."""
+    place = (np.arange(size) + 0.5) / size
+    edge = np.clip(np.minimum(place, 1 - place) / feather, 0, 1)
+    ramp = edge * edge * (3 - 2 * edge)
+    return np.outer(ramp, ramp).astype(np.float32)
+
+
+def paste_difference(
+    photo: Image.Image, alignment: Alignment, edited: Image.Image, reconstruction: Image.Image
+) -> Image.Image:
+    """Add what the edit changed to the photograph's own pixels.
+
+    The small difference (edited - reconstruction) is enlarged and added under a soft mask, so the
+    photograph keeps its sharpness although the model works on few pixels.
+    """
+    change = np.asarray(edited, np.float32) - np.asarray(reconstruction, np.float32)
+    change *= soft_mask(len(change))[:, :, None]
+    return _with_region(photo, alignment, lambda pixels, warp: pixels + warp(change))
+
+
+def paste_replacement(
+    photo: Image.Image, alignment: Alignment, edited: Image.Image
+) -> Image.Image:
+    """Put the edited square itself into the photograph under a soft mask: blurred, but complete."""
+    square = np.asarray(edited, np.float32)
+    mask = soft_mask(len(square))[:, :, None]
+    layers = np.concatenate([square * mask, mask], axis=2)
+
+    def blend(pixels, warp):
+        warped = warp(layers)
+        return pixels * (1 - warped[:, :, 3:]) + warped[:, :, :3]
+
+    return _with_region(photo, alignment, blend)
+
+
+def _with_region(photo: Image.Image, alignment: Alignment, change) -> Image.Image:
+    """`photo` with the pixels around the square changed by `change(pixels, warp)`.
+
+    `warp` carries a (S, S, C) array of the square onto those pixels, 0 outside.
+    """
+    pixels = np.asarray(photo).copy()
+    left, top, right, bottom = _bounds(alignment, photo.size)
+    if left >= right or top >= bottom:
+        return photo.copy()
+
+    def warp(array: np.ndarray) -> np.ndarray:
+        to_photo = alignment.pixel_matrix(len(array))
+        to_photo[:, 2] -= (left, top)
+        size = (right - left, bottom - top)
+        warped = cv2.warpAffine(array, to_photo, size, flags=cv2.INTER_CUBIC)
+        return warped.reshape(*warped.shape[:2], -1)
+
+    region = pixels[top:bottom, left:right].astype(np.float32)
+    pixels[top:bottom, left:right] = change(region, warp).round().clip(0, 255).astype(np.uint8)
+    return Image.fromarray(pixels)
+
+
+def _bounds(alignment: Alignment, size: tuple[int, int]) -> tuple[int, int, int, int]:
+    """The pixels that the square covers: left, top, right, bottom, within the photograph."""
+    corners = np.array([(0, 0, 1), (1, 0, 1), (0, 1, 1), (1, 1, 1)]) @ np.array(alignment.matrix).T
+    low = np.clip(np.floor(corners.min(axis=0)).astype(int), 0, size)
+    high = np.clip(np.ceil(corners.max(axis=0)).astype(int), 0, size)
+    return int(low[0]), int(low[1]), int(high[0]), int(high[1])

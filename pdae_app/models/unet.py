@@ -1,0 +1,214 @@
+"""The ADM U-Net, cut in two halves that can be called apart.
+
+PDAE (Zhang et al., NeurIPS 2022, Section 3.4, Fig. 2) keeps a pre-trained U-Net frozen and hangs a
+second decoder on the *same* encoder features. So the encoder half returns its features, and one
+decoder class serves both: the U-Net's own half, and (with a code `z`) the gradient estimator.
+"""
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from pdae_app.models.layers import (
+    ResBlock,
+    SelfAttention,
+    group_norm,
+    timestep_embedding,
+    zero_init,
+)
+
+
+@dataclass(frozen=True)
+class UNetConfig:
+    """Architecture of a U-Net.
+
+    `attention_resolutions` are side lengths of feature maps (16 = attention at 16x16).
+    `patch_size` p folds p x p pixels into channels first: p*p times fewer positions, for CPUs.
+    """
+
+    image_size: int
+    base_channels: int
+    multipliers: tuple[int, ...]
+    in_channels: int = 3
+    res_blocks: int = 2
+    attention_resolutions: tuple[int, ...] = (16,)
+    heads: int = 1
+    dropout: float = 0.1
+    patch_size: int = 1
+
+    def __post_init__(self):
+        coarsest = self.patch_size * 2 ** (len(self.multipliers) - 1)
+        if self.image_size % coarsest:
+            raise ValueError(
+                f"image_size {self.image_size} must be a multiple of {coarsest} "
+                f"(patch_size times 2 for each level after the first)"
+            )
+
+    @property
+    def emb_dim(self) -> int:
+        """Width of the time embedding."""
+        return 4 * self.base_channels
+
+    @property
+    def level_channels(self) -> list[int]:
+        """Channels at each resolution, finest first."""
+        return [self.base_channels * m for m in self.multipliers]
+
+    def skip_channels(self) -> list[int]:
+        """Channels of every feature map that the encoder half hands over, in order."""
+        channels = [self.base_channels]
+        for level, width in enumerate(self.level_channels):
+            channels += [width] * self.res_blocks
+            if level < len(self.multipliers) - 1:
+                channels.append(width)
+        return channels
+
+    def has_attention(self, level: int) -> bool:
+        """Whether the feature maps of `level` (0 = finest) are attended over."""
+        return self.image_size // self.patch_size // 2**level in self.attention_resolutions
+
+
+@dataclass(frozen=True)
+class Features:
+    """What the encoder half hands over: skip features, finest first, and the time embedding."""
+
+    skips: tuple[Tensor, ...]
+    emb: Tensor
+
+
+class Block(nn.Module):
+    """A residual block, then optionally attention, then optionally a resampling residual block."""
+
+    def __init__(self, res: ResBlock, attention: SelfAttention | None, up: ResBlock | None = None):
+        super().__init__()
+        self.res, self.attention, self.up = res, attention, up
+
+    def forward(self, x: Tensor, emb: Tensor, z_emb: Tensor | None = None) -> Tensor:
+        x = self.res(x, emb, z_emb)
+        if self.attention is not None:
+            x = self.attention(x)
+        return x if self.up is None else self.up(x, emb, z_emb)
+
+
+class UNetEncoder(nn.Module):
+    """The down-sampling half and the time embedding: (x_t, t) -> `Features`."""
+
+    def __init__(self, config: UNetConfig):
+        super().__init__()
+        self.config = config
+        emb = config.emb_dim
+        self.time_embed = nn.Sequential(
+            nn.Linear(config.base_channels, emb), nn.SiLU(), nn.Linear(emb, emb)
+        )
+        in_channels = config.in_channels * config.patch_size**2
+        self.conv_in = nn.Conv2d(in_channels, config.base_channels, 3, padding=1)
+        self.blocks = nn.ModuleList(self._blocks(config))
+
+    @staticmethod
+    def _blocks(config: UNetConfig) -> list[nn.Module]:
+        blocks, channels = [], config.base_channels
+        for level, width in enumerate(config.level_channels):
+            for _ in range(config.res_blocks):
+                res = ResBlock(channels, width, config.emb_dim, config.dropout)
+                attended = config.has_attention(level)
+                blocks.append(Block(res, SelfAttention(width, config.heads) if attended else None))
+                channels = width
+            if level < len(config.multipliers) - 1:
+                down = ResBlock(width, width, config.emb_dim, config.dropout, resample="down")
+                blocks.append(Block(down, None))
+        return blocks
+
+    def forward(self, x: Tensor, t: Tensor) -> Features:
+        """x (N, C, S, S) in the scale of x_t, t (N,) timestep indices -> Features."""
+        self._check(x)
+        emb = self.time_embed(timestep_embedding(t, self.config.base_channels).to(x.dtype))
+        h = self.conv_in(F.pixel_unshuffle(x, self.config.patch_size))
+        skips = [h]
+        for block in self.blocks:
+            h = block(h, emb)
+            skips.append(h)
+        return Features(tuple(skips), emb)
+
+    def _check(self, x: Tensor) -> None:
+        expected = (self.config.in_channels, self.config.image_size, self.config.image_size)
+        if tuple(x.shape[1:]) != expected:
+            raise ValueError(f"the U-Net takes images of shape {expected}, got {tuple(x.shape[1:])}")
+
+
+class UNetDecoder(nn.Module):
+    """Middle, up-sampling half and output on the encoder's features.
+
+    Without `z_dim` it is the U-Net's own half. With `z_dim` it is PDAE's gradient estimator
+    (Section 3.4): the code enters every residual block through the twice-applied AdaGN (Eq. 9).
+    """
+
+    def __init__(self, config: UNetConfig, z_dim: int | None = None):
+        super().__init__()
+        self.config = config
+        self.z_dim = z_dim
+        self.z_embed = nn.Linear(z_dim, config.emb_dim) if z_dim else None
+        width = config.level_channels[-1]
+        self.middle_in = Block(self._res(width, width), SelfAttention(width, config.heads))
+        self.middle_out = self._res(width, width)
+        self.blocks = nn.ModuleList(self._blocks())
+        finest = config.level_channels[0]
+        self.norm_out = group_norm(finest)
+        out_channels = config.in_channels * config.patch_size**2
+        self.conv_out = zero_init(nn.Conv2d(finest, out_channels, 3, padding=1))
+
+    def _res(self, channels: int, width: int, resample: str | None = None) -> ResBlock:
+        z_emb_dim = self.config.emb_dim if self.z_dim else None
+        return ResBlock(
+            channels, width, self.config.emb_dim, self.config.dropout, resample, z_emb_dim
+        )
+
+    def _blocks(self) -> list[nn.Module]:
+        config, skips = self.config, self.config.skip_channels()
+        blocks, channels = [], config.level_channels[-1]
+        for level in reversed(range(len(config.multipliers))):
+            width = config.level_channels[level]
+            for i in range(config.res_blocks + 1):
+                res = self._res(channels + skips.pop(), width)
+                attention = (
+                    SelfAttention(width, config.heads) if config.has_attention(level) else None
+                )
+                up = level > 0 and i == config.res_blocks
+                blocks.append(Block(res, attention, self._res(width, width, "up") if up else None))
+                channels = width
+        return blocks
+
+    def forward(self, features: Features, z: Tensor | None = None) -> Tensor:
+        """Features of N images, z (N, z_dim) if the decoder takes a code -> (N, C, S, S)."""
+        emb, skips = features.emb, list(features.skips)
+        z_emb = self._z_emb(z, len(emb))
+        h = self.middle_out(self.middle_in(skips[-1], emb, z_emb), emb, z_emb)
+        for block in self.blocks:
+            h = block(torch.cat([h, skips.pop()], dim=1), emb, z_emb)
+        h = self.conv_out(F.silu(self.norm_out(h)))
+        return F.pixel_shuffle(h, self.config.patch_size)
+
+    def _z_emb(self, z: Tensor | None, n: int) -> Tensor | None:
+        if self.z_dim is None:
+            if z is not None:
+                raise ValueError("this decoder is unconditional and takes no code z")
+            return None
+        if z is None or tuple(z.shape) != (n, self.z_dim):
+            got = None if z is None else tuple(z.shape)
+            raise ValueError(f"the gradient estimator needs z of shape {(n, self.z_dim)}, got {got}")
+        return self.z_embed(z)
+
+
+class UNet(nn.Module):
+    """The unconditional network: both halves in sequence."""
+
+    def __init__(self, config: UNetConfig):
+        super().__init__()
+        self.config = config
+        self.encoder = UNetEncoder(config)
+        self.decoder = UNetDecoder(config)
+
+    def forward(self, x: Tensor, t: Tensor) -> Tensor:
+        """x (N, C, S, S), t (N,) -> the network's prediction (N, C, S, S)."""
+        return self.decoder(self.encoder(x, t))

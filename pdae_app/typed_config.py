@@ -1,0 +1,68 @@
+"""Nested mappings (JSON, YAML) to frozen dataclasses: every key and type checked, nothing guessed."""
+
+import dataclasses
+import difflib
+import typing
+
+
+class ConfigError(ValueError):
+    """A configuration that cannot be used; the message names the key and what to write instead."""
+
+
+def build(cls: type, values: dict, where: str = "") -> typing.Any:
+    """An instance of the dataclass `cls` from a nested mapping, every key and type checked."""
+    if not isinstance(values, dict):
+        raise ConfigError(f"{where or 'the configuration'} must be a mapping, got {values!r}")
+    hints = typing.get_type_hints(cls)
+    for key in values:
+        if key not in hints:
+            raise ConfigError(_unknown(f"{where}{key}", key, hints))
+    known = {key: _convert(hints[key], value, f"{where}{key}") for key, value in values.items()}
+    missing = [
+        f.name
+        for f in dataclasses.fields(cls)
+        if f.name not in known
+        and f.default is dataclasses.MISSING
+        and f.default_factory is dataclasses.MISSING
+    ]
+    if missing:
+        raise ConfigError(f"missing: {', '.join(where + name for name in missing)}")
+    try:
+        return cls(**known)
+    except ValueError as error:
+        raise ConfigError(f"{where.rstrip('.') or cls.__name__}: {error}") from error
+
+
+def _unknown(path: str, key: str, known: dict) -> str:
+    near = difflib.get_close_matches(key, known, n=1)
+    hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(known)}"
+    return f"unknown key {path!r}; {hint}"
+
+
+def _convert(kind: typing.Any, value: typing.Any, path: str) -> typing.Any:
+    if dataclasses.is_dataclass(kind):
+        return build(kind, value, f"{path}.")
+    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
+    if type(None) in arguments:
+        if value is None:
+            return None
+        return _convert(next(a for a in arguments if a is not type(None)), value, path)
+    if origin is tuple and isinstance(value, list | tuple):
+        return tuple(_convert(arguments[0], item, path) for item in value)
+    if origin is dict and isinstance(value, dict):
+        return {str(k): _convert(arguments[1], item, path) for k, item in value.items()}
+    if kind is float and isinstance(value, str | int) and not isinstance(value, bool):
+        return _number(value, path)
+    if origin is None and isinstance(value, kind) and not (kind is int and value in (True, False)):
+        return value
+    if kind is int and type(value) is int:
+        return value
+    name = kind.__name__ if origin is None else str(kind)
+    raise ConfigError(f"{path} must be of type {name}, got {value!r}")
+
+
+def _number(value: str | int, path: str) -> float:
+    try:  # YAML reads 1e-4 as a string
+        return float(value)
+    except ValueError as error:
+        raise ConfigError(f"{path} must be a number, got {value!r}") from error

@@ -1,0 +1,93 @@
+"""Train PDAE on a frozen diffusion model (Zhang et al., NeurIPS 2022, Alg. 1).
+
+    accelerate launch training/train_pdae.py --config training/configs/faces64/pdae.yaml
+"""
+
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+
+from pdae_app.bundle import Bundle, load_bundle, save_bundle
+from pdae_app.diffusion.denoisers import ShiftedDenoiser
+from pdae_app.diffusion.schedule import spaced_timesteps
+from pdae_app.diffusion.solvers import ddim
+from pdae_app.diffusion.weighting import loss_weight
+from pdae_app.models.pdae import PDAE, PDAEConfig
+from pdae_app.models.semantic import EncoderConfig
+from training.config import parse
+from training.data import AugmentedSquares, DataConfig, load_pictures
+from training.loop import LoopConfig, Objective, train
+from training.losses import pdae_loss
+
+
+@dataclass(frozen=True)
+class PdaeTrainConfig:
+    """Everything that `train_pdae.py` takes.
+
+    `dpm` is the bundle of the frozen model; `start` a PDAE bundle to continue from. `posterior`
+    chooses the shift's factor in the loss (see `training.losses.pdae_loss`).
+    """
+
+    dpm: str
+    encoder: EncoderConfig
+    data: DataConfig
+    loop: LoopConfig
+    bundle: str
+    start: str | None = None
+    weighting: str = "pdae"
+    weighting_options: dict[str, float] = field(default_factory=dict)
+    posterior: bool = True
+
+
+class PdaeObjective(Objective):
+    """Alg. 1: the encoder and the gradient estimator learn to fill the frozen model's gap."""
+
+    def __init__(self, config: PdaeTrainConfig, frozen: Bundle, shown: Tensor):
+        super().__init__()
+        self.config = config
+        self.diffusion = frozen.diffusion
+        self.model = PDAE(PDAEConfig(frozen.unet.config, config.encoder))
+        self.model.unet.load_state_dict(frozen.unet.state_dict())
+        if config.start:
+            self.model.load_state_dict(load_bundle(config.start).model.state_dict())
+        self.model.freeze_unet()
+        self.register_buffer("shown", shown, persistent=False)
+
+    def trained(self) -> dict[str, nn.Module]:
+        return {"encoder": self.model.encoder, "shift": self.model.shift}
+
+    def forward(self, x_0: Tensor) -> Tensor:
+        """x_0 (N, 3, S, S) in [-1, 1] -> the loss, at random timesteps."""
+        config, schedule = self.config, self.diffusion.schedule
+        t = torch.randint(0, schedule.timesteps, (len(x_0),), device=x_0.device)
+        weight = loss_weight(config.weighting, schedule, t, **config.weighting_options)
+        noise = torch.randn_like(x_0)
+        return pdae_loss(self.model, self.diffusion, x_0, t, noise, weight, config.posterior)
+
+    def samples(self, device: torch.device) -> Tensor:
+        """Training pictures, and below each what z alone brings back, from fixed random x_T."""
+        schedule = self.diffusion.schedule
+        x_0 = self.shown.to(device)
+        x_T = torch.randn(x_0.shape, generator=torch.Generator().manual_seed(0)).to(device)
+        denoiser = ShiftedDenoiser(self.model, self.diffusion, ((self.model.encoder(x_0), 1.0),))
+        steps = min(50, schedule.timesteps - 1)
+        decoded = ddim(denoiser, x_T, schedule, spaced_timesteps(schedule, steps))
+        rows = zip(x_0.split(8), decoded.split(8), strict=True)
+        return torch.cat([pictures for pair in rows for pictures in pair])
+
+
+def main() -> None:
+    config = parse(PdaeTrainConfig, __doc__)
+    frozen = load_bundle(config.dpm)
+    size = frozen.unet.config.image_size
+    dataset = AugmentedSquares(load_pictures(config.data, size), config.data, size)
+    shown = torch.stack([dataset[i, 0] for i in range(min(16, len(dataset)))])
+    objective = PdaeObjective(config, frozen, shown)
+    train(config.loop, objective, dataset)
+    info = frozen.info | {"pdae": {"pictures": config.loop.pictures}}
+    save_bundle(Bundle(frozen.unet, frozen.diffusion, objective.model, info=info), config.bundle)
+
+
+if __name__ == "__main__":
+    main()
