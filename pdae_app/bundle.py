@@ -5,6 +5,7 @@ file a part: unet, encoder, shift, latents. Half-precision files are loaded as f
 """
 
 import dataclasses
+import hashlib
 import json
 import os
 import shutil
@@ -36,7 +37,7 @@ class Bundle:
     """A model as it lies on disk.
 
     `encoder`, `shift` and `latents` are absent from an unconditional model ("dpm").
-    `info` is free: training data, licence, measured figures.
+    `info` is free: training data, licence, measured figures. `identity` names the exact files.
     """
 
     unet: UNet
@@ -44,6 +45,7 @@ class Bundle:
     model: PDAE | None = None
     latents: LatentSpace | None = None
     info: dict = field(default_factory=dict)
+    identity: str = "unsaved"
 
     @property
     def parts(self) -> dict[str, nn.Module]:
@@ -113,9 +115,17 @@ def load_bundle(folder: str | Path, device: str | torch.device = "cpu") -> Bundl
         problems += found
     if problems:
         raise BundleError(f"{folder} cannot be loaded:\n  " + "\n  ".join(problems))
+    bundle.identity = _identity(folder)
     whole = bundle.model or bundle.unet
     whole.eval().requires_grad_(False).to(device, memory_format=torch.channels_last)
     return bundle
+
+
+def _identity(folder: Path) -> str:
+    digest = hashlib.sha256()
+    for path in (folder / "config.json", *sorted(folder.glob("*.safetensors"))):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()[:16]
 
 
 def _empty_bundle(config: dict) -> Bundle:

@@ -149,7 +149,7 @@ class Editor:
         for state in self._states(self._denoiser(((z, 1.0),)), x_0, levels):
             if state["step"] < state["steps"]:
                 yield state["step"] / state["steps"], None
-        yield 1.0, Code(_plain(z[0]), _plain(state["x"][0]), alignment, self.name)
+        yield 1.0, Code(_plain(z[0]), _plain(state["x"][0]), alignment, self.bundle.identity)
 
     def decode(self, code: Code, steps: int = 50, scale: float = 1.0) -> Image.Image:
         """The picture of a code: with the inferred x_T, the reconstruction.
@@ -291,10 +291,9 @@ class Editor:
         return find_alignment(photo) if align else None
 
     def _check(self, code: Code) -> None:
-        if code.bundle != self.name:
+        if code.bundle != self.bundle.identity:
             raise EditError(
-                f"This code was made by the model {code.bundle!r}, the one loaded is "
-                f"{self.name!r}. Encode the photograph again."
+                f"This code was made by another model than {self.name}. Encode the picture again."
             )
 
 

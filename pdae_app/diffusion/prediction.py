@@ -10,20 +10,27 @@ from torch import Tensor
 
 from pdae_app.diffusion.schedule import Schedule, expand
 
+# Standard deviation of image data in [-1, 1], as EDM takes it.
+DATA_STD = 0.5
+
 
 @dataclass(frozen=True)
 class Diffusion:
     """The process that a model was trained for: its schedule and what its networks predict.
 
-    `prediction`: "eps", "v" or "x0". `shift`: "G" (the paper's), or the shift's effect on v or x0.
+    `prediction`: "eps", "v", "x0", or "residual": x0_hat = c_skip x_t / sqrt(abar) + c_out output,
+    which is x0 where the noise is stronger than `skip_sigma` and passes over to eps below (EDM's
+    preconditioning, Karras et al. 2022, Table 1, with a skip of its own width).
+    `shift`: "G" (the paper's), or the shift's effect on v or x0.
     """
 
     schedule: Schedule = field(default_factory=Schedule)
     prediction: str = "eps"
     shift: str = "G"
+    skip_sigma: float = 0.5
 
     def __post_init__(self):
-        _known("prediction", self.prediction, ("eps", "v", "x0"))
+        _known("prediction", self.prediction, ("eps", "v", "x0", "residual"))
         _known("shift", self.shift, ("G", "v", "x0"))
 
     def eps(self, output: Tensor, x_t: Tensor, t: Tensor) -> Tensor:
@@ -33,7 +40,23 @@ class Diffusion:
         a, s = self._coefficients(x_t, t)
         if self.prediction == "v":
             return s * x_t + a * output
+        if self.prediction == "residual":
+            return self._residual_eps(output, x_t, t)
         return (x_t - a * output) / s
+
+    def _residual_eps(self, output: Tensor, x_t: Tensor, t: Tensor) -> Tensor:
+        """eps of x0_hat = c_skip x + c_out F, where x = x_t / sqrt(abar) has noise of level sigma.
+
+        c_skip = skip^2 / (sigma^2 + skip^2), and c_out gives F unit variance (EDM, Eq. 117 to 131).
+        With x0_hat put in, eps = (x - x0_hat) / sigma = (1 - c_skip) / sigma x - c_out / sigma F,
+        in which nothing grows without bound as sigma goes to 0.
+        """
+        alpha_bar = self.schedule.alpha_bar(t)
+        sigma2 = (1 - alpha_bar) / alpha_bar
+        leave = sigma2 / (sigma2 + self.skip_sigma**2)  # 1 - c_skip
+        c_out = (leave**2 * DATA_STD**2 + (1 - leave) ** 2 * sigma2).sqrt()
+        on_x = leave / (sigma2 * alpha_bar).sqrt()
+        return expand(on_x, x_t) * x_t - expand(c_out / sigma2.sqrt(), x_t) * output
 
     def gradient(self, output: Tensor, t: Tensor) -> Tensor:
         """G, the estimate of grad log p(z | x_t), that the shift network's `output` stands for.

@@ -1,0 +1,1 @@
+"""Foreign checkpoints and our networks: which tensor is which."""

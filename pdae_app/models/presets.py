@@ -1,0 +1,46 @@
+"""Named architectures: the rows of PDAE's Table 1, and our own for machines without a GPU."""
+
+from pdae_app.models.pdae import PDAEConfig
+from pdae_app.models.semantic import EncoderConfig
+from pdae_app.models.unet import UNetConfig
+
+
+def _adm(image_size: int, base: int, multipliers: tuple[int, ...], heads: int) -> PDAEConfig:
+    unet = UNetConfig(image_size, base, multipliers, attention_resolutions=(16,), heads=heads)
+    return PDAEConfig(unet, EncoderConfig(image_size, z_dim=512))
+
+
+_AT_128 = _adm(128, 128, (1, 1, 2, 3, 4), heads=1)
+
+PRESETS: dict[str, PDAEConfig] = {
+    "celeba64": _adm(64, 64, (1, 2, 4, 8), heads=4),
+    "ffhq128": _AT_128,
+    "celebahq128": _AT_128,
+    "horse128": _AT_128,
+    "bedroom128": _AT_128,
+    # Ours: 4x4 pixels folded, so that two CPU cores train and run it.
+    "faces64": PDAEConfig(
+        UNetConfig(
+            image_size=64,
+            base_channels=64,
+            multipliers=(1, 2, 2),
+            res_blocks=1,
+            attention_resolutions=(8,),
+            heads=4,
+            dropout=0.0,
+            patch_size=4,
+        ),
+        EncoderConfig(image_size=64, z_dim=512),
+    ),
+}
+
+
+def preset(name: str) -> PDAEConfig:
+    """The architecture called `name`.
+
+    Raises:
+        ValueError: there is none of that name; the known ones are listed.
+    """
+    if name not in PRESETS:
+        raise ValueError(f"there is no preset {name!r}; known: {', '.join(PRESETS)}")
+    return PRESETS[name]

@@ -1,0 +1,247 @@
+"""The Edit tab: a photograph in, sliders, the edit out, coarse first and then final."""
+
+import time
+
+import gradio as gr
+from gradio.processing_utils import save_pil_to_cache
+from gradio.utils import get_upload_folder
+from PIL import Image
+
+from pdae_app.engine import Editor
+from pdae_app.faces.align import crop
+from pdae_app.faces.photo import open_photo
+from pdae_app.ui.events import ONE_AT_A_TIME, shown, told
+from pdae_app.ui.framing import CENTER, framings
+from pdae_app.ui.session import (
+    EXAMPLES,
+    TIME_TO_LIVE,
+    Portrait,
+    open_portrait,
+    preview_steps,
+)
+
+WELCOME = "Choose a photograph, or click one of the synthetic people."
+NO_FACE = (
+    "No face was found. Use a picture where the face looks towards the camera and is well lit, "
+    f"or choose **{CENTER}** on the left."
+)
+READY = "Ready: drag a slider and let go."
+QUALITY = {"Fast": 25, "Best": 100}
+QUALITY_INFO = ", ".join(f"{name}: {steps} steps" for name, steps in QUALITY.items())
+ADD, REPLACE = "Add the change", "Replace the face"
+SLIDER_NOTE = "0 leaves the picture as it is, 1 makes a typical example of it, -1 a typical opposite."
+SCALE_INFO = (
+    "How strongly the code steers: 1 reconstructs, 0 ignores the code, above 1 exaggerates."
+)
+
+
+def build(editor: Editor) -> None:
+    """Lay the tab out and connect it."""
+    tab = EditTab(editor)
+    with gr.Row():
+        with gr.Column(scale=4, min_width=280):
+            tab.lay_out_inputs()
+        with gr.Column(scale=7, min_width=320):
+            tab.lay_out_results()
+            tab.lay_out_controls()
+    tab.connect()
+
+
+class EditTab:
+    """The tab's components, and the handlers that fill them. A visitor's data lies in `portrait`."""
+
+    def __init__(self, editor: Editor):
+        self.editor = editor
+        self.portrait = gr.State(None, time_to_live=TIME_TO_LIVE)
+
+    def lay_out_inputs(self) -> None:
+        """Left column: the photograph, its framing, examples, quality."""
+        self.photo = gr.Image(
+            label="Photograph",
+            sources=["upload", "webcam", "clipboard"],
+            # The path alone: reading, turning and bounding a file is the faces package's work.
+            type="filepath",
+            image_mode=None,
+            height=260,
+            elem_id="photo",
+        )
+        gr.Examples([[str(path)] for path in EXAMPLES], self.photo, label="Synthetic people")
+        self.framing = gr.Radio(label="Part of the picture", visible=False, elem_id="framing")
+        self.square = gr.Image(
+            label="What the model sees",
+            format="png",
+            interactive=False,
+            height=200,
+            elem_id="square",
+            buttons=[],
+        )
+        self.quality = gr.Radio(
+            list(QUALITY), value="Fast", label="Quality", info=QUALITY_INFO, elem_id="quality"
+        )
+
+    def lay_out_results(self) -> None:
+        """Right column, above: status, before and after, downloads."""
+        self.status = gr.Markdown(WELCOME, elem_id="status")
+        with gr.Tab("Face"):
+            self.result = _before_after("result")
+        with gr.Tab("Whole photograph"):
+            self.whole = _before_after("whole")
+            self.pasting = gr.Radio(
+                [ADD, REPLACE],
+                value=ADD,
+                label="How the edit returns to the photograph",
+                info="Adding the change keeps the photograph's own sharpness.",
+                elem_id="pasting",
+            )
+        with gr.Tab("The model's own picture"):
+            self.raw = _before_after("raw")
+
+    def lay_out_controls(self) -> None:
+        """Right column, below: sliders, guidance scale, buttons."""
+        gr.Markdown(SLIDER_NOTE, elem_classes="small-note")
+        self.sliders = {}
+        for row in range(0, len(self.editor.attributes), 3):
+            with gr.Row():
+                for name in self.editor.attributes[row : row + 3]:
+                    self.sliders[name] = _attribute_slider(name)
+        self.scale = gr.Slider(
+            0, 3, value=1, step=0.05, label="Guidance scale", info=SCALE_INFO, elem_id="scale"
+        )
+        with gr.Row():
+            self.reset = gr.Button("Reset all sliders", elem_id="reset")
+            self.save_face = gr.DownloadButton(
+                "Save face (PNG)", interactive=False, elem_id="save-face"
+            )
+            self.save_whole = gr.DownloadButton(
+                "Save photograph (PNG)", interactive=False, elem_id="save-photo"
+            )
+
+    def connect(self) -> None:
+        """Wire the events. Everything that runs the model waits in one line."""
+        pictures = [self.result, self.whole, self.raw, self.save_face, self.save_whole]
+        rendering = {
+            "fn": told(self.render),
+            "inputs": [self.portrait, self.pasting, self.scale, *self.sliders.values()],
+            "outputs": [*pictures, self.status],
+            "show_progress": "hidden",
+            **ONE_AT_A_TIME,
+        }
+        opening = {
+            "fn": told(self.open),
+            "inputs": [self.photo, self.framing, self.quality],
+            "outputs": [self.portrait, self.square, *pictures, self.status],
+            "show_progress": "hidden",
+            **ONE_AT_A_TIME,
+        }
+        self.photo.change(
+            told(self.offer_framings),
+            self.photo,
+            [self.framing, self.portrait, self.square, *pictures, self.status],
+            show_progress="hidden",
+            api_visibility="private",
+        ).success(**opening, api_name="open").success(**rendering, api_visibility="private")
+        for choice in (self.framing, self.quality):
+            choice.input(**opening, api_visibility="private").success(
+                **rendering, api_visibility="private"
+            )
+        self.pasting.input(**rendering, api_visibility="private")
+        # A release during a render must not be dropped: the last one wins.
+        last_wins = {**rendering, "trigger_mode": "always_last"}
+        self.scale.release(**last_wins, api_name="render")
+        for slider in self.sliders.values():
+            slider.release(**last_wins, api_visibility="private")
+        controls = [self.scale, *self.sliders.values()]
+        self.reset.click(
+            lambda: [1.0] + [0.0] * len(self.sliders), None, controls, api_visibility="private"
+        ).success(**rendering, api_visibility="private")
+
+    def _emptied(self, status: str) -> dict:
+        """The right-hand side without a picture."""
+        nothing = dict.fromkeys([self.portrait, self.square, self.result, self.whole, self.raw])
+        no_file = gr.DownloadButton(value=None, interactive=False)
+        return nothing | {self.save_face: no_file, self.save_whole: no_file, self.status: status}
+
+    def offer_framings(self, path: str | None) -> dict:
+        """A new picture: offer its faces and its centre, and forget the last one."""
+        hidden = gr.Radio(choices=[], value=None, visible=False)
+        if path is None:
+            return {self.framing: hidden} | self._emptied(WELCOME)
+        choices = list(framings(open_photo(path)))
+        if choices == [CENTER]:
+            offer = gr.Radio(choices=choices, value=None, visible=True)
+            return {self.framing: offer} | self._emptied(NO_FACE)
+        # With one face there is nothing to choose from.
+        offer = gr.Radio(choices=choices, value=choices[0], visible=len(choices) > 2)
+        return {self.framing: offer} | self._emptied("Reading the picture…")
+
+    def open(self, path: str | None, framing: str | None, quality: str):
+        """Encode a picture and render its reconstruction; yields the progress."""
+        if path is None or framing is None:
+            return
+        start, steps = time.monotonic(), QUALITY[quality]
+        photo = open_photo(path)
+        alignment = framings(photo)[framing]
+        square = shown(crop(photo, alignment, self.editor.image_size))
+        yield {self.portrait: None, self.square: square, self.status: "Finding the code…"}
+        told_at = start
+        for part, code in self.editor.encode_steps(photo, steps, alignment):
+            if time.monotonic() - told_at > 0.3:
+                told_at = time.monotonic()
+                yield {self.status: f"Finding the code… {part:.0%}"}
+        portrait = open_portrait(self.editor, photo, alignment, code, steps)
+        yield {self.portrait: portrait, self.status: f"Code found in {time.monotonic() - start:.1f} s."}
+
+    def render(self, portrait: Portrait | None, pasting: str, scale: float, *values: float):
+        """The picture with the sliders as they stand; yields previews, then the final one."""
+        if portrait is None:
+            return
+        start, marks = time.monotonic(), preview_steps(portrait.steps)
+        sliders = {name: v for name, v in zip(self.sliders, values, strict=True) if v}
+        for progress in self.editor.edit_steps(portrait.code, sliders, portrait.steps, scale):
+            if progress.step in marks:
+                view = portrait.view_with(progress.image, progress.step)
+                yield {
+                    self.result: (portrait.view, view),
+                    self.raw: (shown(portrait.square), shown(progress.image)),
+                    self.status: f"Step {progress.step} of {progress.steps}…",
+                }
+        edited = progress.image
+        reference = None if pasting == REPLACE else portrait.reconstructions[portrait.steps]
+        whole = self.editor.paste(portrait.photo, portrait.code, edited, reference)
+        changed = bool(sliders) or scale != 1
+        seconds = time.monotonic() - start
+        yield {
+            self.whole: (portrait.photo, whole),
+            self.save_face: _file(view, "face"),
+            self.save_whole: _file(whole, "photograph"),
+            self.status: f"Done in {seconds:.1f} s." if changed else READY,
+        }
+
+
+def _before_after(elem_id: str) -> gr.ImageSlider:
+    return gr.ImageSlider(
+        label="Before and after",
+        format="png",
+        interactive=False,
+        max_height=420,
+        elem_id=elem_id,
+        buttons=["fullscreen"],
+    )
+
+
+def _attribute_slider(name: str) -> gr.Slider:
+    return gr.Slider(
+        -2,
+        2,
+        value=0,
+        step=0.05,
+        label=name.replace("_", " "),
+        elem_id=f"slider-{name}",
+        min_width=150,
+    )
+
+
+def _file(image: Image.Image, name: str) -> gr.DownloadButton:
+    """A download of the picture, in Gradio's own cache, which is emptied hourly."""
+    path = save_pil_to_cache(image, get_upload_folder(), name=name, format="png")
+    return gr.DownloadButton(value=path, interactive=True)

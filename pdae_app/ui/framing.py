@@ -1,0 +1,33 @@
+"""Which square of a photograph the model sees: one of its faces, or the centre."""
+
+from PIL import Image
+
+from pdae_app.faces.align import Alignment, NoFaceError, align_face, center_square
+from pdae_app.faces.detect import detect_faces
+
+CENTER = "Centre square"
+
+
+def framings(photo: Image.Image) -> dict[str, Alignment]:
+    """The choices by name, the largest face first, the centre square last."""
+    faces = detect_faces(photo)
+    choices = {
+        f"Face {i}" + (" (largest)" if i == 1 and len(faces) > 1 else ""): align_face(face)
+        for i, face in enumerate(faces, 1)
+    }
+    return choices | {CENTER: center_square(photo)}
+
+
+def largest_face(photo: Image.Image, use_center: bool = False) -> Alignment:
+    """The first choice.
+
+    Raises:
+        NoFaceError: there is no face, and the centre square was not asked for.
+    """
+    name, alignment = next(iter(framings(photo).items()))
+    if name == CENTER and not use_center:
+        raise NoFaceError(
+            "No face was found in this picture. Use one where the face looks towards the camera "
+            'and is well lit, or choose "Centre square".'
+        )
+    return alignment

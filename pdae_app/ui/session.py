@@ -1,0 +1,62 @@
+"""What a visitor's session holds: a photograph and its code. Nothing is shared between visitors."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from PIL import Image
+
+from pdae_app.engine import Code, Editor
+from pdae_app.faces.align import Alignment, center_square, crop
+from pdae_app.faces.paste import paste_difference
+from pdae_app.ui.events import SHOWN_SIDE
+
+EXAMPLES = sorted((Path(__file__).parent / "examples").glob("*.jpg"))
+
+# After this many seconds Gradio forgets a session's photograph.
+TIME_TO_LIVE = 3600
+
+# Previews at these parts of the way; more would cost time and flicker.
+PREVIEWS = (0.0, 0.2, 0.5)
+
+
+@dataclass(frozen=True)
+class Portrait:
+    """An encoded photograph.
+
+    `square` is what the model saw, `view` the same square at the photograph's own sharpness.
+    `reconstructions` are the pictures of the unchanged code: x0_hat at the preview steps, and the
+    final one at the last step. An edit's picture is compared with the one of the same step, so
+    that even the first, coarse one shows the change and nothing else.
+    """
+
+    photo: Image.Image
+    square: Image.Image
+    view: Image.Image
+    code: Code
+    reconstructions: dict[int, Image.Image]
+    steps: int
+
+    def view_with(self, edited: Image.Image, step: int) -> Image.Image:
+        """The sharp square with the change that `edited` shows at this step."""
+        whole = center_square(self.view)
+        return paste_difference(self.view, whole, edited, self.reconstructions[step])
+
+
+def preview_steps(steps: int) -> set[int]:
+    """The steps of a rendering that are shown, the last included."""
+    return {max(1, round(part * steps)) for part in PREVIEWS} | {steps}
+
+
+def open_portrait(
+    editor: Editor, photo: Image.Image, alignment: Alignment, code: Code, steps: int
+) -> Portrait:
+    """The portrait of an encoded photograph; renders its reconstruction."""
+    marks = preview_steps(steps)
+    reconstructions = {
+        progress.step: progress.image
+        for progress in editor.decode_steps(code, steps)
+        if progress.step in marks
+    }
+    square = crop(photo, alignment, editor.image_size)
+    view = crop(photo, alignment, SHOWN_SIDE)
+    return Portrait(photo, square, view, code, reconstructions, steps)
