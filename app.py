@@ -14,6 +14,7 @@ DEFAULT_MODEL = os.path.join(os.path.dirname(os.path.abspath(__file__)), "checkp
 
 
 def parse() -> argparse.Namespace:
+    """The command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model", default=DEFAULT_MODEL, help="a bundle: folder or Hub owner/name")
     parser.add_argument("--revision", help="branch, tag or commit of a Hub model")
@@ -24,6 +25,7 @@ def parse() -> argparse.Namespace:
 
 
 def main() -> int:
+    """Load the model and serve the page; the exit code."""
     arguments = parse()
     try:
         editor = Editor.from_pretrained(

@@ -16,7 +16,7 @@ from pathlib import Path
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
-from torch import Tensor, nn
+from torch import nn
 
 from pdae_app.diffusion.prediction import Diffusion
 from pdae_app.latents.directions import Attribute, LatentSpace
@@ -62,7 +62,9 @@ def save_bundle(bundle: Bundle, folder: str | Path, dtype: torch.dtype = torch.f
     partial = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
     try:
         for name, module in bundle.parts.items():
-            tensors = {k: v.detach().to("cpu", dtype).contiguous() for k, v in module.state_dict().items()}
+            tensors = {
+                k: v.detach().to("cpu", dtype).contiguous() for k, v in module.state_dict().items()
+            }
             save_file(tensors, partial / f"{name}.safetensors")
         if bundle.latents is not None:
             save_file(bundle.latents.tensors(), partial / "latents.safetensors")

@@ -103,13 +103,14 @@ class Editor:
         return self.bundle.latents.names if self.bundle.latents else []
 
     def strengths(self, code: Code) -> dict[str, float]:
-        """Where the picture stands on each attribute: -1 a typical negative, +1 a typical positive."""
+        """Where the picture stands on each attribute: -1 typical negative, +1 typical positive."""
         self._check(code)
         if self.bundle.latents is None:
             return {}
         logits = self.bundle.latents.logits(code.z)
         return {
-            a.name: 2 * (float(logit) - a.negative_logit) / (a.positive_logit - a.negative_logit) - 1
+            a.name: 2 * (float(logit) - a.negative_logit) / (a.positive_logit - a.negative_logit)
+            - 1
             for a, logit in zip(self.bundle.latents.attributes, logits, strict=True)
         }
 
@@ -122,10 +123,8 @@ class Editor:
         photo = open_photo(photo)
         return crop(photo, find_alignment(photo, which), self.image_size)
 
-    def encode(
-        self, photo: Image.Image, steps: int = 50, align: bool | Alignment = True
-    ) -> Code:
-        """z and the inferred noise map of a photograph (PDAE, Section 4.1).
+    def encode(self, photo: Image.Image, steps: int = 50, align: bool | Alignment = True) -> Code:
+        """Z and the inferred noise map of a photograph (PDAE, Section 4.1).
 
         Args:
             steps: network evaluations of the inversion.

@@ -1,4 +1,4 @@
-"""Nested mappings (JSON, YAML) to frozen dataclasses: every key and type checked, nothing guessed."""
+"""Nested mappings (JSON, YAML) to frozen dataclasses: every key and type checked."""
 
 import dataclasses
 import difflib

@@ -1,6 +1,7 @@
 """Schedules, weightings and solvers against formulas, and a Gaussian whose ODE is known."""
 
 import math
+from itertools import pairwise
 
 import pytest
 import torch
@@ -17,7 +18,7 @@ MEAN, STD = 0.3, 0.4
 
 
 def gaussian_denoiser(x, t):
-    """The exact eps for data N(MEAN, STD^2): sqrt(1 - abar) (x - sqrt(abar) m) / (abar c^2 + 1 - abar)."""
+    """The exact eps for N(m, c^2): sqrt(1 - abar) (x - sqrt(abar) m) / (abar c^2 + 1 - abar)."""
     alpha_bar = SCHEDULE.alpha_bar(t, like=x)
     variance = alpha_bar * STD**2 + 1 - alpha_bar
     return (1 - alpha_bar).sqrt() * (x - alpha_bar.sqrt() * MEAN) / variance
@@ -50,7 +51,7 @@ def ddim_error(steps, invert):
 def test_ddim_converges_to_the_exact_flow(invert):
     errors = [ddim_error(steps, invert) for steps in (50, 100, 200)]
     assert errors[2] < 0.02
-    for coarse, fine in zip(errors, errors[1:], strict=False):
+    for coarse, fine in pairwise(errors):
         assert 1.5 < coarse / fine < 2.6  # first order
 
 
@@ -171,7 +172,9 @@ def test_unguided_steps_never_run_the_shift():
     diffusion, z = Diffusion(schedule), torch.randn(1, 8)
     levels, x = spaced_timesteps(schedule, 10), torch.randn(1, 3, 16, 16)
     plain = ddim(UNetDenoiser(model.unet, diffusion), x, schedule, levels)
-    assert torch.equal(ddim(ShiftedDenoiser(model, diffusion, ((z, 1.0),), 0.0), x, schedule, levels), plain)
+    assert torch.equal(
+        ddim(ShiftedDenoiser(model, diffusion, ((z, 1.0),), 0.0), x, schedule, levels), plain
+    )
     assert model.shift.calls == 0
     ddim(ShiftedDenoiser(model, diffusion, ((z, 1.0),), 1.0, levels[4]), x, schedule, levels)
     assert model.shift.calls == 7

@@ -128,7 +128,10 @@ def test_one_step_predictions(oracle):
     x_t = SCHEDULE.add_noise(oracle["in_x0"], oracle["in_noise"], t)
     eps = unet(x_t, t)
     ours = torch.cat(
-        [predict_x0(x_t[i : i + 1], eps[i : i + 1], float(SCHEDULE.alpha_bar(int(t[i])))) for i in (0, 1)]
+        [
+            predict_x0(x_t[i : i + 1], eps[i : i + 1], float(SCHEDULE.alpha_bar(int(t[i]))))
+            for i in (0, 1)
+        ]
     )
     close(ours.clamp(-1, 1), oracle["denoise1_pred_x0"].clamp(-1, 1), 1e-4)
 

@@ -1,4 +1,4 @@
-"""Tiny real networks for the tests: random weights with a life of their own, built in milliseconds."""
+"""Tiny real networks for the tests, built in milliseconds."""
 
 import torch
 

@@ -1,0 +1,1 @@
+"""Scripts that make the bundles which the app opens; see the README."""

@@ -30,7 +30,7 @@ def load(cls: type, path: str | Path | None, overrides: list[str] = ()) -> typin
 
 
 def parse(cls: type, description: str) -> typing.Any:
-    """The configuration from the command line; on `--help` the keys and their defaults are listed."""
+    """The configuration from the command line; `--help` lists the keys and their defaults."""
     parser = argparse.ArgumentParser(
         description=description,
         epilog="keys:\n" + "\n".join(describe(cls)),

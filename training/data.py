@@ -1,7 +1,7 @@
-"""Training pictures: a folder, aligned once by the app's own face code, cached, augmented on the fly.
+"""Training pictures: a folder, aligned once by the app's own face code, cached, varied on the fly.
 
 Every random choice follows from a seed that comes with the index, never from a global state: an
-item does not depend on workers or on what was drawn before, so a resumed run sees the same pictures.
+item does not depend on workers or on what came before, so a resumed run sees the same pictures.
 """
 
 import csv
@@ -144,7 +144,9 @@ def plain_squares(pictures: Pictures, image_size: int) -> Tensor:
     """All pictures exactly as the app's alignment frames them: (N, 3, S, S) in [-1, 1]."""
     margin = (pictures.squares.shape[1] - CACHE_ZOOM * image_size) // 2
     inner = torch.from_numpy(pictures.squares).permute(0, 3, 1, 2)
-    inner = inner[:, :, margin : margin + CACHE_ZOOM * image_size, margin:][..., : CACHE_ZOOM * image_size]
+    inner = inner[:, :, margin : margin + CACHE_ZOOM * image_size, margin:][
+        ..., : CACHE_ZOOM * image_size
+    ]
     return F.avg_pool2d(inner.float(), CACHE_ZOOM) / 127.5 - 1
 
 
@@ -196,6 +198,7 @@ class SeededBatches(Sampler):
     def __init__(self, length, batch_size, seed, start=0, stop=None, rank=0, world=1):
         self.length, self.batch_size, self.seed = length, batch_size, seed
         self.start, self.stop, self.rank, self.world = start, stop, rank, world
+        self._shuffled = (None, None)
 
     def __len__(self) -> int:
         return self.stop - self.start
@@ -211,7 +214,7 @@ class SeededBatches(Sampler):
         return int(self._order(epoch)[place]), hash((self.seed, position)) & 0x7FFFFFFF
 
     def _order(self, epoch: int) -> np.ndarray:
-        if getattr(self, "_cached", (None,))[0] != epoch:
+        if self._shuffled[0] != epoch:
             order = np.random.default_rng((self.seed, epoch)).permutation(self.length)
-            self._cached = (epoch, order)
-        return self._cached[1]
+            self._shuffled = (epoch, order)
+        return self._shuffled[1]

@@ -2,7 +2,7 @@
 
     python training/evaluate.py --config training/configs/faces64/evaluate.yaml
 
-The contact sheets that it draws show people of the test split: they are for looking, not for sharing.
+The contact sheets that it draws show people of the test split: to be looked at, not shared.
 """
 
 import json
@@ -87,7 +87,14 @@ class Evaluation:
             noise = torch.randn(self.squares.shape, generator=generator)
             x_t = self.schedule.add_noise(self.squares, noise, torch.full((len(noise),), t))
             errors = [self._mean_error(x_t, t, scale) for scale in (0.0, 1.0)]
-            rows.append({"t": t, "without": errors[0], "with": errors[1], "filled": 1 - errors[1] / errors[0]})
+            rows.append(
+                {
+                    "t": t,
+                    "without": errors[0],
+                    "with": errors[1],
+                    "filled": 1 - errors[1] / errors[0],
+                }
+            )
         return rows
 
     def _mean_error(self, x_t: Tensor, t: int, scale: float) -> float:
@@ -185,6 +192,7 @@ def measure(config: EvaluateConfig, judge, judged: dict[str, float], test, squar
 
 
 def main() -> None:
+    """The command line."""
     config = parse(EvaluateConfig, __doc__)
     bundle = load_bundle(config.model)
     size, names = bundle.unet.config.image_size, bundle.latents.names

@@ -1,4 +1,4 @@
-"""The one training loop: accelerate, EMA, atomic checkpoints, sample grids, resume by running again.
+"""The one training loop: accelerate, EMA, atomic checkpoints, samples; resume by running again.
 
 Everything random in step k follows from (seed, k), and the learning rate from k; so a checkpoint is
 weights, EMA, optimiser and k, and a resumed run is the uninterrupted one.
@@ -7,6 +7,7 @@ weights, EMA, optimiser and k, and a resumed run is the uninterrupted one.
 import math
 import os
 import re
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -68,28 +69,28 @@ class Ema:
 
     @torch.no_grad()
     def update(self, parameters: dict[str, Tensor], step: int) -> None:
-        """avg <- d avg + (1 - d) p with d = min(decay, (1 + step) / (10 + step))."""
+        """Avg <- d avg + (1 - d) p with d = min(decay, (1 + step) / (10 + step))."""
         weight = 1 - min(self.decay, (1 + step) / (10 + step))
         average = list(self.average.values())
         torch._foreach_lerp_(average, [p.detach().float() for p in parameters.values()], weight)
 
 
-class swapped:
+@contextmanager
+def averaged(parameters: dict[str, Tensor], ema: Ema):
     """Within this context, the parameters hold the averaged values."""
+    saved = {name: p.detach().clone() for name, p in parameters.items()}
+    copy_into(parameters, ema.average)
+    try:
+        yield
+    finally:
+        copy_into(parameters, saved)
 
-    def __init__(self, parameters: dict[str, Tensor], average: dict[str, Tensor]):
-        self.parameters, self.average = parameters, average
 
-    @torch.no_grad()
-    def __enter__(self):
-        self.saved = {name: p.detach().clone() for name, p in self.parameters.items()}
-        for name, p in self.parameters.items():
-            p.copy_(self.average[name])
-
-    @torch.no_grad()
-    def __exit__(self, *_):
-        for name, p in self.parameters.items():
-            p.copy_(self.saved[name])
+@torch.no_grad()
+def copy_into(parameters: dict[str, Tensor], values: dict[str, Tensor]) -> None:
+    """Overwrite parameters by name."""
+    for name, parameter in parameters.items():
+        parameter.copy_(values[name])
 
 
 def learning_rate(config: LoopConfig, seen: int) -> float:
@@ -103,144 +104,171 @@ def learning_rate(config: LoopConfig, seen: int) -> float:
     return warm * config.learning_rate * (0.1 + 0.9 * cosine)
 
 
+def checkpoints(out: str | Path) -> list[Path]:
+    """The run's complete checkpoints, oldest first."""
+    return sorted(
+        p for p in Path(out).glob("checkpoint-*.pt") if re.fullmatch(r".*-\d+\.pt", p.name)
+    )
+
+
 def train(config: LoopConfig, objective: Objective, dataset: Dataset) -> None:
     """Train until `config.pictures` were seen; leaves the averaged weights in `objective`.
 
     To resume, run the same command again.
     """
-    accelerator = Accelerator(mixed_precision=config.mixed_precision)
-    objective.to(accelerator.device, memory_format=torch.channels_last)
-    parameters = _parameters(objective)
-    optimizer = torch.optim.AdamW(
-        parameters.values(), lr=config.learning_rate, weight_decay=config.weight_decay
-    )
-    ema = Ema(parameters, config.ema)
-    start = _resume(config, parameters, optimizer, ema)
-    run = torch.compile(objective) if config.compile else objective
-    run, optimizer = accelerator.prepare(run, optimizer)
-    batches = _batches(config, dataset, start, accelerator)
-    _run(config, accelerator, run, objective, optimizer, ema, parameters, batches, start)
-    with torch.no_grad():
-        for name, parameter in parameters.items():
-            parameter.copy_(ema.average[name])
+    run = Run(config, objective)
+    run.resume()
+    run.train(dataset)
+    copy_into(run.parameters, run.ema.average)
 
 
-def _parameters(objective: Objective) -> dict[str, nn.Parameter]:
-    return {
-        f"{part}.{name}": parameter
-        for part, module in objective.trained().items()
-        for name, parameter in module.named_parameters()
-    }
+class Run:
+    """One training run: weights, average and optimiser, and the number of steps done."""
 
+    def __init__(self, config: LoopConfig, objective: Objective):
+        self.config, self.objective = config, objective
+        self.accelerator = Accelerator(mixed_precision=config.mixed_precision)
+        objective.to(self.accelerator.device, memory_format=torch.channels_last)
+        self.parameters = {
+            f"{part}.{name}": parameter
+            for part, module in objective.trained().items()
+            for name, parameter in module.named_parameters()
+        }
+        self.optimizer = torch.optim.AdamW(
+            self.parameters.values(), lr=config.learning_rate, weight_decay=config.weight_decay
+        )
+        self.ema = Ema(self.parameters, config.ema)
+        self.steps = 0
+        self.total_batch = config.batch_size * self.accelerator.num_processes
 
-def _batches(config, dataset, start, accelerator) -> DataLoader:
-    world = accelerator.num_processes
-    stop = math.ceil(config.pictures / (config.batch_size * world))
-    sampler = SeededBatches(
-        len(dataset), config.batch_size, config.seed, start, stop, accelerator.process_index, world
-    )
-    return DataLoader(
-        dataset,
-        batch_sampler=sampler,
-        num_workers=config.workers,
-        pin_memory=accelerator.device.type == "cuda",
-        # A worker has one thread: the model needs the cores.
-        worker_init_fn=lambda _: torch.set_num_threads(1),
-    )
+    @property
+    def seen(self) -> int:
+        """Pictures seen so far, by all processes."""
+        return self.steps * self.total_batch
 
+    def resume(self) -> None:
+        """Load the newest checkpoint, if there is one."""
+        found = checkpoints(self.config.out)
+        if not found:
+            return
+        state = torch.load(found[-1], map_location="cpu", weights_only=True)
+        if state["model"].keys() != self.parameters.keys():
+            raise ValueError(
+                f"{found[-1]} belongs to another architecture; choose another loop.out"
+            )
+        copy_into(self.parameters, state["model"])
+        copy_into(self.ema.average, state["ema"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.steps = state["steps"]
+        self.accelerator.print(f"resuming {found[-1]}")
 
-def _run(config, accelerator, run, objective, optimizer, ema, parameters, batches, start) -> None:
-    rank, total = accelerator.process_index, config.batch_size * accelerator.num_processes
-    bar = tqdm(
-        total=config.pictures,
-        initial=start * total,
-        unit="pic",
-        disable=not accelerator.is_main_process,
-        mininterval=5,
-    )
-    objective.train()
-    smoothed = None
-    for step, x_0 in enumerate(batches, start):
-        torch.manual_seed(hash((config.seed, step, rank)) & 0x7FFFFFFF)
-        for group in optimizer.param_groups:
-            group["lr"] = learning_rate(config, step * total)
-        x_0 = x_0.to(accelerator.device, memory_format=torch.channels_last, non_blocking=True)
-        loss = run(x_0)
-        accelerator.backward(loss)
-        accelerator.clip_grad_norm_(parameters.values(), config.clip)
-        optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
-        ema.update(parameters, step)
+    def train(self, dataset: Dataset) -> None:
+        """All remaining steps, with a progress bar."""
+        forward = torch.compile(self.objective) if self.config.compile else self.objective
+        forward, self.optimizer = self.accelerator.prepare(forward, self.optimizer)
+        self.objective.train()
+        with self._bar() as bar:
+            average = None
+            for x_0 in self._batches(dataset):
+                loss = self._step(forward, x_0)
+                average = loss if average is None else 0.99 * average + 0.01 * loss
+                bar.set_postfix(loss=f"{average:.4f}", refresh=False)
+                bar.update(self.total_batch)
+                if self.accelerator.is_main_process:
+                    self._at_intervals()
+
+    def _bar(self) -> tqdm:
+        return tqdm(
+            total=self.config.pictures,
+            initial=self.seen,
+            unit="pic",
+            mininterval=5,
+            disable=not self.accelerator.is_main_process,
+        )
+
+    def _batches(self, dataset: Dataset) -> DataLoader:
+        sampler = SeededBatches(
+            len(dataset),
+            self.config.batch_size,
+            self.config.seed,
+            start=self.steps,
+            stop=math.ceil(self.config.pictures / self.total_batch),
+            rank=self.accelerator.process_index,
+            world=self.accelerator.num_processes,
+        )
+        return DataLoader(
+            dataset,
+            batch_sampler=sampler,
+            num_workers=self.config.workers,
+            pin_memory=self.accelerator.device.type == "cuda",
+            # A worker has one thread: the model needs the cores.
+            worker_init_fn=lambda _: torch.set_num_threads(1),
+        )
+
+    def _step(self, forward: nn.Module, x_0: Tensor) -> float:
+        """One optimiser step; the loss."""
+        rank = self.accelerator.process_index
+        torch.manual_seed(hash((self.config.seed, self.steps, rank)) & 0x7FFFFFFF)
+        for group in self.optimizer.param_groups:
+            group["lr"] = learning_rate(self.config, self.seen)
+        device = self.accelerator.device
+        loss = forward(x_0.to(device, memory_format=torch.channels_last, non_blocking=True))
+        self.accelerator.backward(loss)
         value = loss.detach().item()
         if not math.isfinite(value):
-            raise FloatingPointError(_diverged(config, step, value))
-        smoothed = value if smoothed is None else 0.99 * smoothed + 0.01 * value
-        bar.set_postfix(loss=f"{smoothed:.4f}", refresh=False)
-        bar.update(total)
-        if accelerator.is_main_process:
-            _periodic(config, objective, optimizer, ema, parameters, step + 1, total)
-    bar.close()
+            raise FloatingPointError(self._diverged(value))
+        self.accelerator.clip_grad_norm_(self.parameters.values(), self.config.clip)
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        self.ema.update(self.parameters, self.steps)
+        self.steps += 1
+        return value
 
+    def _diverged(self, value: float) -> str:
+        last = checkpoints(self.config.out)
+        good = f"the last good checkpoint is {last[-1]}" if last else "there is no checkpoint yet"
+        return (
+            f"the loss became {value} at step {self.steps}; {good}. "
+            "Lower loop.learning_rate and run the command again."
+        )
 
-def _periodic(config, objective, optimizer, ema, parameters, steps, total) -> None:
-    """Save and draw when their intervals are crossed, and at the end."""
-    seen, before = steps * total, (steps - 1) * total
-    last = seen >= config.pictures
-    if last or seen // config.save_every > before // config.save_every:
-        _save(config, parameters, optimizer, ema, steps)
-    if last or seen // config.sample_every > before // config.sample_every:
-        objective.eval()
-        with torch.inference_mode(), swapped(parameters, ema.average):
-            pictures = objective.samples(next(iter(parameters.values())).device)
-        objective.train()
-        path = Path(config.out) / "samples" / f"{seen:09d}.png"
+    def _at_intervals(self) -> None:
+        """Save and draw when their intervals are crossed, and at the end."""
+        if self._crossed(self.config.save_every):
+            self.save()
+        if self._crossed(self.config.sample_every):
+            self.draw()
+
+    def _crossed(self, every: int) -> bool:
+        before = self.seen - self.total_batch
+        return self.seen >= self.config.pictures or self.seen // every > before // every
+
+    def save(self) -> None:
+        """Write a checkpoint, whole or not at all, and prune old ones."""
+        out = Path(self.config.out)
+        out.mkdir(parents=True, exist_ok=True)
+        state = {
+            "steps": self.steps,
+            "model": {name: p.detach() for name, p in self.parameters.items()},
+            "ema": self.ema.average,
+            "optimizer": self.optimizer.state_dict(),
+        }
+        path = out / f"checkpoint-{self.steps:09d}.pt"
+        partial = path.with_suffix(".tmp")
+        with open(partial, "wb") as file:
+            torch.save(state, file)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(partial, path)
+        for old in checkpoints(out)[: -self.config.keep]:
+            old.unlink()
+
+    def draw(self) -> None:
+        """Write a grid of samples from the averaged weights."""
+        self.objective.eval()
+        with torch.inference_mode(), averaged(self.parameters, self.ema):
+            pictures = self.objective.samples(self.accelerator.device).float().cpu()
+        self.objective.train()
+        path = Path(self.config.out) / "samples" / f"{self.seen:09d}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
-        save_image(pictures.float().cpu().clamp(-1, 1) / 2 + 0.5, path, nrow=8)
-
-
-def _diverged(config: LoopConfig, step: int, value: float) -> str:
-    last = checkpoints(config.out)
-    good = f"the last good checkpoint is {last[-1]}" if last else "no checkpoint was written yet"
-    return f"the loss became {value} at step {step}; {good}. Lower loop.learning_rate and resume."
-
-
-def checkpoints(out: str | Path) -> list[Path]:
-    """The run's checkpoints, oldest first."""
-    return sorted(p for p in Path(out).glob("checkpoint-*.pt") if re.fullmatch(r".*-\d+\.pt", p.name))
-
-
-def _save(config, parameters, optimizer, ema, steps) -> None:
-    out = Path(config.out)
-    out.mkdir(parents=True, exist_ok=True)
-    state = {
-        "steps": steps,
-        "model": {name: p.detach() for name, p in parameters.items()},
-        "ema": ema.average,
-        "optimizer": optimizer.state_dict(),
-    }
-    path = out / f"checkpoint-{steps:09d}.pt"
-    partial = path.with_suffix(".tmp")
-    with open(partial, "wb") as file:
-        torch.save(state, file)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(partial, path)
-    for old in checkpoints(out)[: -config.keep]:
-        old.unlink()
-
-
-def _resume(config, parameters, optimizer, ema) -> int:
-    """Load the newest checkpoint into everything; the number of steps done."""
-    found = checkpoints(config.out)
-    if not found:
-        return 0
-    state = torch.load(found[-1], map_location="cpu", weights_only=True)
-    if state["model"].keys() != parameters.keys():
-        raise ValueError(f"{found[-1]} belongs to another architecture; choose another loop.out")
-    with torch.no_grad():
-        for name, parameter in parameters.items():
-            parameter.copy_(state["model"][name])
-            ema.average[name].copy_(state["ema"][name])
-    optimizer.load_state_dict(state["optimizer"])
-    print(f"resuming {found[-1]}")
-    return state["steps"]
+        save_image(pictures.clamp(-1, 1) / 2 + 0.5, path, nrow=8)

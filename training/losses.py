@@ -7,7 +7,7 @@ from pdae_app.diffusion.schedule import expand
 
 
 def weighted_mse(eps: Tensor, noise: Tensor, weight: Tensor) -> Tensor:
-    """mean over the batch and pixels of lambda_t || e - eps ||^2. weight (N,)."""
+    """Mean over the batch and pixels of lambda_t || e - eps ||^2. weight (N,)."""
     return (expand(weight, eps) * (noise - eps).square()).mean()
 
 

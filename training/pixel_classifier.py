@@ -1,6 +1,7 @@
 """A small attribute classifier on pixels: an independent judge of edits. It never sees a code z."""
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -22,10 +23,15 @@ class ClassifierConfig:
 def small_cnn(outputs: int) -> nn.Sequential:
     """(N, 3, S, S) in [-1, 1] -> (N, outputs) logits."""
     layers, widths = [], (3, 32, 64, 128, 192)
-    for a, b in zip(widths, widths[1:], strict=False):
+    for a, b in pairwise(widths):
         layers += [nn.Conv2d(a, b, 3, stride=2, padding=1), nn.BatchNorm2d(b), nn.SiLU()]
         layers += [nn.Conv2d(b, b, 3, padding=1), nn.BatchNorm2d(b), nn.SiLU()]
-    layers += [nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Dropout(0.3), nn.Linear(widths[-1], outputs)]
+    layers += [
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
+        nn.Dropout(0.3),
+        nn.Linear(widths[-1], outputs),
+    ]
     return nn.Sequential(*layers)
 
 

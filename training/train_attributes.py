@@ -1,6 +1,6 @@
-"""Encode a labelled data set and fit one direction an attribute; writes the bundle that the app opens.
+"""Encode a labelled data set, fit one direction an attribute, write the bundle for the app.
 
-    python training/train_attributes.py --config training/configs/faces64/attributes.yaml
+python training/train_attributes.py --config training/configs/faces64/attributes.yaml
 """
 
 from dataclasses import dataclass, replace
@@ -66,6 +66,7 @@ def labelled(
 
 
 def main() -> None:
+    """The command line."""
     config = parse(AttributesConfig, __doc__)
     bundle = load_bundle(config.model)
     size = bundle.unet.config.image_size

@@ -1,6 +1,6 @@
 """Train an unconditional diffusion model: the one that PDAE adapts.
 
-    accelerate launch training/train_dpm.py --config training/configs/faces64/dpm.yaml
+accelerate launch training/train_dpm.py --config training/configs/faces64/dpm.yaml
 """
 
 from dataclasses import dataclass, field
@@ -49,9 +49,7 @@ class DpmObjective(Objective):
         """x_0 (N, 3, S, S) in [-1, 1] -> the loss, at random timesteps."""
         schedule = self.config.diffusion.schedule
         t = torch.randint(0, schedule.timesteps, (len(x_0),), device=x_0.device)
-        weight = loss_weight(
-            self.config.weighting, schedule, t, **self.config.weighting_options
-        )
+        weight = loss_weight(self.config.weighting, schedule, t, **self.config.weighting_options)
         noise = torch.randn_like(x_0)
         return dpm_loss(self.unet, self.config.diffusion, x_0, t, noise, weight)
 
@@ -66,6 +64,7 @@ class DpmObjective(Objective):
 
 
 def main() -> None:
+    """The command line."""
     config = parse(DpmConfig, __doc__)
     pictures = load_pictures(config.data, config.unet.image_size)
     objective = DpmObjective(config)

@@ -1,6 +1,6 @@
 """Train PDAE on a frozen diffusion model (Zhang et al., NeurIPS 2022, Alg. 1).
 
-    accelerate launch training/train_pdae.py --config training/configs/faces64/pdae.yaml
+accelerate launch training/train_pdae.py --config training/configs/faces64/pdae.yaml
 """
 
 from dataclasses import dataclass, field
@@ -78,6 +78,7 @@ class PdaeObjective(Objective):
 
 
 def main() -> None:
+    """The command line."""
     config = parse(PdaeTrainConfig, __doc__)
     frozen = load_bundle(config.dpm)
     size = frozen.unet.config.image_size

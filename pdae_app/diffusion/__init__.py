@@ -1,0 +1,1 @@
+"""Schedules, weightings, solvers: functions of eps(x, t), without networks or files."""

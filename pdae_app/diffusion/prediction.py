@@ -1,7 +1,7 @@
 """What a network's output means: one place turns every kind into eps, and shifts into G.
 
-Official weights predict eps, and the shift is G itself. On folded pixels other targets train better:
-v = sqrt(abar) e - sqrt(1 - abar) x_0 (Salimans & Ho 2022) is bounded at both ends of the schedule.
+Official weights predict eps, and the shift is G itself. On folded pixels other targets train
+better: v = sqrt(abar) e - sqrt(1 - abar) x_0 (Salimans & Ho 2022) is bounded at both ends.
 """
 
 from dataclasses import dataclass, field
@@ -45,7 +45,7 @@ class Diffusion:
         return (x_t - a * output) / s
 
     def _residual_eps(self, output: Tensor, x_t: Tensor, t: Tensor) -> Tensor:
-        """eps of x0_hat = c_skip x + c_out F, where x = x_t / sqrt(abar) has noise of level sigma.
+        """Eps of x0_hat = c_skip x + c_out F, where x = x_t / sqrt(abar) has noise of level sigma.
 
         c_skip = skip^2 / (sigma^2 + skip^2), and c_out gives F unit variance (EDM, Eq. 117 to 131).
         With x0_hat put in, eps = (x - x0_hat) / sigma = (1 - c_skip) / sigma x - c_out / sigma F,
@@ -71,7 +71,7 @@ class Diffusion:
     def shifted_eps(
         self, eps: Tensor, output: Tensor, t: Tensor, scale: float = 1.0, posterior: bool = False
     ) -> Tensor:
-        """eps - scale sqrt(1 - abar_t) G: the guided noise (PDAE Alg. 3).
+        """Eps - scale sqrt(1 - abar_t) G: the guided noise (PDAE Alg. 3).
 
         `posterior` takes sqrt(alpha_t) (1 - abar_{t-1}) / sqrt(1 - abar_t) in place of
         sqrt(1 - abar_t), so that DDPM's mean moves by exactly sigma_t^2 G (PDAE Alg. 1 and 2).
@@ -81,7 +81,7 @@ class Diffusion:
         return eps - scale * expand(factor, eps) * self.gradient(output, t)
 
     def posterior_factor(self, t: Tensor) -> Tensor:
-        """sqrt(alpha_t) (1 - abar_{t-1}) / sqrt(1 - abar_t), the shift's factor in PDAE Alg. 1: (N,)."""
+        """sqrt(alpha_t) (1 - abar_{t-1}) / sqrt(1 - abar_t): G's factor in PDAE Alg. 1. (N,)."""
         alpha_bar, previous = self.schedule.alpha_bar(t), self.schedule.alpha_bar(t - 1)
         return (alpha_bar / previous).sqrt() * (1 - previous) / (1 - alpha_bar).sqrt()
 

@@ -26,7 +26,9 @@ def cosine_betas(timesteps: int, offset: float = 0.008, largest: float = 0.999) 
     def alpha_bar(u: float) -> float:
         return math.cos((u + offset) / (1 + offset) * math.pi / 2) ** 2
 
-    betas = [1 - alpha_bar((i + 1) / timesteps) / alpha_bar(i / timesteps) for i in range(timesteps)]
+    betas = [
+        1 - alpha_bar((i + 1) / timesteps) / alpha_bar(i / timesteps) for i in range(timesteps)
+    ]
     return torch.tensor(betas, dtype=torch.float64).clamp(max=largest)
 
 
@@ -67,10 +69,7 @@ class Schedule:
 
         With `like` (N, ...), the result is (N, 1, 1, ...) on its device and in its dtype.
         """
-        if isinstance(t, int):
-            values = self.alpha_bars[t]
-        else:
-            values = self.alpha_bars.to(t.device)[t]
+        values = self.alpha_bars[t] if isinstance(t, int) else self.alpha_bars.to(t.device)[t]
         return values if like is None else expand(values, like)
 
     def snr(self, t: int | Tensor) -> Tensor:

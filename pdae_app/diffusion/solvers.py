@@ -1,11 +1,12 @@
 """Sampling and inversion: short functions of a denoiser eps(x, t).
 
-A denoiser is any callable eps = denoiser(x, t) with x (N, C, H, W), t long (N,). `timesteps` is the
-ascending list of levels from `spaced_timesteps`. The callback gets {step, steps, t, x, x0_hat} after
-every evaluation; an exception that it raises ends the run.
+A denoiser is any callable eps = denoiser(x, t) with x (N, C, H, W), t long (N,). `timesteps` is
+the ascending list of levels from `spaced_timesteps`. The callback gets {step, steps, t, x, x0_hat}
+after every evaluation; an exception that it raises ends the run.
 """
 
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 
 import torch
 from torch import Tensor
@@ -46,7 +47,7 @@ def ddim_states(
     Yields {step, steps, t, x, x0_hat} after every evaluation; closing the generator stops the run.
     At CLEAN the network is asked at t = 0, the least noise that it knows.
     """
-    for step, (t, t_next) in enumerate(zip(levels, levels[1:], strict=False), 1):
+    for step, (t, t_next) in enumerate(pairwise(levels), 1):
         eps = denoiser(x, torch.full((len(x),), max(t, 0), device=x.device))
         alpha_bar, alpha_bar_next = (float(schedule.alpha_bar(level)) for level in (t, t_next))
         x, x0_hat = ddim_step(x, eps, alpha_bar, alpha_bar_next, clip_x0)
@@ -98,7 +99,7 @@ def ddpm(
 ) -> Tensor:
     """Ancestral sampling over all timesteps (Ho et al. 2020, Alg. 2; PDAE Alg. 2).
 
-    The posterior variance (1 - abar_{t-1}) / (1 - abar_t) beta_t is used; no noise at the last step.
+    The posterior variance (1 - abar_{t-1}) / (1 - abar_t) beta_t is used; none at the last step.
     A denoiser shifted with the posterior's factor moves the mean by sigma_t^2 G.
     """
     x = x_T

@@ -1,0 +1,1 @@
+"""A photograph in, an aligned square out, and the way back."""

@@ -1,7 +1,7 @@
 """Faces and their eyes, found offline with the Haar cascades that OpenCV's 4.x wheels carry.
 
 Viola & Jones 2001 ("Rapid Object Detection using a Boosted Cascade of Simple Features"). A cascade
-misses profiles and strong tilts, so the picture is also tried turned by 20 degrees either way.
+misses profiles and strong tilts, so the picture is also tried turned either way.
 """
 
 import threading
@@ -14,6 +14,9 @@ from PIL import Image
 # Detection runs on a copy with at most this many pixels a side: faces stay far larger than the
 # cascades' 24 pixels, and time stays bounded for any upload.
 WORKING_SIDE = 640
+
+# Degrees by which the picture is turned where the eyes are not found upright.
+TURN = 20
 
 # Where the eyes lie inside a box of the frontal face cascade, in units of its side.
 # Medians over the training photographs in which both eyes were found.
@@ -67,12 +70,17 @@ def detect_faces(photo: Image.Image) -> list[Face]:
     scale = min(1.0, WORKING_SIDE / max(grey.shape))
     if scale < 1:
         grey = cv2.resize(grey, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
-    for angle in (0, -20, 20):
-        faces = _detect_turned(grey, angle)
-        if faces:
-            faces = [_scaled(face, 1 / scale) for face in faces]
-            return sorted(faces, key=lambda face: -face.eye_distance)
-    return []
+    faces = _best([_detect_turned(grey, 0)])
+    if not faces or not faces[0].eyes_found:
+        faces = _best([faces, *(_detect_turned(grey, angle) for angle in (-TURN, TURN))])
+    return [_scaled(face, 1 / scale) for face in faces]
+
+
+def _best(attempts: list[list[Face]]) -> list[Face]:
+    """The first attempt whose largest face shows its eyes, else the first that found any face."""
+    attempts = [sorted(a, key=lambda face: -face.eye_distance) for a in attempts if a]
+    with_eyes = [faces for faces in attempts if faces[0].eyes_found]
+    return next(iter(with_eyes + attempts), [])
 
 
 def _detect_turned(grey: np.ndarray, angle: float) -> list[Face]:

@@ -31,9 +31,7 @@ def paste_difference(
     return _with_region(photo, alignment, lambda pixels, warp: pixels + warp(change))
 
 
-def paste_replacement(
-    photo: Image.Image, alignment: Alignment, edited: Image.Image
-) -> Image.Image:
+def paste_replacement(photo: Image.Image, alignment: Alignment, edited: Image.Image) -> Image.Image:
     """Put the edited square itself into the photograph under a soft mask: blurred, but complete."""
     square = np.asarray(edited, np.float32)
     mask = soft_mask(len(square))[:, :, None]

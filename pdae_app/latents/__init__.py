@@ -1,0 +1,1 @@
+"""What lives in z-space: statistics and attribute directions."""

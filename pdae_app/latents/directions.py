@@ -57,7 +57,7 @@ class LatentSpace:
         }
 
     def normalize(self, z: Tensor) -> Tensor:
-        """z (..., D) to zero mean and unit variance."""
+        """Z (..., D) to zero mean and unit variance."""
         return (z - self.mean) / self.std
 
     def logits(self, z: Tensor) -> Tensor:

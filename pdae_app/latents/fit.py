@@ -1,4 +1,4 @@
-"""Fitting attribute directions: scikit-learn's logistic regression, its strength cross-validated."""
+"""Fitting attribute directions: scikit-learn's logistic regression, cross-validated."""
 
 from dataclasses import dataclass
 
@@ -39,13 +39,13 @@ def fit_latent_space(train: Labelled, test: Labelled | None, folds: int = 5) -> 
         weight = model.coef_[0]
         attribute = _describe(name, model, codes, labels)
         if test is not None:
-            attribute = _scored(attribute, model, ((test.z - mean) / std).numpy(), test.labels[name])
+            attribute = _scored(
+                attribute, model, ((test.z - mean) / std).numpy(), test.labels[name]
+            )
         attributes.append(attribute)
         weights.append(weight)
         directions.append(pattern(weight, covariance))
-    return LatentSpace(
-        mean, std, _rows(weights), _rows(directions), tuple(attributes)
-    )
+    return LatentSpace(mean, std, _rows(weights), _rows(directions), tuple(attributes))
 
 
 def pattern(weight: np.ndarray, covariance: np.ndarray) -> np.ndarray:

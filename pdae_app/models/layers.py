@@ -25,7 +25,7 @@ def zero_init(module: nn.Module) -> nn.Module:
 
 
 def timestep_embedding(t: Tensor, dim: int, max_period: float = 10000.0) -> Tensor:
-    """Sinusoidal embedding of timesteps `t` (N,), cosines first: (N, dim) in [-1, 1]. `dim` is even."""
+    """Sinusoidal embedding of timesteps `t` (N,): (N, dim), cosines first. `dim` is even."""
     half = dim // 2
     index = torch.arange(half, dtype=torch.float32, device=t.device)
     angles = t.float()[:, None] * torch.exp(-math.log(max_period) * index / half)[None]
@@ -61,7 +61,7 @@ class ResBlock(nn.Module):
         self.skip = nn.Identity() if same else nn.Conv2d(in_channels, out_channels, 1)
 
     def forward(self, x: Tensor, emb: Tensor, z_emb: Tensor | None = None) -> Tensor:
-        """x (N, C_in, H, W), emb (N, E), z_emb (N, E_z) or None -> (N, C_out, H', W')."""
+        """X (N, C_in, H, W), emb (N, E), z_emb (N, E_z) or None -> (N, C_out, H', W')."""
         h = self.conv1(self._resampled(F.silu(self.norm1(x))))
         h = _modulate(self.norm2(h), self.emb_proj(F.silu(emb)))
         if self.z_proj is not None:

@@ -45,7 +45,7 @@ class PDAE(nn.Module):
         return self
 
     def forward(self, x: Tensor, t: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
-        """x (N, C, S, S), t (N,), z (N, D) -> outputs of the U-Net and of the gradient estimator.
+        """X (N, C, S, S), t (N,), z (N, D) -> outputs of the U-Net and of the gradient estimator.
 
         Both halves read one pass of the frozen encoder half.
         """

@@ -1,6 +1,7 @@
-"""The semantic encoder z = E(x_0) of PDAE (Appendix, Table 1): strided convolutions, one attention, linear."""
+"""The semantic encoder z = E(x_0) of PDAE (Appendix): strided convolutions, attention, linear."""
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -55,8 +56,7 @@ class SemanticEncoder(nn.Module):
         self.config = config
         widths = (config.in_channels, *config.channels)
         self.convs = nn.ModuleList(
-            nn.Conv2d(a, b, 3, stride=2, padding=1)
-            for a, b in zip(widths, widths[1:], strict=False)
+            nn.Conv2d(a, b, 3, stride=2, padding=1) for a, b in pairwise(widths)
         )
         self.norms = nn.ModuleList(group_norm(c) for c in config.channels)
         sizes = [config.image_size // 2 ** (i + 1) for i in range(len(config.channels))]
@@ -67,7 +67,7 @@ class SemanticEncoder(nn.Module):
         self.linear = nn.Linear(config.channels[-1] * config.final_size**2, config.z_dim)
 
     def forward(self, x: Tensor) -> Tensor:
-        """x (N, C, S, S) in [-1, 1] -> z (N, z_dim).
+        """X (N, C, S, S) in [-1, 1] -> z (N, z_dim).
 
         Raises:
             ValueError: if the images are not of the configured size.

@@ -121,7 +121,7 @@ class UNetEncoder(nn.Module):
         return blocks
 
     def forward(self, x: Tensor, t: Tensor) -> Features:
-        """x (N, C, S, S) in the scale of x_t, t (N,) timestep indices -> Features."""
+        """X (N, C, S, S) in the scale of x_t, t (N,) timestep indices -> Features."""
         self._check(x)
         emb = self.time_embed(timestep_embedding(t, self.config.base_channels).to(x.dtype))
         h = self.conv_in(F.pixel_unshuffle(x, self.config.patch_size))
@@ -134,7 +134,9 @@ class UNetEncoder(nn.Module):
     def _check(self, x: Tensor) -> None:
         expected = (self.config.in_channels, self.config.image_size, self.config.image_size)
         if tuple(x.shape[1:]) != expected:
-            raise ValueError(f"the U-Net takes images of shape {expected}, got {tuple(x.shape[1:])}")
+            raise ValueError(
+                f"the U-Net takes images of shape {expected}, got {tuple(x.shape[1:])}"
+            )
 
 
 class UNetDecoder(nn.Module):
@@ -196,7 +198,9 @@ class UNetDecoder(nn.Module):
             return None
         if z is None or tuple(z.shape) != (n, self.z_dim):
             got = None if z is None else tuple(z.shape)
-            raise ValueError(f"the gradient estimator needs z of shape {(n, self.z_dim)}, got {got}")
+            raise ValueError(
+                f"the gradient estimator needs z of shape {(n, self.z_dim)}, got {got}"
+            )
         return self.z_embed(z)
 
 
@@ -210,5 +214,5 @@ class UNet(nn.Module):
         self.decoder = UNetDecoder(config)
 
     def forward(self, x: Tensor, t: Tensor) -> Tensor:
-        """x (N, C, S, S), t (N,) -> the network's prediction (N, C, S, S)."""
+        """X (N, C, S, S), t (N,) -> the network's prediction (N, C, S, S)."""
         return self.decoder(self.encoder(x, t))

@@ -12,6 +12,7 @@ from pdae_app.faces.align import crop
 from pdae_app.faces.photo import open_photo
 from pdae_app.ui.events import ONE_AT_A_TIME, shown, told
 from pdae_app.ui.framing import CENTER, framings
+from pdae_app.ui.photo_input import PhotoInput
 from pdae_app.ui.session import (
     EXAMPLES,
     TIME_TO_LIVE,
@@ -29,7 +30,9 @@ READY = "Ready: drag a slider and let go."
 QUALITY = {"Fast": 25, "Best": 100}
 QUALITY_INFO = ", ".join(f"{name}: {steps} steps" for name, steps in QUALITY.items())
 ADD, REPLACE = "Add the change", "Replace the face"
-SLIDER_NOTE = "0 leaves the picture as it is, 1 makes a typical example of it, -1 a typical opposite."
+SLIDER_NOTE = (
+    "0 leaves the picture as it is, 1 makes a typical example of it, -1 a typical opposite."
+)
 SCALE_INFO = (
     "How strongly the code steers: 1 reconstructs, 0 ignores the code, above 1 exaggerates."
 )
@@ -48,7 +51,7 @@ def build(editor: Editor) -> None:
 
 
 class EditTab:
-    """The tab's components, and the handlers that fill them. A visitor's data lies in `portrait`."""
+    """The tab's components and their handlers. A visitor's data lies in `portrait` alone."""
 
     def __init__(self, editor: Editor):
         self.editor = editor
@@ -56,15 +59,7 @@ class EditTab:
 
     def lay_out_inputs(self) -> None:
         """Left column: the photograph, its framing, examples, quality."""
-        self.photo = gr.Image(
-            label="Photograph",
-            sources=["upload", "webcam", "clipboard"],
-            # The path alone: reading, turning and bounding a file is the faces package's work.
-            type="filepath",
-            image_mode=None,
-            height=260,
-            elem_id="photo",
-        )
+        self.photo = PhotoInput(label="Photograph", height=260, elem_id="photo")
         gr.Examples([[str(path)] for path in EXAMPLES], self.photo, label="Synthetic people")
         self.framing = gr.Radio(label="Part of the picture", visible=False, elem_id="framing")
         self.square = gr.Image(
@@ -138,7 +133,7 @@ class EditTab:
             self.photo,
             [self.framing, self.portrait, self.square, *pictures, self.status],
             show_progress="hidden",
-            api_visibility="private",
+            api_name="choose",
         ).success(**opening, api_name="open").success(**rendering, api_visibility="private")
         for choice in (self.framing, self.quality):
             choice.input(**opening, api_visibility="private").success(
@@ -184,12 +179,15 @@ class EditTab:
         square = shown(crop(photo, alignment, self.editor.image_size))
         yield {self.portrait: None, self.square: square, self.status: "Finding the code…"}
         told_at = start
-        for part, code in self.editor.encode_steps(photo, steps, alignment):
+        for part, code in self.editor.encode_steps(photo, steps, alignment):  # noqa: B007
             if time.monotonic() - told_at > 0.3:
                 told_at = time.monotonic()
                 yield {self.status: f"Finding the code… {part:.0%}"}
         portrait = open_portrait(self.editor, photo, alignment, code, steps)
-        yield {self.portrait: portrait, self.status: f"Code found in {time.monotonic() - start:.1f} s."}
+        yield {
+            self.portrait: portrait,
+            self.status: f"Code found in {time.monotonic() - start:.1f} s.",
+        }
 
     def render(self, portrait: Portrait | None, pasting: str, scale: float, *values: float):
         """The picture with the sliders as they stand; yields previews, then the final one."""

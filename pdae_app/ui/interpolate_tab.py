@@ -10,6 +10,7 @@ from pdae_app.engine import Editor
 from pdae_app.faces.photo import open_photo
 from pdae_app.ui.events import ONE_AT_A_TIME, shown, told
 from pdae_app.ui.framing import largest_face
+from pdae_app.ui.photo_input import PhotoInput
 from pdae_app.ui.session import EXAMPLES
 
 MODES = {
@@ -53,16 +54,8 @@ def build(editor: Editor) -> None:
     stop.click(lambda: "Stopped.", None, status, cancels=[running], api_visibility="private")
 
 
-def _photo(label: str, elem_id: str, example) -> gr.Image:
-    return gr.Image(
-        value=str(example),
-        label=label,
-        sources=["upload", "webcam", "clipboard"],
-        type="filepath",
-        image_mode=None,
-        height=240,
-        elem_id=elem_id,
-    )
+def _photo(label: str, elem_id: str, example) -> PhotoInput:
+    return PhotoInput(value=str(example), label=label, height=240, elem_id=elem_id)
 
 
 def _interpolate(editor: Editor, first, second, mode: str, frames: float, use_center: bool):

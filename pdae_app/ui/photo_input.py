@@ -1,0 +1,25 @@
+"""An image input that hands over the uploaded file as it is."""
+
+import gradio as gr
+
+
+class PhotoInput(gr.Image):
+    """`gr.Image` without its own reading of the file.
+
+    Gradio opens every upload with Pillow before a handler sees it, and a file that is no picture,
+    or a huge one, ends there in a traceback. `open_photo` reads, bounds and explains instead.
+    """
+
+    # Tells Gradio to use Image's own front end.
+    is_template = True
+
+    def __init__(self, **options):
+        super().__init__(
+            sources=["upload", "webcam", "clipboard"], type="filepath", image_mode=None, **options
+        )
+
+    def preprocess(self, payload) -> str | None:
+        """The path of the uploaded file."""
+        if payload is None or payload.path:
+            return payload and payload.path
+        return super().preprocess(payload)

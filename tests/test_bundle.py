@@ -1,0 +1,170 @@
+import json
+import pickle
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from pdae_app.bundle import BundleError, load_bundle, save_bundle
+from pdae_app.engine import EditError, Editor
+from pdae_app.hub import local_folder
+from tests.tiny import tiny_bundle
+
+
+@pytest.fixture
+def folder(tmp_path):
+    save_bundle(tiny_bundle(), tmp_path / "bundle", dtype=torch.float32)
+    return tmp_path / "bundle"
+
+
+def test_round_trip(folder):
+    ours, again = tiny_bundle(), load_bundle(folder)
+    for (name, a), (other, b) in zip(
+        ours.model.state_dict().items(), again.model.state_dict().items(), strict=True
+    ):
+        assert name == other and torch.equal(a, b)
+    assert again.diffusion == ours.diffusion and again.model.config == ours.model.config
+    assert again.latents.attributes == ours.latents.attributes
+    assert torch.equal(again.latents.directions, ours.latents.directions)
+    assert not again.model.training and not any(p.requires_grad for p in again.model.parameters())
+
+
+def test_half_precision_on_disk_is_float32_in_memory(tmp_path):
+    save_bundle(tiny_bundle(), tmp_path / "half")
+    loaded = load_bundle(tmp_path / "half")
+    assert {p.dtype for p in loaded.model.parameters()} == {torch.float32}
+    half, full = tmp_path / "half" / "unet.safetensors", tmp_path / "full"
+    save_bundle(tiny_bundle(), full, dtype=torch.float32)
+    assert half.stat().st_size < 0.7 * (full / "unet.safetensors").stat().st_size
+
+
+def test_overwriting_keeps_other_files_and_changes_the_identity(folder):
+    before = load_bundle(folder).identity
+    (folder / "README.md").write_text("card")
+    save_bundle(tiny_bundle(seed=1), folder)
+    assert (folder / "README.md").read_text() == "card"
+    assert load_bundle(folder).identity != before
+    assert [p.name for p in folder.parent.iterdir()] == ["bundle"]  # nothing half-written is left
+
+
+def test_a_failing_write_leaves_the_old_bundle(folder, monkeypatch):
+    before = load_bundle(folder).identity
+
+    def full_disk(*_, **__):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("pdae_app.bundle.save_file", full_disk)
+    with pytest.raises(OSError, match="No space"):
+        save_bundle(tiny_bundle(seed=1), folder)
+    monkeypatch.undo()
+    assert load_bundle(folder).identity == before
+    assert [p.name for p in folder.parent.iterdir()] == ["bundle"]
+
+
+def change_tensors(folder, part, change):
+    tensors = load_file(folder / f"{part}.safetensors")
+    change(tensors)
+    save_file(tensors, folder / f"{part}.safetensors")
+
+
+def missing_tensor(folder):
+    change_tensors(folder, "unet", lambda t: t.pop("encoder.conv_in.bias"))
+
+
+def extra_tensor(folder):
+    change_tensors(folder, "shift", lambda t: t.update(surplus=torch.zeros(1)))
+
+
+def wrong_shape(folder):
+    change_tensors(folder, "encoder", lambda t: t.update({"linear.bias": torch.zeros(3)}))
+
+
+def not_finite(folder):
+    change_tensors(folder, "encoder", lambda t: t["linear.bias"].fill_(float("nan")))
+
+
+def missing_file(folder):
+    (folder / "shift.safetensors").unlink()
+
+
+def truncated_file(folder):
+    path = folder / "unet.safetensors"
+    path.write_bytes(path.read_bytes()[:-50])
+
+
+def pickled_file(folder):
+    (folder / "unet.safetensors").write_bytes(pickle.dumps({"a": 1}))
+
+
+def no_config(folder):
+    (folder / "config.json").unlink()
+
+
+def broken_config(folder):
+    (folder / "config.json").write_text("{")
+
+
+def change_config(folder, change):
+    config = json.loads((folder / "config.json").read_text())
+    change(config)
+    (folder / "config.json").write_text(json.dumps(config))
+
+
+def misspelt_key(folder):
+    change_config(folder, lambda c: c["unet"].update(base_chanels=8))
+
+
+def future_format(folder):
+    change_config(folder, lambda c: c.update(format=99))
+
+
+def foreign_latents(folder):
+    change_tensors(folder, "latents", lambda t: t.update(mean=torch.zeros(99)))
+
+
+@pytest.mark.parametrize(
+    "damage, message",
+    [
+        (missing_tensor, "unet.safetensors: encoder.conv_in.bias is missing"),
+        (extra_tensor, "shift.safetensors: surplus is unknown"),
+        (wrong_shape, r"encoder.safetensors: linear.bias has shape \(3,\), expected \(8,\)"),
+        (not_finite, "encoder.safetensors: linear.bias holds NaN"),
+        (missing_file, "shift.safetensors is missing"),
+        (truncated_file, "unet.safetensors is damaged"),
+        (pickled_file, "unet.safetensors is damaged"),
+        (no_config, "no config.json"),
+        (broken_config, "not a bundle's configuration"),
+        (misspelt_key, "did you mean 'base_channels'"),
+        (future_format, "format 99"),
+        (foreign_latents, r"latents.safetensors: mean has shape \(99,\)"),
+    ],
+)
+def test_damaged_bundles_are_told_in_full(folder, damage, message):
+    damage(folder)
+    with pytest.raises(BundleError, match=message):
+        Editor.from_pretrained(folder, device="cpu")
+
+
+def test_all_problems_are_listed_at_once(folder):
+    missing_tensor(folder)
+    wrong_shape(folder)
+    with pytest.raises(BundleError) as caught:
+        load_bundle(folder)
+    assert "conv_in.bias" in str(caught.value) and "linear.bias" in str(caught.value)
+
+
+def test_an_unconditional_model_is_no_editor(tmp_path):
+    bundle = tiny_bundle()
+    bundle.model = bundle.latents = None
+    save_bundle(bundle, tmp_path / "dpm")
+    assert load_bundle(tmp_path / "dpm").model is None
+    with pytest.raises(EditError, match="train PDAE on it first"):
+        Editor.from_pretrained(tmp_path / "dpm", device="cpu")
+
+
+def test_neither_folder_nor_repository(monkeypatch):
+    with pytest.raises(BundleError, match="no folder"):
+        local_folder("nothing here")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    with pytest.raises(BundleError, match="could not be fetched"):
+        local_folder("nobody/nothing-of-that-name")

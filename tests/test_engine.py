@@ -1,0 +1,196 @@
+"""The public interface: encode, decode, edit, interpolate."""
+
+import copy
+import pickle
+import threading
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from pdae_app import Code, Editor
+from pdae_app.engine import EditError
+from pdae_app.faces.align import NoFaceError, center_square, find_alignment
+from pdae_app.faces.photo import open_photo
+from pdae_app.ui.session import EXAMPLES
+from tests.tiny import tiny_bundle
+
+STEPS = 12
+
+
+@pytest.fixture(scope="module")
+def photo():
+    return open_photo(EXAMPLES[2])
+
+
+@pytest.fixture(scope="module")
+def code(editor, photo):
+    return editor.encode(photo, steps=STEPS)
+
+
+def same(a, b):
+    return np.array_equal(np.asarray(a), np.asarray(b))
+
+
+def test_the_documented_interface(editor, photo, code):
+    assert editor.attributes == ["Smiling", "Male"]
+    assert editor.align(photo).size == (16, 16)
+    assert code.z.shape == (8,) and code.x_T.shape == (3, 16, 16)
+    image = editor.edit(code, {"Smiling": 1.0, "Male": -0.5}, steps=STEPS, scale=1.0)
+    assert image.size == (16, 16) and image.mode == "RGB"
+    assert len(editor.interpolate(code, code, frames=3, mode="latent", steps=5)) == 3
+
+
+def test_many_steps_reconstruct(editor, photo):
+    square = editor.align(photo)
+    errors = []
+    for steps in (5, 90):
+        decoded = editor.decode(editor.encode(photo, steps=steps), steps=steps)
+        errors.append(np.abs(np.asarray(decoded, float) - np.asarray(square, float)).mean())
+    assert errors[1] < errors[0] and errors[1] < 3
+
+
+def test_no_sliders_or_zero_sliders_are_the_reconstruction(editor, code):
+    plain = editor.decode(code, steps=STEPS)
+    assert same(plain, editor.edit(code, {}, steps=STEPS))
+    assert same(plain, editor.edit(code, {"Smiling": 0.0, "Male": 0.0}, steps=STEPS))
+    assert not same(plain, editor.edit(code, {"Smiling": 2.0}, steps=STEPS))
+
+
+def test_scale_zero_is_the_unconditional_model(editor, code):
+    assert same(
+        editor.decode(code, steps=STEPS, scale=0.0),
+        editor.edit(code, {"Smiling": 2.0}, steps=STEPS, scale=0.0),
+    )
+    assert not same(editor.decode(code, STEPS, 0.0), editor.decode(code, STEPS, 1.0))
+
+
+def test_previews_end_in_the_result(editor, code):
+    steps = list(editor.edit_steps(code, {"Male": 1.0}, steps=STEPS))
+    assert [p.step for p in steps] == list(range(1, STEPS + 1))
+    assert [p.done for p in steps] == [False] * (STEPS - 1) + [True]
+    assert same(steps[-1].image, editor.edit(code, {"Male": 1.0}, steps=STEPS))
+
+
+def test_closing_a_running_edit_stops_the_work(code):
+    bundle = tiny_bundle()
+    editor = Editor(bundle, "tiny")
+    calls = []
+    bundle.model.shift.register_forward_hook(lambda *_: calls.append(1))
+    own = Code(code.z, code.x_T, code.alignment, bundle.identity)
+    running = editor.edit_steps(own, {"Male": 1.0}, steps=STEPS)
+    next(running)
+    running.close()
+    assert len(calls) == 1
+
+
+def test_interpolation_ends_are_the_reconstructions(editor, code):
+    other = editor.encode(Image.open(EXAMPLES[0]), steps=STEPS)
+    for mode in ("latent", "trajectory"):
+        frames = editor.interpolate(code, other, frames=4, mode=mode, steps=STEPS)
+        assert same(frames[0], editor.decode(code, steps=STEPS))
+        assert same(frames[-1], editor.decode(other, steps=STEPS))
+        assert not same(frames[1], frames[0])
+
+
+def test_same_request_same_picture_alone_or_among_others(editor, photo, code):
+    alone = editor.edit(code, {"Male": 1.0}, steps=STEPS)
+    results = [None] * 6
+
+    def request(i):
+        own = editor.encode(photo, steps=STEPS)
+        results[i] = editor.edit(own, {"Male": 1.0}, steps=STEPS)
+
+    threads = [threading.Thread(target=request, args=(i,)) for i in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert all(same(alone, result) for result in results)
+
+
+def test_no_request_leaves_a_trace(editor, photo):
+    before = dict(vars(editor))
+    weights = [p.clone() for p in editor.bundle.model.parameters()]
+    editor.edit(editor.encode(photo, steps=3), {"Smiling": 1.0}, steps=3)
+    assert vars(editor) == before
+    assert all(
+        torch.equal(a, b) for a, b in zip(weights, editor.bundle.model.parameters(), strict=True)
+    )
+    assert torch.is_inference_mode_enabled() is False
+
+
+def test_inference_mode_never_leaks_out_of_a_generator(editor, code):
+    running = editor.edit_steps(code, {}, steps=4)
+    next(running)
+    assert not torch.is_inference_mode_enabled()
+    leaf = torch.ones(1, requires_grad=True)
+    (leaf * 2).backward()
+    running.close()
+
+
+def test_codes_can_live_in_a_session(editor, code):
+    for clone in (copy.deepcopy(code), pickle.loads(pickle.dumps(code))):
+        assert torch.equal(clone.z, code.z) and clone.alignment == code.alignment
+        assert same(editor.decode(clone, steps=3), editor.decode(code, steps=3))
+
+
+def test_a_square_is_taken_as_it_is(editor, photo):
+    square = editor.align(photo)
+    plain = editor.encode(square, steps=3, align=False)
+    assert plain.alignment is None
+    assert torch.equal(plain.z, editor.encode(photo, steps=3).z)
+    given = editor.encode(photo, steps=3, align=find_alignment(photo))
+    assert torch.equal(plain.z, given.z)
+
+
+def test_without_a_face_the_centre_can_be_used(editor):
+    wall = Image.fromarray(np.random.default_rng(0).integers(0, 255, (60, 90, 3), np.uint8))
+    with pytest.raises(NoFaceError, match="centre square"):
+        editor.encode(wall, steps=2)
+    assert editor.encode(wall, steps=2, align=center_square(wall)).alignment.side == 60
+
+
+def test_paste_returns_the_whole_photograph(editor, photo, code):
+    plain, edited = editor.decode(code, STEPS), editor.edit(code, {"Male": 2.0}, STEPS)
+    assert same(editor.paste(photo, code, plain, plain), photo)
+    pasted = editor.paste(photo, code, edited, plain)
+    assert pasted.size == photo.size and not same(pasted, photo)
+    assert not same(editor.paste(photo, code, edited), pasted)
+
+
+def test_strengths_say_where_a_picture_stands(editor, code):
+    strengths = editor.strengths(code)
+    assert strengths.keys() == {"Smiling", "Male"}
+    moved = editor.moved(code, {"Male": 1.0})
+    assert editor.strengths(moved)["Male"] > strengths["Male"]
+
+
+@pytest.mark.parametrize(
+    "sliders, message",
+    [
+        ({"Sneezing": 1.0}, "Known: Smiling, Male"),
+        ({"Smiling": 99.0}, "use -5 to 5"),
+        ({"Smiling": float("nan")}, "out of range"),
+    ],
+)
+def test_bad_sliders_are_told(editor, code, sliders, message):
+    with pytest.raises(EditError, match=message):
+        editor.edit(code, sliders)
+
+
+def test_other_bad_requests_are_told(editor, photo, code):
+    with pytest.raises(EditError, match="between 1 and 99"):
+        editor.encode(photo, steps=0)
+    with pytest.raises(EditError, match="between 1 and 99"):
+        editor.decode(code, steps=100)
+    with pytest.raises(EditError, match="between 0 and 10"):
+        editor.decode(code, scale=-1.0)
+    with pytest.raises(EditError, match="Known: latent, trajectory"):
+        editor.interpolate(code, code, mode="magic")
+    with pytest.raises(EditError, match="between 2 and 100"):
+        editor.interpolate(code, code, frames=1)
+    stranger = Code(code.z, code.x_T, None, "another")
+    with pytest.raises(EditError, match="another model"):
+        editor.decode(stranger)

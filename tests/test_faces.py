@@ -1,0 +1,214 @@
+"""From any picture file to an aligned square and back."""
+
+import io
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from pdae_app.faces.align import (
+    LEFT_EYE,
+    RIGHT_EYE,
+    NoFaceError,
+    align_face,
+    center_square,
+    crop,
+    find_alignment,
+)
+from pdae_app.faces.detect import Face, detect_faces
+from pdae_app.faces.paste import paste_difference, paste_replacement, soft_mask
+from pdae_app.faces.photo import PhotoError, open_photo
+from pdae_app.ui.session import EXAMPLES
+
+
+@pytest.fixture(scope="module")
+def example():
+    return open_photo(EXAMPLES[2])
+
+
+def encoded(image, kind, **options):
+    stream = io.BytesIO()
+    image.save(stream, kind, **options)
+    return stream.getvalue()
+
+
+def test_every_example_has_one_face_with_eyes_in_their_places():
+    for path in EXAMPLES:
+        photo = open_photo(path)
+        assert len(detect_faces(photo)) == 1, path
+        (face,) = detect_faces(crop(photo, find_alignment(photo).widened(0.3), 320))
+        inside = (np.array([face.left_eye, face.right_eye]) / 320 * 1.6) - 0.3
+        assert np.abs(inside - [LEFT_EYE, RIGHT_EYE]).max() < 0.06, path
+
+
+@pytest.mark.parametrize("angle", [-25, -12, 12, 25])
+def test_tilted_faces_are_levelled(example, angle):
+    turned = example.rotate(angle, Image.Resampling.BICUBIC, fillcolor=(128, 128, 128))
+    (upright, *_), (tilted, *_) = detect_faces(example), detect_faces(turned)
+
+    def tilt(face):
+        dx, dy = np.subtract(face.right_eye, face.left_eye)
+        return np.degrees(np.arctan2(dy, dx))
+
+    assert abs(tilt(tilted) - tilt(upright) + angle) < 8
+
+
+def test_framing_does_not_depend_on_size(example):
+    big = example.resize((900, 900), Image.Resampling.BICUBIC)
+    small = np.asarray(crop(example, find_alignment(example), 64), float)
+    large = np.asarray(crop(big, find_alignment(big), 64), float)
+    assert np.abs(small - large).mean() < 12
+
+
+def test_several_faces_come_largest_first(example):
+    sheet = Image.new("RGB", (620, 300), (120, 130, 140))
+    for x, side in ((10, 180), (200, 280), (490, 120)):
+        sheet.paste(example.resize((side, side)), (x, 5))
+    faces = detect_faces(sheet)
+    assert len(faces) == 3
+    assert [face.eye_distance for face in faces] == sorted(
+        (face.eye_distance for face in faces), reverse=True
+    )
+    assert 200 < faces[0].center[0] < 480
+    with pytest.raises(NoFaceError, match="3 found"):
+        find_alignment(sheet, which=3)
+
+
+def test_no_face_offers_the_centre_square():
+    wall = Image.new("RGB", (300, 200), (90, 120, 90))
+    with pytest.raises(NoFaceError, match="centre square"):
+        find_alignment(wall)
+    square = crop(wall, center_square(wall), 32)
+    assert square.size == (32, 32) and square.getpixel((5, 5)) == (90, 120, 90)
+
+
+def test_alignment_carries_the_eyes_to_their_places():
+    face = Face((40.0, 80.0), (70.0, 95.0), True)
+    matrix = np.array(align_face(face).matrix)
+    for place, eye in ((LEFT_EYE, face.left_eye), (RIGHT_EYE, face.right_eye)):
+        assert np.allclose(matrix @ (*place, 1), eye)
+
+
+def test_crop_of_the_whole_square_is_the_picture(example):
+    side = min(example.size)
+    square = example.crop((0, 0, side, side))
+    assert np.array_equal(np.asarray(crop(square, center_square(square), side)), np.asarray(square))
+
+
+@pytest.mark.parametrize(
+    "mode", ["RGB", "L", "P", "RGBA", "LA", "CMYK", "1", "I;16", "I", "F", "YCbCr", "HSV"]
+)
+def test_every_mode_becomes_rgb(example, mode):
+    if mode in ("I;16", "I", "F"):
+        grey = np.asarray(example.convert("L"), np.float64)
+        kinds = {"I;16": np.uint16, "I": np.int32, "F": np.float32}
+        factor = 1 if mode == "F" else 257
+        picture = Image.fromarray((grey * factor).astype(kinds[mode]))
+    else:
+        picture = example.convert(mode)
+    photo = open_photo(picture)
+    assert photo.mode == "RGB" and photo.size == example.size
+    if mode not in ("1", "P"):
+        error = np.asarray(photo.convert("L"), float) - np.asarray(example.convert("L"), float)
+        assert np.abs(error).mean() < 6
+
+
+def test_transparency_becomes_white():
+    clear = Image.new("RGBA", (20, 20), (255, 0, 0, 0))
+    assert open_photo(clear).getpixel((3, 3)) == (255, 255, 255)
+
+
+def test_exif_orientation_is_applied(example):
+    exif = Image.Exif()
+    exif[0x0112] = 6  # the camera was turned: rotate by 270 degrees
+    wide = example.resize((200, 100))
+    photo = open_photo(encoded(wide, "JPEG", exif=exif))
+    assert photo.size == (100, 200)
+    expected = np.asarray(wide.transpose(Image.Transpose.ROTATE_270), float)
+    assert np.abs(np.asarray(photo, float) - expected).mean() < 4
+
+
+def test_animations_give_their_first_frame(example):
+    other = Image.new("RGB", example.size)
+    data = encoded(example, "GIF", save_all=True, append_images=[other])
+    assert np.asarray(open_photo(data)).mean() > 50
+
+
+def huge_png():
+    """A valid header of 20000 x 10000 pixels with almost no data behind it."""
+    data = bytearray(encoded(Image.new("L", (16, 16)), "PNG"))
+    data[16:24] = (20000).to_bytes(4, "big") + (10000).to_bytes(4, "big")
+    import zlib
+
+    data[29:33] = zlib.crc32(bytes(data[12:29])).to_bytes(4, "big")
+    return bytes(data)
+
+
+def bad_files(example):
+    jpeg = encoded(example, "JPEG")
+    return {
+        "text": (b"this is not a picture", "not a picture"),
+        "empty": (b"", "not a picture"),
+        "truncated": (jpeg[: len(jpeg) // 3], "damaged or incomplete"),
+        "1x1": (encoded(Image.new("RGB", (1, 1)), "PNG"), "only 1 x 1"),
+        "huge": (huge_png(), "too large"),
+        "svg": (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "not a picture"),
+        "missing": ("/nowhere/face.jpg", "no file"),
+    }
+
+
+@pytest.mark.parametrize("kind", ["text", "empty", "truncated", "1x1", "huge", "svg", "missing"])
+def test_bad_files_are_told_in_a_sentence(example, kind):
+    source, message = bad_files(example)[kind]
+    with pytest.raises(PhotoError, match=message):
+        open_photo(source)
+
+
+def test_soft_mask_is_one_inside_and_fades_out():
+    mask = soft_mask(64)
+    assert mask[32, 32] == 1 and mask.max() == 1 and mask[0].max() < 0.01
+    assert (np.diff(mask[32, :32]) >= 0).all()
+
+
+def test_pasting_no_difference_changes_nothing(example):
+    alignment = find_alignment(example)
+    square = crop(example, alignment, 64)
+    pasted = paste_difference(example, alignment, square, square)
+    assert np.array_equal(np.asarray(pasted), np.asarray(example))
+
+
+def test_pasted_difference_lands_on_the_face_and_keeps_the_rest(example):
+    alignment = find_alignment(example)
+    square = crop(example, alignment, 64)
+    mouth = np.asarray(square).copy()
+    mouth[44:50, 26:38] = np.minimum(mouth[44:50, 26:38].astype(int) + 60, 255)
+    pasted = paste_difference(example, alignment, Image.fromarray(mouth), square)
+    assert pasted.size == example.size
+    change = np.abs(np.asarray(pasted, int) - np.asarray(example, int)).sum(axis=2)
+    x, y = np.array(alignment.matrix) @ (0.5, 47 / 64, 1)
+    assert change[int(y), int(x)] > 100
+    far = change.copy()
+    reach = int(alignment.side * 0.3)
+    far[max(0, int(y) - reach) : int(y) + reach, max(0, int(x) - reach) : int(x) + reach] = 0
+    assert far.max() == 0
+    # The way back: the square of the result shows the edit.
+    again = np.asarray(crop(pasted, alignment, 64), int)
+    assert np.abs(again[45:49, 28:36] - mouth[45:49, 28:36]).mean() < 14
+
+
+def test_replacement_shows_the_square_itself(example):
+    alignment = find_alignment(example)
+    blue = Image.new("RGB", (64, 64), (0, 0, 255))
+    pasted = np.asarray(paste_replacement(example, alignment, blue))
+    x, y = np.array(alignment.matrix) @ (0.5, 0.5, 1)
+    assert tuple(pasted[int(y), int(x)]) == (0, 0, 255)
+
+
+def test_squares_beyond_the_edge_are_pasted_within(example):
+    alignment = find_alignment(example).widened(0.8)
+    square = crop(example, alignment, 64)
+    brighter = Image.fromarray(
+        np.minimum(np.asarray(square).astype(int) + 40, 255).astype(np.uint8)
+    )
+    pasted = paste_difference(example, alignment, brighter, square)
+    assert pasted.size == example.size

@@ -1,0 +1,91 @@
+import numpy as np
+import pytest
+import torch
+
+from pdae_app.latents.directions import SMALLEST_STEP
+from pdae_app.latents.fit import Labelled, fit_latent_space, pattern
+from tests.tiny import tiny_latents
+
+
+def synthetic(n=600, dim=6, seed=0):
+    """Codes in which axis 0 makes "A" and axis 1 "B", with correlated axes and people of three."""
+    rng = np.random.default_rng(seed)
+    mixing = np.eye(dim) + 0.4 * np.random.default_rng(9).standard_normal((dim, dim))
+    hidden = rng.standard_normal((n, dim))
+    noise = 0.5 * rng.standard_normal((n, 2))
+    labels = {"A": (hidden[:, 0] + noise[:, 0] > 0.3), "B": (hidden[:, 1] + noise[:, 1] > 0)}
+    codes = torch.from_numpy(hidden @ mixing).float() * 3 + 1
+    return Labelled(codes, {k: v.astype(int) for k, v in labels.items()}, np.arange(n) // 3)
+
+
+@pytest.fixture(scope="module")
+def space():
+    return fit_latent_space(synthetic(), synthetic(seed=1))
+
+
+def test_held_out_auroc_is_measured_on_the_test_codes(space):
+    assert space.names == ["A", "B"]
+    assert all(0.9 < attribute.auroc < 1 for attribute in space.attributes)
+    labels = synthetic().labels["A"]
+    assert space.attributes[0].positives == labels.sum()
+
+
+def test_medians_are_those_of_the_training_logits(space):
+    train = synthetic()
+    logits = space.logits(train.z)[:, 0].numpy()
+    positives = logits[train.labels["A"] == 1]
+    assert np.isclose(np.median(positives), space.attributes[0].positive_logit, atol=1e-3)
+
+
+def test_zero_changes_nothing():
+    space, z = tiny_latents(), torch.randn(8)
+    assert space.move(z, {"Smiling": 0.0, "Male": 0.0}) is z
+    assert space.move(z, {}) is z
+
+
+def test_one_carries_the_logit_to_the_median_of_the_positives():
+    space = tiny_latents()
+    z = space.mean - 2 * space.directions[0]  # well below both medians
+    logit = float(space.logits(z)[0])
+    assert logit < -1
+    reached = space.logits(space.move(z, {"Smiling": 1.0}))[0]
+    assert torch.isclose(reached, torch.tensor(2.0), atol=1e-4)
+    halfway = space.logits(space.move(z, {"Smiling": 0.5}))[0]
+    assert torch.isclose(halfway, torch.tensor((logit + 2.0) / 2), atol=1e-4)
+
+
+def test_a_slider_always_goes_its_way_even_beyond_the_median():
+    space = tiny_latents()
+    z = space.mean + 9 * space.directions[0]
+    logit = float(space.logits(z)[0])
+    assert logit > 2
+    more = float(space.logits(space.move(z, {"Smiling": 1.0}))[0])
+    assert np.isclose(more - logit, SMALLEST_STEP * 3.0, atol=1e-3)
+    less = float(space.logits(space.move(z, {"Smiling": -1.0}))[0])
+    assert np.isclose(less, -1.0, atol=1e-3)
+
+
+def test_sliders_do_not_undo_each_other(space):
+    z = synthetic(seed=2).z[0]
+    start = space.logits(z)
+    alone = [space.logits(space.move(z, {name: 1.0}))[i] for i, name in enumerate(space.names)]
+    both = space.logits(space.move(z, {"A": 1.0, "B": 1.0}))
+    torch.testing.assert_close(both, torch.stack(alone), atol=1e-3, rtol=1e-3)
+    assert not torch.allclose(start, both)
+
+
+def test_pattern_follows_the_covariance():
+    weight, covariance = np.array([1.0, -0.5]), np.array([[2.0, 0.9], [0.9, 1.0]])
+    direction = pattern(weight, covariance)
+    assert np.isclose(weight @ direction, 1)
+    expected = covariance @ weight
+    assert np.allclose(direction / np.linalg.norm(direction), expected / np.linalg.norm(expected))
+
+
+def test_unknown_attributes_and_too_few_labels_are_errors():
+    with pytest.raises(KeyError, match="known: Smiling, Male"):
+        tiny_latents().move(torch.zeros(8), {"Sneezing": 1.0})
+    few = synthetic()
+    few.labels["A"][:] = 0
+    with pytest.raises(ValueError, match="0 positives"):
+        fit_latent_space(few, None)

@@ -1,0 +1,233 @@
+"""Training: configurations, data, resuming, and the scripts launched as a person would."""
+
+import csv
+import json
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from pdae_app import Editor
+from pdae_app.bundle import load_bundle
+from pdae_app.typed_config import ConfigError
+from pdae_app.ui.session import EXAMPLES
+from training import config as training_config
+from training.data import AugmentedSquares, DataConfig, SeededBatches, load_pictures, plain_squares
+from training.loop import LoopConfig, checkpoints, learning_rate, train
+from training.train_attributes import AttributesConfig
+from training.train_dpm import DpmConfig, DpmObjective
+from training.train_pdae import PdaeTrainConfig
+
+ROOT = Path(__file__).parent.parent
+CONFIGS = ROOT / "training" / "configs"
+FACES = str(EXAMPLES[0].parent)
+
+
+def load(cls, name, *overrides):
+    return training_config.load(cls, CONFIGS / name, list(overrides))
+
+
+@pytest.mark.parametrize("folder", ["smoke", "faces64"])
+def test_shipped_configurations_are_valid(folder):
+    assert load(DpmConfig, f"{folder}/dpm.yaml").loop.pictures > 0
+    assert load(PdaeTrainConfig, f"{folder}/pdae.yaml").encoder.z_dim > 0
+    assert load(AttributesConfig, f"{folder}/attributes.yaml").folds > 1
+
+
+@pytest.mark.parametrize(
+    "override, message",
+    [
+        ("loop.batchsize=3", "did you mean 'batch_size'"),
+        ("loop.batch_size=three", "loop.batch_size must be of type int"),
+        ("loop.batch_size=true", "must be of type int"),
+        ("loop.learning_rate=fast", "must be a number"),
+        ("unet.image_size=30", "multiple of"),
+        ("diffusion.prediction=noise", "known: eps"),
+        ("loop", "key=value"),
+    ],
+)
+def test_wrong_keys_and_values_are_told(override, message):
+    with pytest.raises(ConfigError, match=message):
+        load(DpmConfig, "smoke/dpm.yaml", override)
+
+
+def test_overrides_and_scientific_notation():
+    config = load(DpmConfig, "smoke/dpm.yaml", "loop.learning_rate=3e-4", "loop.seed=7")
+    assert config.loop.learning_rate == 3e-4 and config.loop.seed == 7
+    with pytest.raises(ConfigError, match="no configuration file"):
+        training_config.load(DpmConfig, "nowhere.yaml")
+    with pytest.raises(ConfigError, match="missing: unet"):
+        training_config.load(DpmConfig, None)
+
+
+@pytest.fixture
+def data(tmp_path):
+    return DataConfig(FACES, cache=str(tmp_path / "cache"), scale_jitter=0.03, color_jitter=0.1)
+
+
+def test_training_pictures_are_the_apps_own_squares(data, editor):
+    from PIL import Image
+
+    pictures = load_pictures(data, 16)
+    squares = plain_squares(pictures, 16)
+    assert squares.shape == (6, 3, 16, 16) and squares.abs().max() <= 1
+    for row, square in zip(pictures.rows, squares, strict=True):
+        app = np.asarray(editor.align(Image.open(Path(FACES) / row["file"])), float)
+        ours = ((square + 1) * 127.5).permute(1, 2, 0).numpy()
+        assert np.abs(app - ours).mean() < 4, row
+
+
+def test_broken_pictures_are_counted_and_skipped(tmp_path, data, capsys):
+    folder = tmp_path / "mixed"
+    folder.mkdir()
+    (folder / "good.jpg").write_bytes(EXAMPLES[0].read_bytes())
+    (folder / "bad.jpg").write_bytes(b"no picture")
+    pictures = load_pictures(replace(data, folder=str(folder)), 16)
+    assert [row["file"] for row in pictures.rows] == ["good.jpg"]
+    assert "bad.jpg" in pictures.skipped and "1 of 2 pictures skipped" in capsys.readouterr().out
+    # The second reading comes from the cache and tells the same.
+    assert load_pictures(replace(data, folder=str(folder)), 16).skipped == pictures.skipped
+
+
+def test_empty_sets_are_errors_at_once(tmp_path, data):
+    with pytest.raises(ValueError, match="no folder"):
+        load_pictures(replace(data, folder=str(tmp_path / "nothing")), 16)
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ValueError, match="no pictures"):
+        load_pictures(replace(data, folder=str(tmp_path / "empty")), 16)
+
+
+def test_augmentation_follows_from_the_seed(data):
+    dataset = AugmentedSquares(load_pictures(data, 16), data, 16)
+    assert torch.equal(dataset[2, 11], dataset[2, 11])
+    assert not torch.equal(dataset[2, 11], dataset[2, 12])
+    assert dataset[0, 1].shape == (3, 16, 16) and dataset[0, 1].abs().max() <= 1
+
+
+def test_batches_can_start_anywhere_and_split_without_overlap():
+    whole = list(SeededBatches(10, 4, seed=3, start=0, stop=5))
+    assert list(SeededBatches(10, 4, seed=3, start=2, stop=5)) == whole[2:]
+    first_epoch = [index for batch in whole for index, _ in batch][:10]
+    assert sorted(first_epoch) == list(range(10))
+    halves = [list(SeededBatches(10, 2, 3, 0, 5, rank, 2)) for rank in (0, 1)]
+    assert [a + b for a, b in zip(*halves, strict=True)] == whole
+
+
+def test_learning_rate():
+    config = LoopConfig("x", 1000, learning_rate=1.0, warmup=100, decay="cosine")
+    assert learning_rate(config, 0) < 0.02 and learning_rate(config, 100) > 0.9
+    assert learning_rate(config, 1000) == pytest.approx(0.1)
+    with pytest.raises(ValueError, match="decay"):
+        learning_rate(replace(config, decay="linear"), 1)
+
+
+def run_dpm(tmp_path, data, name, pictures):
+    config = load(DpmConfig, "smoke/dpm.yaml", f"loop.out={tmp_path / name}", "unet.dropout=0.1")
+    config = replace(config, loop=replace(config.loop, pictures=pictures, sample_every=10**9))
+    torch.manual_seed(0)
+    objective = DpmObjective(config)
+    train(config.loop, objective, AugmentedSquares(load_pictures(data, 32), data, 32))
+    return config, objective.unet.state_dict()
+
+
+def test_a_resumed_run_equals_an_uninterrupted_one(tmp_path, data):
+    _, whole = run_dpm(tmp_path, data, "whole", 64)
+    config, _ = run_dpm(tmp_path, data, "parts", 32)
+    assert len(checkpoints(config.loop.out)) == 1
+    _, parts = run_dpm(tmp_path, data, "parts", 64)
+    assert all(torch.equal(whole[name], parts[name]) for name in whole)
+
+
+def test_half_written_checkpoints_are_ignored(tmp_path, data):
+    config, _ = run_dpm(tmp_path, data, "run", 32)
+    (Path(config.loop.out) / "checkpoint-000000099.tmp").write_bytes(b"half")
+    assert [path.name for path in checkpoints(config.loop.out)] == ["checkpoint-000000008.pt"]
+
+
+def test_training_lowers_the_loss_and_moves_the_average(tmp_path, data):
+    config, weights = run_dpm(tmp_path, data, "run", 64)
+    state = torch.load(checkpoints(config.loop.out)[-1], weights_only=True)
+    assert any(
+        not torch.equal(state["ema"][f"unet.{k}"], state["model"][f"unet.{k}"]) for k in weights
+    )
+    assert all(torch.equal(state["ema"][f"unet.{k}"], weights[k]) for k in weights)
+
+
+def launch(script, *arguments, launcher=(sys.executable,)):
+    command = [*launcher, f"training/{script}", *map(str, arguments)]
+    environment = os.environ | {"OMP_NUM_THREADS": "2"}
+    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+
+
+@pytest.fixture(scope="module")
+def pipeline(tmp_path_factory):
+    """dpm -> pdae -> attributes, each script launched with its smoke configuration."""
+    out = tmp_path_factory.mktemp("pipeline")
+    labels = out / "labels.csv"
+    with open(labels, "w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["file", "Smiling", "Male"])
+        for i, path in enumerate(EXAMPLES):
+            writer.writerow([path.name, i % 2, int(i < 3)])
+    cache = f"data.cache={out / 'cache'}"
+    accelerate = (
+        sys.executable,
+        "-m",
+        "accelerate.commands.launch",
+        "--cpu",
+        "--num_processes",
+        "1",
+    )
+    results = [
+        launch("train_dpm.py", "--config", "training/configs/smoke/dpm.yaml", cache,
+               f"loop.out={out / 'dpm'}", f"bundle={out / 'dpm' / 'bundle'}", launcher=accelerate),
+        launch("train_pdae.py", "--config", "training/configs/smoke/pdae.yaml", cache,
+               f"dpm={out / 'dpm' / 'bundle'}", f"loop.out={out / 'pdae'}",
+               f"bundle={out / 'pdae' / 'bundle'}"),
+        launch("train_attributes.py", "--config", "training/configs/smoke/attributes.yaml", cache,
+               f"data.labels={labels}", f"model={out / 'pdae' / 'bundle'}",
+               f"bundle={out / 'final'}"),
+    ]  # fmt: skip
+    return out, results
+
+
+def test_every_script_runs(pipeline):
+    for result in pipeline[1]:
+        assert result.returncode == 0, result.stderr[-2000:]
+
+
+def test_the_scripts_leave_samples_and_a_bundle_that_edits(pipeline):
+    out, _ = pipeline
+    for run in ("dpm", "pdae"):
+        assert list((out / run / "samples").glob("*.png"))
+        assert len(checkpoints(out / run)) == 2  # pruned
+    editor = Editor.from_pretrained(out / "final", device="cpu")
+    assert editor.attributes == ["Smiling", "Male"]
+    from PIL import Image
+
+    code = editor.encode(Image.open(EXAMPLES[0]), steps=5)
+    assert editor.edit(code, {"Smiling": 1.0}, steps=5).size == (32, 32)
+
+
+def test_pdae_keeps_the_frozen_model(pipeline):
+    out, _ = pipeline
+    frozen, adapted = load_bundle(out / "dpm" / "bundle"), load_bundle(out / "pdae" / "bundle")
+    for name, value in frozen.unet.state_dict().items():
+        assert torch.equal(value, adapted.unet.state_dict()[name])
+    config = json.loads((out / "final" / "config.json").read_text())
+    assert config["info"]["pdae"]["pictures"] == 64
+    state = torch.load(checkpoints(out / "pdae")[-1], weights_only=True)
+    assert not any(name.startswith("unet") for name in state["model"])
+
+
+def test_scripts_explain_themselves_and_refuse_nonsense():
+    helped = launch("train_pdae.py", "--help")
+    assert helped.returncode == 0 and "loop.learning_rate" in helped.stdout
+    wrong = launch("train_pdae.py", "--config", "training/configs/smoke/pdae.yaml", "loop.sed=1")
+    assert wrong.returncode == 2 and "did you mean 'seed'" in wrong.stderr
+    assert "Traceback" not in wrong.stderr
