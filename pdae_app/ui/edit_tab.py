@@ -12,7 +12,7 @@ from pdae_app.faces.align import crop
 from pdae_app.faces.photo import open_photo
 from pdae_app.ui.events import ONE_AT_A_TIME, shown, told
 from pdae_app.ui.framing import CENTER, framings
-from pdae_app.ui.photo_input import PhotoInput
+from pdae_app.ui.photo_input import photo_input
 from pdae_app.ui.session import (
     EXAMPLES,
     TIME_TO_LIVE,
@@ -59,7 +59,7 @@ class EditTab:
 
     def lay_out_inputs(self) -> None:
         """Left column: the photograph, its framing, examples, quality."""
-        self.photo = PhotoInput(label="Photograph", height=260, elem_id="photo")
+        self.photo = photo_input("Photograph", elem_id="photo", height=260)
         gr.Examples([[str(path)] for path in EXAMPLES], self.photo, label="Synthetic people")
         self.framing = gr.Radio(label="Part of the picture", visible=False, elem_id="framing")
         self.square = gr.Image(
@@ -142,7 +142,7 @@ class EditTab:
         self.pasting.input(**rendering, api_visibility="private")
         # A release during a render must not be dropped: the last one wins.
         last_wins = {**rendering, "trigger_mode": "always_last"}
-        self.scale.release(**last_wins, api_name="render")
+        self.scale.release(**last_wins, api_name="edit")
         for slider in self.sliders.values():
             slider.release(**last_wins, api_visibility="private")
         controls = [self.scale, *self.sliders.values()]

@@ -10,7 +10,7 @@ from pdae_app.engine import Editor
 from pdae_app.faces.photo import open_photo
 from pdae_app.ui.events import ONE_AT_A_TIME, shown, told
 from pdae_app.ui.framing import largest_face
-from pdae_app.ui.photo_input import PhotoInput
+from pdae_app.ui.photo_input import photo_input
 from pdae_app.ui.session import EXAMPLES
 
 MODES = {
@@ -24,8 +24,8 @@ def build(editor: Editor) -> None:
     """Lay the tab out and connect it."""
     gr.Markdown("Two photographs, and the people in between.")
     with gr.Row():
-        first = _photo("First photograph", "first", EXAMPLES[0])
-        second = _photo("Second photograph", "second", EXAMPLES[1])
+        first = photo_input("First photograph", "first", 240, str(EXAMPLES[0]))
+        second = photo_input("Second photograph", "second", 240, str(EXAMPLES[1]))
     with gr.Row():
         mode = gr.Radio(list(MODES), value=next(iter(MODES)), label="Way", elem_id="mode")
         frames = gr.Slider(3, 15, value=7, step=1, label="Frames", elem_id="frames")
@@ -52,10 +52,6 @@ def build(editor: Editor) -> None:
         **ONE_AT_A_TIME,
     )
     stop.click(lambda: "Stopped.", None, status, cancels=[running], api_visibility="private")
-
-
-def _photo(label: str, elem_id: str, example) -> PhotoInput:
-    return PhotoInput(value=str(example), label=label, height=240, elem_id=elem_id)
 
 
 def _interpolate(editor: Editor, first, second, mode: str, frames: float, use_center: bool):

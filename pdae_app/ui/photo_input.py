@@ -13,13 +13,21 @@ class PhotoInput(gr.Image):
     # Tells Gradio to use Image's own front end.
     is_template = True
 
-    def __init__(self, **options):
-        super().__init__(
-            sources=["upload", "webcam", "clipboard"], type="filepath", image_mode=None, **options
-        )
-
     def preprocess(self, payload) -> str | None:
         """The path of the uploaded file."""
         if payload is None or payload.path:
             return payload and payload.path
         return super().preprocess(payload)
+
+
+def photo_input(label: str, elem_id: str, height: int, value: str | None = None) -> PhotoInput:
+    """Upload, webcam or clipboard, giving a path."""
+    return PhotoInput(
+        value=value,
+        label=label,
+        sources=["upload", "webcam", "clipboard"],
+        type="filepath",
+        image_mode=None,
+        height=height,
+        elem_id=elem_id,
+    )

@@ -14,11 +14,6 @@ class PhotoInput(gr.Image):
     # Tells Gradio to use Image's own front end.
     is_template = True
 
-    def __init__(self, **options):
-        super().__init__(
-            sources=["upload", "webcam", "clipboard"], type="filepath", image_mode=None, **options
-        )
-
     def preprocess(self, payload) -> str | None:
         """The path of the uploaded file."""
         if payload is None or payload.path:
