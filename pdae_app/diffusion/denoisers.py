@@ -39,10 +39,14 @@ class ShiftedDenoiser:
     def __call__(self, x: Tensor, t: Tensor) -> Tensor:
         features = self.model.unet.encoder(x, t)
         eps = self.diffusion.eps(self.model.unet.decoder(features), x, t)
-        if self.scale == 0 or int(t.max()) < self.unguided_below:
+        if self.scale == 0 or self._unguided(t):
             return eps
         output = sum(weight * self.model.shift(features, z) for z, weight in self.codes)
         return self.diffusion.shifted_eps(eps, output, t, self.scale, self.posterior)
+
+    def _unguided(self, t: Tensor) -> bool:
+        # Reading t waits for the device, so it is read only where there is an unguided tail.
+        return self.unguided_below > 0 and int(t.max()) < self.unguided_below
 
 
 def slerp(a: Tensor, b: Tensor, weight: float) -> Tensor:

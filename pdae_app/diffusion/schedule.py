@@ -69,8 +69,12 @@ class Schedule:
 
         With `like` (N, ...), the result is (N, 1, 1, ...) on its device and in its dtype.
         """
-        values = self.alpha_bars[t] if isinstance(t, int) else self.alpha_bars.to(t.device)[t]
+        values = self.alpha_bars[t] if isinstance(t, int) else _beside(self.alpha_bars, t)[t]
         return values if like is None else expand(values, like)
+
+    def beta(self, t: Tensor) -> Tensor:
+        """beta at timesteps `t`, float64."""
+        return _beside(self.betas, t)[t]
 
     def snr(self, t: int | Tensor) -> Tensor:
         """Signal-to-noise ratio alpha_bar / (1 - alpha_bar) (PDAE, Section 3.5), float64."""
@@ -81,6 +85,11 @@ class Schedule:
         """x_t of q(x_t | x_0) (Ho et al. 2020, Eq. 4). x_0, noise (N, ...), t (N,)."""
         alpha_bar = self.alpha_bar(t)
         return expand(alpha_bar.sqrt(), x_0) * x_0 + expand((1 - alpha_bar).sqrt(), x_0) * noise
+
+
+def _beside(table: Tensor, t: Tensor) -> Tensor:
+    """`table` on the device of `t`, in float64 where the device has it (MPS has not)."""
+    return table.to(t.device, torch.float32 if t.device.type == "mps" else torch.float64)
 
 
 def expand(values: Tensor, like: Tensor) -> Tensor:

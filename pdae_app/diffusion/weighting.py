@@ -29,7 +29,7 @@ def variational(schedule: Schedule, t: Tensor) -> Tensor:
 
     sigma^2 = beta, the upper choice of that paper, which stays finite at the first step.
     """
-    beta = schedule.betas.to(t.device)[t]
+    beta = schedule.beta(t)
     return beta / (2 * (1 - beta) * (1 - schedule.alpha_bar(t)))
 
 
