@@ -1,4 +1,4 @@
-"""Time from a slider's release to the first preview and to the final picture, through the app's API.
+"""Time from a slider's release to the first preview and the final picture, by the app's API.
 
 python benchmarks/slider_release.py --model checkpoints/faces64 --out runs/slider_release
 """

@@ -135,7 +135,10 @@ class Run:
             for name, parameter in module.named_parameters()
         }
         self.optimizer = torch.optim.AdamW(
-            self.parameters.values(), lr=config.learning_rate, weight_decay=config.weight_decay
+            self.parameters.values(),
+            lr=config.learning_rate,
+            weight_decay=config.weight_decay,
+            fused=True,
         )
         self.ema = Ema(self.parameters, config.ema)
         self.steps = 0

@@ -73,7 +73,7 @@ class Schedule:
         return values if like is None else expand(values, like)
 
     def beta(self, t: Tensor) -> Tensor:
-        """beta at timesteps `t`, float64."""
+        """Beta at timesteps `t`, float64."""
         return _beside(self.betas, t)[t]
 
     def snr(self, t: int | Tensor) -> Tensor:
