@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -131,6 +132,8 @@ def test_without_a_face_the_centre_square_is_offered(page, tmp_path):
     Image.effect_noise((200, 160), 60).convert("RGB").save(tmp_path / "wall.png")
     page.set_input_files("#photo input[type=file]", tmp_path / "wall.png")
     status(page, "No face was found")
+    page.wait_for_timeout(1500)
+    status(page, "No face was found")  # and the sentence stays
     page.locator("#framing").get_by_text("Centre square").click()
     status(page, "Ready: drag a slider")
 
@@ -157,7 +160,8 @@ def test_several_faces_are_offered(page, tmp_path):
 def test_a_bad_file_is_told_and_the_page_goes_on(page, tmp_path, content):
     (tmp_path / "broken.jpg").write_bytes(content)
     page.set_input_files("#photo input[type=file]", tmp_path / "broken.jpg")
-    page.wait_for_selector("text=/not a picture|damaged or incomplete/")
+    status(page, "This ")
+    assert re.search("not a picture|damaged or incomplete", page.inner_text("#status"))
     click_example(page)
 
 

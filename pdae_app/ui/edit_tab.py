@@ -9,7 +9,7 @@ from PIL import Image
 
 from pdae_app.engine import Editor
 from pdae_app.faces.align import crop
-from pdae_app.faces.photo import open_photo
+from pdae_app.faces.photo import PhotoError, open_photo
 from pdae_app.ui.events import ONE_AT_A_TIME, shown, told
 from pdae_app.ui.framing import CENTER, framings
 from pdae_app.ui.photo_input import photo_input
@@ -128,40 +128,49 @@ class EditTab:
             "show_progress": "hidden",
             **ONE_AT_A_TIME,
         }
+        controls = [self.scale, *self.sliders.values()]
         self.photo.change(
-            told(self.offer_framings),
+            self.offer_framings,
             self.photo,
-            [self.framing, self.portrait, self.square, *pictures, self.status],
+            [self.framing, self.portrait, self.square, *pictures, self.status, *controls],
             show_progress="hidden",
             api_name="choose",
         ).success(**opening, api_name="open").success(**rendering, api_visibility="private")
+        # A change during a render must not be dropped: the last one wins.
+        last_wins = {**rendering, "trigger_mode": "always_last"}
         for choice in (self.framing, self.quality):
-            choice.input(**opening, api_visibility="private").success(
+            choice.input(**opening, trigger_mode="always_last", api_visibility="private").success(
                 **rendering, api_visibility="private"
             )
-        self.pasting.input(**rendering, api_visibility="private")
-        # A release during a render must not be dropped: the last one wins.
-        last_wins = {**rendering, "trigger_mode": "always_last"}
+        self.pasting.input(**last_wins, api_visibility="private")
         self.scale.release(**last_wins, api_name="edit")
         for slider in self.sliders.values():
             slider.release(**last_wins, api_visibility="private")
-        controls = [self.scale, *self.sliders.values()]
-        self.reset.click(
-            lambda: [1.0] + [0.0] * len(self.sliders), None, controls, api_visibility="private"
-        ).success(**rendering, api_visibility="private")
+        self.reset.click(self.at_rest, None, controls, api_visibility="private").success(
+            **rendering, api_visibility="private"
+        )
+
+    def at_rest(self) -> dict:
+        """All sliders where they change nothing."""
+        return {self.scale: 1.0} | dict.fromkeys(self.sliders.values(), 0.0)
 
     def _emptied(self, status: str) -> dict:
-        """The right-hand side without a picture."""
+        """The page without a picture: everything on the right empty, sliders at rest."""
         nothing = dict.fromkeys([self.portrait, self.square, self.result, self.whole, self.raw])
         no_file = gr.DownloadButton(value=None, interactive=False)
-        return nothing | {self.save_face: no_file, self.save_whole: no_file, self.status: status}
+        files = {self.save_face: no_file, self.save_whole: no_file}
+        return nothing | files | self.at_rest() | {self.status: status}
 
     def offer_framings(self, path: str | None) -> dict:
         """A new picture: offer its faces and its centre, and forget the last one."""
         hidden = gr.Radio(choices=[], value=None, visible=False)
         if path is None:
             return {self.framing: hidden} | self._emptied(WELCOME)
-        choices = list(framings(open_photo(path)))
+        try:
+            choices = list(framings(open_photo(path)))
+        except PhotoError as error:
+            gr.Warning(str(error))
+            return {self.framing: hidden} | self._emptied(str(error))
         if choices == [CENTER]:
             offer = gr.Radio(choices=choices, value=None, visible=True)
             return {self.framing: offer} | self._emptied(NO_FACE)
@@ -172,6 +181,7 @@ class EditTab:
     def open(self, path: str | None, framing: str | None, quality: str):
         """Encode a picture and render its reconstruction; yields the progress."""
         if path is None or framing is None:
+            yield {}  # a generator that yields nothing would empty its outputs
             return
         start, steps = time.monotonic(), QUALITY[quality]
         photo = open_photo(path)
@@ -192,6 +202,7 @@ class EditTab:
     def render(self, portrait: Portrait | None, pasting: str, scale: float, *values: float):
         """The picture with the sliders as they stand; yields previews, then the final one."""
         if portrait is None:
+            yield {}
             return
         start, marks = time.monotonic(), preview_steps(portrait.steps)
         sliders = {name: v for name, v in zip(self.sliders, values, strict=True) if v}
