@@ -161,6 +161,10 @@ class EditTab:
         files = {self.save_face: no_file, self.save_whole: no_file}
         return nothing | files | self.at_rest() | {self.status: status}
 
+    def _unchanged(self) -> dict:
+        """Nothing new: a generator that yields nothing would empty its outputs."""
+        return {self.status: gr.skip()}
+
     def offer_framings(self, path: str | None) -> dict:
         """A new picture: offer its faces and its centre, and forget the last one."""
         hidden = gr.Radio(choices=[], value=None, visible=False)
@@ -181,7 +185,7 @@ class EditTab:
     def open(self, path: str | None, framing: str | None, quality: str):
         """Encode a picture and render its reconstruction; yields the progress."""
         if path is None or framing is None:
-            yield {}  # a generator that yields nothing would empty its outputs
+            yield self._unchanged()
             return
         start, steps = time.monotonic(), QUALITY[quality]
         photo = open_photo(path)
@@ -202,7 +206,7 @@ class EditTab:
     def render(self, portrait: Portrait | None, pasting: str, scale: float, *values: float):
         """The picture with the sliders as they stand; yields previews, then the final one."""
         if portrait is None:
-            yield {}
+            yield self._unchanged()
             return
         start, marks = time.monotonic(), preview_steps(portrait.steps)
         sliders = {name: v for name, v in zip(self.sliders, values, strict=True) if v}
