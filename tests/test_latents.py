@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from pdae_app.latents.directions import SMALLEST_STEP
-from pdae_app.latents.fit import Labelled, fit_latent_space, pattern
+from pdae_app.latents.fit import Labelled, fit_latent_space, partial_effects, unit_logit
 from tests.tiny import tiny_latents
 
 
@@ -74,12 +74,31 @@ def test_sliders_do_not_undo_each_other(space):
     assert not torch.allclose(start, both)
 
 
-def test_pattern_follows_the_covariance():
-    weight, covariance = np.array([1.0, -0.5]), np.array([[2.0, 0.9], [0.9, 1.0]])
-    direction = pattern(weight, covariance)
-    assert np.isclose(weight @ direction, 1)
-    expected = covariance @ weight
-    assert np.allclose(direction / np.linalg.norm(direction), expected / np.linalg.norm(expected))
+def test_directions_hold_the_other_attributes_and_the_controls():
+    """Codes that are a known sum of effects give each effect back, however labels go together."""
+    rng = np.random.default_rng(0)
+    a = rng.random(800) < 0.5
+    b = np.where(rng.random(800) < 0.8, a, ~a)  # goes with a
+    source = np.where(rng.random(800) < 0.7, a, ~a)[:, None]  # so does where it comes from
+    effects = rng.standard_normal((3, 5))
+    known = np.column_stack([a, b, source]).astype(float)
+    codes = known @ effects + 0.01 * rng.standard_normal((800, 5))
+    found = partial_effects(codes, known[:, :2], known[:, 2:])
+    assert np.allclose(found, effects[:2], atol=0.01)
+    uncontrolled = partial_effects(codes, known[:, :2])
+    assert not np.allclose(uncontrolled, effects[:2], atol=0.1)
+
+
+def test_a_step_along_a_direction_is_one_logit():
+    rng = np.random.default_rng(1)
+    weight, codes = rng.standard_normal(4), rng.standard_normal((50, 4))
+    along = weight + 0.3 * rng.standard_normal(4)
+    assert np.isclose(weight @ unit_logit(weight, along, codes), 1)
+    # Where the logit does not rise along the effect, the codes' covariance shows the way.
+    fallen = unit_logit(weight, -weight, codes)
+    assert np.isclose(weight @ fallen, 1)
+    expected = np.cov(codes, rowvar=False) @ weight
+    assert np.allclose(fallen / np.linalg.norm(fallen), expected / np.linalg.norm(expected))
 
 
 def test_unknown_attributes_and_too_few_labels_are_errors():

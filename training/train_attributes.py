@@ -22,7 +22,8 @@ class AttributesConfig:
 
     `data.split` names the training rows, `test_split` the rows that the AUROC is measured on;
     `attributes` the label columns (default: every column of 0s and 1s); `person` the column that
-    groups pictures of the same person. `info` goes into the bundle as it is.
+    groups pictures of the same person; `controls` columns of kinds (where a picture comes from)
+    that no direction should carry along. `info` goes into the bundle as it is.
     """
 
     model: str
@@ -31,6 +32,7 @@ class AttributesConfig:
     test_split: str | None = "test"
     attributes: tuple[str, ...] | None = None
     person: str | None = None
+    controls: tuple[str, ...] = ()
     folds: int = 5
     info: dict[str, str] | None = None
 
@@ -62,7 +64,14 @@ def labelled(
     rows = pictures.rows * len(ways)
     person = np.array([row[config.person] if config.person else row["file"] for row in rows])
     labels = {name: np.array([int(row[name]) for row in rows]) for name in names}
-    return Labelled(z, labels, person)
+    return Labelled(z, labels, person, _one_hot(rows, config.controls))
+
+
+def _one_hot(rows: list[dict[str, str]], columns: tuple[str, ...]) -> np.ndarray | None:
+    kinds = [(column, kind) for column in columns for kind in sorted({r[column] for r in rows})]
+    if not kinds:
+        return None
+    return np.array([[float(row[column] == kind) for column, kind in kinds] for row in rows])
 
 
 def main() -> None:

@@ -15,6 +15,7 @@ from pdae_app.diffusion.solvers import ddim
 from pdae_app.diffusion.weighting import loss_weight
 from pdae_app.models.pdae import PDAE, PDAEConfig
 from pdae_app.models.semantic import EncoderConfig
+from pdae_app.typed_config import ConfigError
 from training.config import parse
 from training.data import AugmentedSquares, DataConfig, load_pictures
 from training.loop import LoopConfig, Objective, train
@@ -25,8 +26,9 @@ from training.losses import pdae_loss
 class PdaeTrainConfig:
     """Everything that `train_pdae.py` takes.
 
-    `dpm` is the bundle of the frozen model; `start` a PDAE bundle to continue from. `posterior`
-    chooses the shift's factor in the loss (see `training.losses.pdae_loss`).
+    `dpm` is the bundle of the frozen model; `start` a PDAE bundle to continue from; `spatial_z`
+    adds a map of the code (see `UNetDecoder`). `posterior` chooses the shift's factor in the loss
+    (see `training.losses.pdae_loss`).
     """
 
     dpm: str
@@ -35,6 +37,7 @@ class PdaeTrainConfig:
     loop: LoopConfig
     bundle: str
     start: str | None = None
+    spatial_z: bool = False
     weighting: str = "pdae"
     weighting_options: dict[str, float] = field(default_factory=dict)
     posterior: bool = True
@@ -47,12 +50,19 @@ class PdaeObjective(Objective):
         super().__init__()
         self.config = config
         self.diffusion = frozen.diffusion
-        self.model = PDAE(PDAEConfig(frozen.unet.config, config.encoder))
+        self.model = PDAE(PDAEConfig(frozen.unet.config, config.encoder, config.spatial_z))
         self.model.unet.load_state_dict(frozen.unet.state_dict())
         if config.start:
-            self.model.load_state_dict(load_bundle(config.start).model.state_dict())
+            self._continue_from(load_bundle(config.start).model)
         self.model.freeze_unet()
         self.register_buffer("shown", shown, persistent=False)
+
+    def _continue_from(self, model: PDAE) -> None:
+        """Take over trained weights; a spatial map of z that they lack starts from zero."""
+        missing, unknown = self.model.load_state_dict(model.state_dict(), strict=False)
+        new = [name for name in missing if not name.startswith("shift.z_map.")]
+        if new or unknown:
+            raise ConfigError(f"start: another architecture; differing: {', '.join(new + unknown)}")
 
     def trained(self) -> dict[str, nn.Module]:
         return {"encoder": self.model.encoder, "shift": self.model.shift}

@@ -16,11 +16,16 @@ STRENGTHS = np.logspace(-5, 0, 11)
 
 @dataclass(frozen=True)
 class Labelled:
-    """Codes (N, D) with 0/1 labels by attribute (N,) and the person in each picture (N,)."""
+    """Codes (N, D) with 0/1 labels by attribute (N,) and the person in each picture (N,).
+
+    `controls` (N, K) are further facts of the pictures that no slider should carry along, such as
+    where they come from.
+    """
 
     z: Tensor
     labels: dict[str, np.ndarray]
     person: np.ndarray
+    controls: np.ndarray | None = None
 
 
 def fit_latent_space(train: Labelled, test: Labelled | None, folds: int = 5) -> LatentSpace:
@@ -31,32 +36,48 @@ def fit_latent_space(train: Labelled, test: Labelled | None, folds: int = 5) -> 
     """
     mean, std = train.z.mean(dim=0), train.z.std(dim=0).clamp(min=1e-6)
     codes = ((train.z - mean) / std).double().numpy()
-    covariance = np.cov(codes, rowvar=False)
-    attributes, weights, directions = [], [], []
+    attributes, weights = [], []
     for name, labels in train.labels.items():
         _check_counts(name, labels, folds)
         model = _fit(codes, labels, train.person, folds)
-        weight = model.coef_[0]
         attribute = _describe(name, model, codes, labels)
         if test is not None:
-            attribute = _scored(
-                attribute, model, ((test.z - mean) / std).numpy(), test.labels[name]
-            )
+            test_codes = ((test.z - mean) / std).double().numpy()
+            attribute = _scored(attribute, model, test_codes, test.labels[name])
         attributes.append(attribute)
-        weights.append(weight)
-        directions.append(pattern(weight, covariance))
+        weights.append(model.coef_[0])
+    effects = partial_effects(codes, np.stack(list(train.labels.values()), axis=1), train.controls)
+    directions = [
+        unit_logit(weight, effect, codes) for weight, effect in zip(weights, effects, strict=True)
+    ]
     return LatentSpace(mean, std, _rows(weights), _rows(directions), tuple(attributes))
 
 
-def pattern(weight: np.ndarray, covariance: np.ndarray) -> np.ndarray:
-    """The direction in which codes with a higher logit really differ: Sigma w / (w' Sigma w).
+def partial_effects(
+    codes: np.ndarray, labels: np.ndarray, controls: np.ndarray | None = None
+) -> np.ndarray:
+    """How codes (N, D) differ with each label (N, A), all others and the controls held: (A, D).
 
-    A regression's weights also cancel what merely disturbs it, and a step along them changes the
-    logit more than the picture. The pattern (Haufe et al. 2014, Eq. 6) follows the codes' own
-    covariance, so that a step along it stays among codes that occur.
+    The coefficients of one least-squares regression of the codes on everything known about the
+    pictures. A classifier's own weights make a poor path: they also cancel what merely disturbs
+    the decision (Haufe et al. 2014), so that a step changes the logit and hardly the picture; and
+    the plain difference of class means carries along whatever goes with the attribute in the data.
     """
-    direction = covariance @ weight
-    return direction / (weight @ direction)
+    known = labels if controls is None else np.column_stack([labels, controls])
+    known = known - known.mean(axis=0)
+    effects, *_ = np.linalg.lstsq(known, codes - codes.mean(axis=0), rcond=1e-6)
+    return effects[: labels.shape[1]]
+
+
+def unit_logit(weight: np.ndarray, effect: np.ndarray, codes: np.ndarray) -> np.ndarray:
+    """`effect` scaled so that a step of 1 raises the logit by 1.
+
+    Where the logit does not rise along it (an attribute that others explain), the path that
+    follows the codes' covariance is taken: Sigma w / (w' Sigma w), along which it always does.
+    """
+    if weight @ effect <= 0.05 * np.linalg.norm(weight) * np.linalg.norm(effect):
+        effect = np.cov(codes, rowvar=False) @ weight
+    return effect / (weight @ effect)
 
 
 def _rows(vectors: list[np.ndarray]) -> Tensor:

@@ -10,10 +10,11 @@ from pdae_app.models.unet import UNet, UNetConfig, UNetDecoder
 
 @dataclass(frozen=True)
 class PDAEConfig:
-    """Architecture of all three networks."""
+    """Architecture of all three networks; for `spatial_z` see `UNetDecoder`."""
 
     unet: UNetConfig
     encoder: EncoderConfig
+    spatial_z: bool = False
 
     def __post_init__(self):
         if self.unet.image_size != self.encoder.image_size:
@@ -31,7 +32,9 @@ class PDAE(nn.Module):
         self.config = config
         self.unet = UNet(config.unet)
         self.encoder = SemanticEncoder(config.encoder)
-        self.shift = UNetDecoder(config.unet, z_dim=config.encoder.z_dim)
+        self.shift = UNetDecoder(
+            config.unet, z_dim=config.encoder.z_dim, spatial_z=config.spatial_z
+        )
 
     def freeze_unet(self) -> "PDAE":
         """Keep the pre-trained U-Net out of training: no gradients, no dropout."""

@@ -56,6 +56,11 @@ class UNetConfig:
         """Channels at each resolution, finest first."""
         return [self.base_channels * m for m in self.multipliers]
 
+    @property
+    def coarsest_size(self) -> int:
+        """Side length of the feature maps in the middle."""
+        return self.image_size // self.patch_size // 2 ** (len(self.multipliers) - 1)
+
     def skip_channels(self) -> list[int]:
         """Channels of every feature map that the encoder half hands over, in order."""
         channels = [self.base_channels]
@@ -144,14 +149,20 @@ class UNetDecoder(nn.Module):
 
     Without `z_dim` it is the U-Net's own half. With `z_dim` it is PDAE's gradient estimator
     (Section 3.4): the code enters every residual block through the twice-applied AdaGN (Eq. 9).
+    `spatial_z` also adds a linear map of the code to the coarsest features. AdaGN alone can only
+    scale whole channels, and a short training run does not get to draw places with it. The
+    official networks have no such map; it starts from zero.
     """
 
-    def __init__(self, config: UNetConfig, z_dim: int | None = None):
+    def __init__(self, config: UNetConfig, z_dim: int | None = None, spatial_z: bool = False):
         super().__init__()
         self.config = config
         self.z_dim = z_dim
         self.z_embed = nn.Linear(z_dim, config.emb_dim) if z_dim else None
         width = config.level_channels[-1]
+        self.z_map = (
+            zero_init(nn.Linear(z_dim, width * config.coarsest_size**2)) if spatial_z else None
+        )
         self.middle_in = Block(self._res(width, width), SelfAttention(width, config.heads))
         self.middle_out = self._res(width, width)
         self.blocks = nn.ModuleList(self._blocks())
@@ -185,7 +196,8 @@ class UNetDecoder(nn.Module):
         """Features of N images, z (N, z_dim) if the decoder takes a code -> (N, C, S, S)."""
         emb, skips = features.emb, list(features.skips)
         z_emb = self._z_emb(z, len(emb))
-        h = self.middle_out(self.middle_in(skips[-1], emb, z_emb), emb, z_emb)
+        h = skips[-1] if self.z_map is None else skips[-1] + self.z_map(z).view_as(skips[-1])
+        h = self.middle_out(self.middle_in(h, emb, z_emb), emb, z_emb)
         for block in self.blocks:
             h = block(torch.cat([h, skips.pop()], dim=1), emb, z_emb)
         h = self.conv_out(F.silu(self.norm_out(h)))
