@@ -92,7 +92,7 @@ def _config(bundle: Bundle) -> dict:
     }
     if bundle.model is not None:
         config["encoder"] = dataclasses.asdict(bundle.model.config.encoder)
-        config["spatial_z"] = bundle.model.config.spatial_z
+        config["sketch"] = bundle.model.config.sketch
     if bundle.latents is not None:
         config["attributes"] = [dataclasses.asdict(a) for a in bundle.latents.attributes]
     return config | {"info": bundle.info}
@@ -140,7 +140,7 @@ def _empty_bundle(config: dict) -> Bundle:
         if "encoder" not in config:
             return Bundle(UNet(unet), diffusion, info=info)
         encoder = build(EncoderConfig, config["encoder"], "encoder.")
-        model = PDAE(PDAEConfig(unet, encoder, config.get("spatial_z") is True))
+        model = PDAE(PDAEConfig(unet, encoder, config.get("sketch") is True))
         return Bundle(model.unet, diffusion, model, info=info)
 
 

@@ -56,6 +56,21 @@ def test_batch_and_single_agree():
     torch.testing.assert_close(together, alone, atol=1e-5, rtol=1e-5)
 
 
+def test_a_sketch_starts_from_zero_and_then_matters():
+    torch.manual_seed(0)
+    model = PDAE(PDAEConfig(UNET, ENCODER, sketch=True)).eval().requires_grad_(False)
+    x, t, z = torch.randn(2, 3, 16, 16), torch.tensor([3, 70]), torch.randn(2, 8)
+    assert model.shift.sketch(z).shape == x.shape
+    plain = PDAE(PDAEConfig(UNET, ENCODER)).eval()
+    state = {k: v for k, v in model.state_dict().items() if ".sketch." not in k}
+    plain.load_state_dict(state)
+    model.shift.conv_out.weight.normal_()
+    plain.shift.conv_out.weight.data.copy_(model.shift.conv_out.weight)
+    torch.testing.assert_close(model(x, t, z)[1], plain(x, t, z)[1])
+    model.shift.sketch.enter.weight.normal_()
+    assert not torch.allclose(model(x, t, z)[1], plain(x, t, z)[1], atol=1e-3)
+
+
 def test_wrong_sizes_are_errors():
     model = tiny_pdae()
     with pytest.raises(ValueError, match="3 x 16 x 16"):

@@ -39,6 +39,12 @@ def test_shipped_configurations_are_valid(folder):
     assert load(AttributesConfig, f"{folder}/attributes.yaml").folds > 1
 
 
+def test_the_sketch_stage_wants_a_sketch():
+    assert load(PdaeTrainConfig, "faces64/sketch.yaml").stage == "sketch"
+    with pytest.raises(ConfigError, match="together with sketch: true"):
+        load(PdaeTrainConfig, "smoke/pdae.yaml", "stage=sketch")
+
+
 @pytest.mark.parametrize(
     "override, message",
     [

@@ -6,6 +6,7 @@ accelerate launch training/train_pdae.py --config training/configs/faces64/pdae.
 from dataclasses import dataclass, field
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pdae_app.bundle import Bundle, load_bundle, save_bundle
@@ -15,7 +16,6 @@ from pdae_app.diffusion.solvers import ddim
 from pdae_app.diffusion.weighting import loss_weight
 from pdae_app.models.pdae import PDAE, PDAEConfig
 from pdae_app.models.semantic import EncoderConfig
-from pdae_app.typed_config import ConfigError
 from training.config import parse
 from training.data import AugmentedSquares, DataConfig, load_pictures
 from training.loop import LoopConfig, Objective, train
@@ -26,8 +26,9 @@ from training.losses import pdae_loss
 class PdaeTrainConfig:
     """Everything that `train_pdae.py` takes.
 
-    `dpm` is the bundle of the frozen model; `start` a PDAE bundle to continue from; `spatial_z`
-    adds a map of the code (see `UNetDecoder`). `posterior` chooses the shift's factor in the loss
+    `dpm` is the bundle of the frozen model; `start` a PDAE bundle to continue from; `sketch`
+    adds a rough picture of the code (see `Sketch`), and `stage: sketch` trains that and the encoder
+    alone, as a plain autoencoder. `posterior` chooses the shift's factor in the loss
     (see `training.losses.pdae_loss`).
     """
 
@@ -37,10 +38,15 @@ class PdaeTrainConfig:
     loop: LoopConfig
     bundle: str
     start: str | None = None
-    spatial_z: bool = False
+    sketch: bool = False
+    stage: str = "pdae"
     weighting: str = "pdae"
     weighting_options: dict[str, float] = field(default_factory=dict)
     posterior: bool = True
+
+    def __post_init__(self):
+        if self.stage not in ("sketch", "pdae") or (self.stage == "sketch" and not self.sketch):
+            raise ValueError("stage is 'pdae', or 'sketch' together with sketch: true")
 
 
 class PdaeObjective(Objective):
@@ -50,26 +56,25 @@ class PdaeObjective(Objective):
         super().__init__()
         self.config = config
         self.diffusion = frozen.diffusion
-        self.model = PDAE(PDAEConfig(frozen.unet.config, config.encoder, config.spatial_z))
+        self.model = PDAE(PDAEConfig(frozen.unet.config, config.encoder, config.sketch))
         self.model.unet.load_state_dict(frozen.unet.state_dict())
         if config.start:
-            self._continue_from(load_bundle(config.start).model)
+            self.model.load_state_dict(load_bundle(config.start).model.state_dict())
         self.model.freeze_unet()
         self.register_buffer("shown", shown, persistent=False)
 
-    def _continue_from(self, model: PDAE) -> None:
-        """Take over trained weights; a spatial map of z that they lack starts from zero."""
-        missing, unknown = self.model.load_state_dict(model.state_dict(), strict=False)
-        new = [name for name in missing if not name.startswith("shift.z_map.")]
-        if new or unknown:
-            raise ConfigError(f"start: another architecture; differing: {', '.join(new + unknown)}")
-
     def trained(self) -> dict[str, nn.Module]:
-        return {"encoder": self.model.encoder, "shift": self.model.shift}
+        shift = self.model.shift
+        return {
+            "encoder": self.model.encoder,
+            "shift": shift.sketch if self.config.stage == "sketch" else shift,
+        }
 
     def forward(self, x_0: Tensor) -> Tensor:
         """x_0 (N, 3, S, S) in [-1, 1] -> the loss, at random timesteps."""
         config, schedule = self.config, self.diffusion.schedule
+        if config.stage == "sketch":
+            return F.mse_loss(self.model.shift.sketch(self.model.encoder(x_0)), x_0)
         t = torch.randint(0, schedule.timesteps, (len(x_0),), device=x_0.device)
         weight = loss_weight(config.weighting, schedule, t, **config.weighting_options)
         noise = torch.randn_like(x_0)
@@ -80,9 +85,13 @@ class PdaeObjective(Objective):
         schedule = self.diffusion.schedule
         x_0 = self.shown.to(device)
         x_T = torch.randn(x_0.shape, generator=torch.Generator().manual_seed(0)).to(device)
-        denoiser = ShiftedDenoiser(self.model, self.diffusion, ((self.model.encoder(x_0), 1.0),))
-        steps = min(50, schedule.timesteps - 1)
-        decoded = ddim(denoiser, x_T, schedule, spaced_timesteps(schedule, steps))
+        z = self.model.encoder(x_0)
+        if self.config.stage == "sketch":
+            decoded = self.model.shift.sketch(z)
+        else:
+            denoiser = ShiftedDenoiser(self.model, self.diffusion, ((z, 1.0),))
+            steps = min(50, schedule.timesteps - 1)
+            decoded = ddim(denoiser, x_T, schedule, spaced_timesteps(schedule, steps))
         rows = zip(x_0.split(8), decoded.split(8), strict=True)
         return torch.cat([pictures for pair in rows for pictures in pair])
 

@@ -10,11 +10,11 @@ from pdae_app.models.unet import UNet, UNetConfig, UNetDecoder
 
 @dataclass(frozen=True)
 class PDAEConfig:
-    """Architecture of all three networks; for `spatial_z` see `UNetDecoder`."""
+    """Architecture of all three networks; for `sketch` see `UNetDecoder`."""
 
     unet: UNetConfig
     encoder: EncoderConfig
-    spatial_z: bool = False
+    sketch: bool = False
 
     def __post_init__(self):
         if self.unet.image_size != self.encoder.image_size:
@@ -32,9 +32,7 @@ class PDAE(nn.Module):
         self.config = config
         self.unet = UNet(config.unet)
         self.encoder = SemanticEncoder(config.encoder)
-        self.shift = UNetDecoder(
-            config.unet, z_dim=config.encoder.z_dim, spatial_z=config.spatial_z
-        )
+        self.shift = UNetDecoder(config.unet, z_dim=config.encoder.z_dim, sketch=config.sketch)
 
     def freeze_unet(self) -> "PDAE":
         """Keep the pre-trained U-Net out of training: no gradients, no dropout."""

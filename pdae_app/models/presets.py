@@ -31,6 +31,7 @@ PRESETS: dict[str, PDAEConfig] = {
             patch_size=4,
         ),
         EncoderConfig(image_size=64, z_dim=512),
+        sketch=True,
     ),
 }
 

@@ -6,6 +6,7 @@ decoder class serves both: the U-Net's own half, and (with a code `z`) the gradi
 """
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
@@ -55,11 +56,6 @@ class UNetConfig:
     def level_channels(self) -> list[int]:
         """Channels at each resolution, finest first."""
         return [self.base_channels * m for m in self.multipliers]
-
-    @property
-    def coarsest_size(self) -> int:
-        """Side length of the feature maps in the middle."""
-        return self.image_size // self.patch_size // 2 ** (len(self.multipliers) - 1)
 
     def skip_channels(self) -> list[int]:
         """Channels of every feature map that the encoder half hands over, in order."""
@@ -149,20 +145,16 @@ class UNetDecoder(nn.Module):
 
     Without `z_dim` it is the U-Net's own half. With `z_dim` it is PDAE's gradient estimator
     (Section 3.4): the code enters every residual block through the twice-applied AdaGN (Eq. 9).
-    `spatial_z` also adds a linear map of the code to the coarsest features. AdaGN alone can only
-    scale whole channels, and a short training run does not get to draw places with it. The
-    official networks have no such map; it starts from zero.
+    With `sketch`, it also starts from a rough picture drawn from the code (see `Sketch`).
     """
 
-    def __init__(self, config: UNetConfig, z_dim: int | None = None, spatial_z: bool = False):
+    def __init__(self, config: UNetConfig, z_dim: int | None = None, sketch: bool = False):
         super().__init__()
         self.config = config
         self.z_dim = z_dim
         self.z_embed = nn.Linear(z_dim, config.emb_dim) if z_dim else None
         width = config.level_channels[-1]
-        self.z_map = (
-            zero_init(nn.Linear(z_dim, width * config.coarsest_size**2)) if spatial_z else None
-        )
+        self.sketch = Sketch(config, z_dim) if sketch else None
         self.middle_in = Block(self._res(width, width), SelfAttention(width, config.heads))
         self.middle_out = self._res(width, width)
         self.blocks = nn.ModuleList(self._blocks())
@@ -196,7 +188,9 @@ class UNetDecoder(nn.Module):
         """Features of N images, z (N, z_dim) if the decoder takes a code -> (N, C, S, S)."""
         emb, skips = features.emb, list(features.skips)
         z_emb = self._z_emb(z, len(emb))
-        h = skips[-1] if self.z_map is None else skips[-1] + self.z_map(z).view_as(skips[-1])
+        if self.sketch is not None:
+            skips = self.sketch.drawn_into(skips, z)
+        h = skips[-1]
         h = self.middle_out(self.middle_in(h, emb, z_emb), emb, z_emb)
         for block in self.blocks:
             h = block(torch.cat([h, skips.pop()], dim=1), emb, z_emb)
@@ -214,6 +208,40 @@ class UNetDecoder(nn.Module):
                 f"the gradient estimator needs z of shape {(n, self.z_dim)}, got {got}"
             )
         return self.z_embed(z)
+
+
+class Sketch(nn.Module):
+    """A rough picture of a code, added to the finest features that the gradient estimator reads.
+
+    AdaGN alone can only scale whole channels, and learns to draw places with them slowly. For
+    short training runs, a small convolutional decoder draws what it can of the code; it can be
+    trained beforehand as a plain autoencoder, many times faster than the rest. The official
+    networks have none. It enters through a layer that starts from zero.
+    """
+
+    def __init__(self, config: UNetConfig, z_dim: int, width: int = 128, start: int = 4):
+        super().__init__()
+        self.start, self.patch_size = start, config.patch_size
+        doublings = (config.image_size // start).bit_length() - 1
+        widths = [max(32, width // 2 ** max(0, i - 1)) for i in range(doublings + 1)]
+        self.linear = nn.Linear(z_dim, width * start**2)
+        self.convs = nn.ModuleList(nn.Conv2d(a, b, 3, padding=1) for a, b in pairwise(widths))
+        self.norms = nn.ModuleList(group_norm(c) for c in widths[1:])
+        self.conv_out = nn.Conv2d(widths[-1], config.in_channels, 3, padding=1)
+        folded = config.in_channels * config.patch_size**2
+        self.enter = zero_init(nn.Conv2d(folded, config.base_channels, 3, padding=1))
+
+    def forward(self, z: Tensor) -> Tensor:
+        """Codes z (N, D) -> pictures (N, C, S, S) in about [-1, 1]."""
+        h = self.linear(z).view(len(z), -1, self.start, self.start)
+        for conv, norm in zip(self.convs, self.norms, strict=True):
+            h = F.silu(norm(conv(F.interpolate(h, scale_factor=2, mode="nearest"))))
+        return self.conv_out(h)
+
+    def drawn_into(self, skips: list[Tensor], z: Tensor) -> list[Tensor]:
+        """The skip features with the sketch added to those of the input's size and width."""
+        drawn = self.enter(F.pixel_unshuffle(self(z), self.patch_size))
+        return [skip + drawn if skip.shape == drawn.shape else skip for skip in skips]
 
 
 class UNet(nn.Module):
