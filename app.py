@@ -9,6 +9,7 @@ os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
 from pdae_app.bundle import BundleError
 from pdae_app.engine import EditError, Editor
 from pdae_app.ui.app import build, launch
+from pdae_app.ui.events import ModelThread
 
 DEFAULT_MODEL = os.path.join(os.path.dirname(os.path.abspath(__file__)), "checkpoints", "faces64")
 
@@ -26,15 +27,18 @@ def parse() -> argparse.Namespace:
 
 def main() -> int:
     """Load the model and serve the page; the exit code."""
-    arguments = parse()
+    arguments, model = parse(), ModelThread()
     try:
-        editor = Editor.from_pretrained(
-            arguments.model, revision=arguments.revision, device=arguments.device
+        editor = model.call(
+            Editor.from_pretrained,
+            arguments.model,
+            revision=arguments.revision,
+            device=arguments.device,
         )
     except (BundleError, EditError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    launch(build(editor), arguments.host, arguments.port)
+    launch(build(editor, model), arguments.host, arguments.port)
     return 0
 
 

@@ -15,6 +15,7 @@ from gradio_client import Client, handle_file
 from pdae_app.engine import Editor
 from pdae_app.ui.app import build, launch
 from pdae_app.ui.edit_tab import QUALITY
+from pdae_app.ui.events import ModelThread
 from pdae_app.ui.session import EXAMPLES
 
 
@@ -45,8 +46,9 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=20)
     parser.add_argument("--out", default="runs/slider_release")
     arguments = parser.parse_args()
-    editor = Editor.from_pretrained(arguments.model)
-    page = build(editor)
+    model = ModelThread()
+    editor = model.call(Editor.from_pretrained, arguments.model)
+    page = build(editor, model)
     _, address, _ = launch(page, prevent_thread_lock=True, quiet=True)
     rows = {
         quality: measure(address, len(editor.attributes), quality, arguments.repeats)

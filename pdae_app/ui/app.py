@@ -4,7 +4,7 @@ import gradio as gr
 
 from pdae_app.engine import Editor
 from pdae_app.ui import about_tab, edit_tab, interpolate_tab
-from pdae_app.ui.events import ONE_AT_A_TIME
+from pdae_app.ui.events import ONE_AT_A_TIME, ModelThread
 
 TITLE = "PDAE: edit a photograph by sliders"
 
@@ -30,15 +30,15 @@ and let go. Photographs stay in your session and are deleted within the hour.
 MAX_UPLOAD = "40mb"
 
 
-def build(editor: Editor) -> gr.Blocks:
-    """The whole page for one loaded model."""
+def build(editor: Editor, model: ModelThread) -> gr.Blocks:
+    """The whole page for one loaded model, which runs on its thread only."""
     # Files of the cache are looked at every ten minutes and deleted after an hour.
     with gr.Blocks(title=TITLE, analytics_enabled=False, delete_cache=(600, 3600)) as page:
         gr.Markdown(INTRO)
         with gr.Tab("Edit"):
-            edit_tab.build(editor)
+            edit_tab.build(editor, model)
         with gr.Tab("Interpolate"):
-            interpolate_tab.build(editor)
+            interpolate_tab.build(editor, model)
         with gr.Tab("About"):
             about_tab.build(editor)
     return page.queue(max_size=40, default_concurrency_limit=ONE_AT_A_TIME["concurrency_limit"])

@@ -3,14 +3,12 @@
 import time
 
 import gradio as gr
-from gradio.processing_utils import save_pil_to_cache
-from gradio.utils import get_upload_folder
-from PIL import Image
 
 from pdae_app.engine import Editor
 from pdae_app.faces.align import crop
 from pdae_app.faces.photo import PhotoError, open_photo
-from pdae_app.ui.events import ONE_AT_A_TIME, shown, told
+from pdae_app.ui.events import ONE_AT_A_TIME, ModelThread, shown
+from pdae_app.ui.files import saved
 from pdae_app.ui.framing import CENTER, framings
 from pdae_app.ui.photo_input import photo_input
 from pdae_app.ui.session import (
@@ -38,9 +36,9 @@ SCALE_INFO = (
 )
 
 
-def build(editor: Editor) -> None:
+def build(editor: Editor, model: ModelThread) -> None:
     """Lay the tab out and connect it."""
-    tab = EditTab(editor)
+    tab = EditTab(editor, model)
     with gr.Row():
         with gr.Column(scale=4, min_width=280):
             tab.lay_out_inputs()
@@ -53,8 +51,8 @@ def build(editor: Editor) -> None:
 class EditTab:
     """The tab's components and their handlers. A visitor's data lies in `portrait` alone."""
 
-    def __init__(self, editor: Editor):
-        self.editor = editor
+    def __init__(self, editor: Editor, model: ModelThread):
+        self.editor, self.model = editor, model
         self.portrait = gr.State(None, time_to_live=TIME_TO_LIVE)
 
     def lay_out_inputs(self) -> None:
@@ -115,14 +113,14 @@ class EditTab:
         """Wire the events. Everything that runs the model waits in one line."""
         pictures = [self.result, self.whole, self.raw, self.save_face, self.save_whole]
         rendering = {
-            "fn": told(self.render),
+            "fn": self.model.told(self.render),
             "inputs": [self.portrait, self.pasting, self.scale, *self.sliders.values()],
             "outputs": [*pictures, self.status],
             "show_progress": "hidden",
             **ONE_AT_A_TIME,
         }
         opening = {
-            "fn": told(self.open),
+            "fn": self.model.told(self.open),
             "inputs": [self.photo, self.framing, self.quality],
             "outputs": [self.portrait, self.square, *pictures, self.status],
             "show_progress": "hidden",
@@ -213,20 +211,21 @@ class EditTab:
         for progress in self.editor.edit_steps(portrait.code, sliders, portrait.steps, scale):
             if progress.step in marks:
                 view = portrait.view_with(progress.image, progress.step)
+                after = saved(view, preview=not progress.done)
                 yield {
-                    self.result: (portrait.view, view),
-                    self.raw: (shown(portrait.square), shown(progress.image)),
+                    self.result: (saved(portrait.view), after),
                     self.status: f"Step {progress.step} of {progress.steps}…",
                 }
         edited = progress.image
         reference = None if pasting == REPLACE else portrait.reconstructions[portrait.steps]
-        whole = self.editor.paste(portrait.photo, portrait.code, edited, reference)
+        whole = saved(self.editor.paste(portrait.photo, portrait.code, edited, reference), "edited")
         changed = bool(sliders) or scale != 1
         seconds = time.monotonic() - start
         yield {
-            self.whole: (portrait.photo, whole),
-            self.save_face: _file(view, "face"),
-            self.save_whole: _file(whole, "photograph"),
+            self.whole: (saved(portrait.photo), whole),
+            self.raw: (saved(shown(portrait.square)), saved(shown(edited))),
+            self.save_face: gr.DownloadButton(value=saved(view, "face"), interactive=True),
+            self.save_whole: gr.DownloadButton(value=whole, interactive=True),
             self.status: f"Done in {seconds:.1f} s." if changed else READY,
         }
 
@@ -252,9 +251,3 @@ def _attribute_slider(name: str) -> gr.Slider:
         elem_id=f"slider-{name}",
         min_width=150,
     )
-
-
-def _file(image: Image.Image, name: str) -> gr.DownloadButton:
-    """A download of the picture, in Gradio's own cache, which is emptied hourly."""
-    path = save_pil_to_cache(image, get_upload_folder(), name=name, format="png")
-    return gr.DownloadButton(value=path, interactive=True)

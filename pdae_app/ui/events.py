@@ -1,7 +1,9 @@
-"""What all tabs share: one model at a time, and errors as sentences."""
+"""What all tabs share: one model at a time, on one thread, and errors as sentences."""
 
+import contextvars
 import functools
-import inspect
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import gradio as gr
 from PIL import Image
@@ -16,25 +18,42 @@ ONE_AT_A_TIME = {"concurrency_limit": 1, "concurrency_id": "model"}
 SHOWN_SIDE = 384
 
 
-def told(function):
-    """Let expected errors of a handler, plain or generator, reach the person as a message."""
-    expected = (PhotoError, EditError)
+class ModelThread:
+    """The one thread that loads and runs the model.
 
-    @functools.wraps(function)
-    def plain(*args, **kwargs):
+    OpenMP keeps a pool of workers for every thread that calls it, and when the pools have more
+    threads than the machine has cores, each parallel loop sleeps and wakes instead of spinning:
+    the same edit takes twice as long. Gradio's handlers come on changing threads.
+    """
+
+    def __init__(self):
+        self._pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="model")
+
+    def call(self, function: Callable, *args, **kwargs):
+        """The function's result; what it raises is raised here."""
+        context = contextvars.copy_context()  # Gradio's messages find their page by it
+        return self._pool.submit(context.run, function, *args, **kwargs).result()
+
+    def iterate(self, generator: Iterator) -> Iterator:
+        """The generator's items, each made on the thread; closing this closes the generator."""
+        done = object()
         try:
-            return function(*args, **kwargs)
-        except expected as error:
-            raise gr.Error(str(error), print_exception=False) from error
+            while (item := self.call(next, generator, done)) is not done:
+                yield item
+        finally:
+            self.call(generator.close)
 
-    @functools.wraps(function)
-    def generator(*args, **kwargs):
-        try:
-            yield from function(*args, **kwargs)
-        except expected as error:
-            raise gr.Error(str(error), print_exception=False) from error
+    def told(self, function: Callable) -> Callable:
+        """A generator handler run on the thread, its expected errors told to the person."""
 
-    return generator if inspect.isgeneratorfunction(function) else plain
+        @functools.wraps(function)
+        def handler(*args, **kwargs):
+            try:
+                yield from self.iterate(function(*args, **kwargs))
+            except (PhotoError, EditError) as error:
+                raise gr.Error(str(error), print_exception=False) from error
+
+        return handler
 
 
 def shown(square: Image.Image) -> Image.Image:

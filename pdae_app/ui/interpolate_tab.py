@@ -8,7 +8,7 @@ from PIL import Image
 
 from pdae_app.engine import Editor
 from pdae_app.faces.photo import open_photo
-from pdae_app.ui.events import ONE_AT_A_TIME, shown, told
+from pdae_app.ui.events import ONE_AT_A_TIME, ModelThread, shown
 from pdae_app.ui.framing import largest_face
 from pdae_app.ui.photo_input import photo_input
 from pdae_app.ui.session import EXAMPLES
@@ -20,7 +20,7 @@ MODES = {
 STEPS = 25
 
 
-def build(editor: Editor) -> None:
+def build(editor: Editor, model: ModelThread) -> None:
     """Lay the tab out and connect it."""
     gr.Markdown("Two photographs, and the people in between.")
     with gr.Row():
@@ -44,7 +44,7 @@ def build(editor: Editor) -> None:
         elem_id="frames-gallery",
     )
     running = run.click(
-        told(partial(_interpolate, editor)),
+        model.told(partial(_interpolate, editor)),
         [first, second, mode, frames, center],
         [gallery, status],
         show_progress="hidden",
