@@ -1,7 +1,8 @@
 """The checkpoint folder: config.json and safetensors. Loading runs no code from a file.
 
 config.json holds the architectures, the diffusion process, and provenance. Tensors lie in one
-file a part: unet, encoder, shift, latents. Half-precision files are loaded as float32.
+file a part: unet, encoder, shift (of PDAE), prior, latents. Half-precision files are loaded as
+float32.
 """
 
 import dataclasses
@@ -19,7 +20,11 @@ from safetensors.torch import save_file
 from torch import nn
 
 from pdae_app.diffusion.prediction import Diffusion
+from pdae_app.diffusion.schedule import STEPPINGS, Schedule
 from pdae_app.latents.directions import Attribute, LatentSpace
+from pdae_app.latents.prior import Prior
+from pdae_app.models.diffae import DiffAE, DiffAEConfig, PooledEncoderConfig
+from pdae_app.models.latent_mlp import LatentMLP, LatentMLPConfig
 from pdae_app.models.pdae import PDAE, PDAEConfig
 from pdae_app.models.semantic import EncoderConfig
 from pdae_app.models.unet import UNet, UNetConfig
@@ -36,23 +41,38 @@ class BundleError(ValueError):
 class Bundle:
     """A model as it lies on disk.
 
-    `encoder`, `shift` and `latents` are absent from an unconditional model ("dpm").
-    `info` is free: training data, licence, measured figures. `identity` names the exact files.
+    `model` is None for an unconditional U-Net ("dpm"); for Diff-AE, `unet` is its conditional one.
+    `stepping` names the way of stepping that the model is used with by default (`STEPPINGS`).
+    `info` is free: training data, licence, measured figures. `identity` names the exact files,
+    `folder` is where they were read from.
     """
 
     unet: UNet
     diffusion: Diffusion
-    model: PDAE | None = None
+    model: PDAE | DiffAE | None = None
     latents: LatentSpace | None = None
+    prior: Prior | None = None
+    stepping: str = "clean"
     info: dict = field(default_factory=dict)
     identity: str = "unsaved"
+    folder: Path | None = None
+
+    @property
+    def kind(self) -> str:
+        """What the bundle holds: "dpm", "pdae" or "diffae"."""
+        return {PDAE: "pdae", DiffAE: "diffae"}.get(type(self.model), "dpm")
 
     @property
     def parts(self) -> dict[str, nn.Module]:
         """The networks by the names of their files."""
-        if self.model is None:
-            return {"unet": self.unet}
-        return {"unet": self.unet, "encoder": self.model.encoder, "shift": self.model.shift}
+        parts: dict[str, nn.Module] = {"unet": self.unet}
+        if self.model is not None:
+            parts["encoder"] = self.model.encoder
+        if self.kind == "pdae":
+            parts["shift"] = self.model.shift
+        if self.prior is not None:
+            parts["prior"] = self.prior.mlp
+        return parts
 
 
 def save_bundle(bundle: Bundle, folder: str | Path, dtype: torch.dtype = torch.float16) -> None:
@@ -75,24 +95,40 @@ def save_bundle(bundle: Bundle, folder: str | Path, dtype: torch.dtype = torch.f
 
 
 def _move_in(partial: Path, folder: Path) -> None:
-    """Bring the finished files into place: a rename where the folder is new, else file by file."""
+    """Put the finished folder in the place of `folder`, by renaming; its other files come along."""
     partial.chmod(0o755)
     if not folder.exists():
         os.replace(partial, folder)
         return
-    for path in sorted(partial.iterdir(), key=lambda p: p.name == "config.json"):
-        os.replace(path, folder / path.name)
+    for path in folder.iterdir():
+        ours = path.name == "config.json" or path.suffix == ".safetensors"
+        if not ours and not (partial / path.name).exists():
+            copy = shutil.copytree if path.is_dir() else shutil.copy2
+            copy(path, partial / path.name)
+    old = Path(tempfile.mkdtemp(prefix=f".{folder.name}-old-", dir=folder.parent))
+    os.replace(folder, old)
+    os.replace(partial, folder)
+    shutil.rmtree(old, ignore_errors=True)
 
 
 def _config(bundle: Bundle) -> dict:
     config = {
         "format": FORMAT,
+        "kind": bundle.kind,
         "diffusion": dataclasses.asdict(bundle.diffusion),
         "unet": dataclasses.asdict(bundle.unet.config),
+        "stepping": bundle.stepping,
     }
     if bundle.model is not None:
         config["encoder"] = dataclasses.asdict(bundle.model.config.encoder)
+    if bundle.kind == "pdae":
         config["sketch"] = bundle.model.config.sketch
+    if bundle.prior is not None:
+        config["prior"] = {
+            "mlp": dataclasses.asdict(bundle.prior.mlp.config),
+            "schedule": dataclasses.asdict(bundle.prior.schedule),
+            "clip": bundle.prior.clip,
+        }
     if bundle.latents is not None:
         config["attributes"] = [dataclasses.asdict(a) for a in bundle.latents.attributes]
     return config | {"info": bundle.info}
@@ -118,30 +154,80 @@ def load_bundle(folder: str | Path, device: str | torch.device = "cpu") -> Bundl
         problems += found
     if problems:
         raise BundleError(f"{folder} cannot be loaded:\n  " + "\n  ".join(problems))
-    bundle.identity = _identity(folder)
-    whole = bundle.model or bundle.unet
+    bundle.identity, bundle.folder = _identity(folder, bundle), folder
+    networks = [bundle.model or bundle.unet] + ([bundle.prior.mlp] if bundle.prior else [])
+    whole = nn.ModuleList(networks)
     whole.eval().requires_grad_(False).to(device, memory_format=torch.channels_last)
     return bundle
 
 
-def _identity(folder: Path) -> str:
+def bundle_files(bundle: Bundle) -> list[str]:
+    """The names of the files that the bundle consists of, its model card aside."""
+    latents = ["latents"] if bundle.latents is not None else []
+    return ["config.json", *(f"{name}.safetensors" for name in [*bundle.parts, *latents])]
+
+
+def _identity(folder: Path, bundle: Bundle) -> str:
     digest = hashlib.sha256()
-    for path in (folder / "config.json", *sorted(folder.glob("*.safetensors"))):
-        digest.update(path.read_bytes())
+    for name in bundle_files(bundle):
+        with open(folder / name, "rb") as file:
+            while block := file.read(1 << 20):
+                digest.update(block)
     return digest.hexdigest()[:16]
 
 
 def _empty_bundle(config: dict) -> Bundle:
     """The configured networks without memory for their weights."""
     diffusion = build(Diffusion, config["diffusion"], "diffusion.")
-    unet = build(UNetConfig, config["unet"], "unet.")
-    info = config.get("info", {})
+    stepping = config.get("stepping", "clean")
+    if stepping not in STEPPINGS:
+        raise ConfigError(f"unknown stepping {stepping!r}; known: {', '.join(STEPPINGS)}")
     with torch.device("meta"):
-        if "encoder" not in config:
-            return Bundle(UNet(unet), diffusion, info=info)
-        encoder = build(EncoderConfig, config["encoder"], "encoder.")
-        model = PDAE(PDAEConfig(unet, encoder, config.get("sketch") is True))
-        return Bundle(model.unet, diffusion, model, info=info)
+        unet, model = _empty_model(config)
+        prior = _empty_prior(config["prior"]) if "prior" in config else None
+    if prior is not None and ("attributes" not in config or prior.z_dim != model_z_dim(model)):
+        raise ConfigError("the prior needs the statistics of the codes, of the encoder's z_dim")
+    info = config.get("info", {})
+    return Bundle(unet, diffusion, model, prior=prior, stepping=stepping, info=info)
+
+
+def _empty_model(config: dict) -> tuple[UNet, PDAE | DiffAE | None]:
+    unet = build(UNetConfig, config["unet"], "unet.")
+    # Bundles before "kind" was written hold PDAE where they have an encoder.
+    kind = config.get("kind", "pdae" if "encoder" in config else "dpm")
+    if kind == "dpm":
+        return UNet(unet), None
+    if kind not in ("pdae", "diffae"):
+        raise ConfigError(f"unknown kind {kind!r}; known: dpm, pdae, diffae")
+    values = config.get("encoder")
+    if kind == "diffae":
+        encoder = build(PooledEncoderConfig, values, "encoder.")
+        model = DiffAE(_agreeing(DiffAEConfig, unet, encoder))
+    else:
+        encoder = build(EncoderConfig, values, "encoder.")
+        model = PDAE(_agreeing(PDAEConfig, unet, encoder, config.get("sketch") is True))
+    return model.unet, model
+
+
+def model_z_dim(model: PDAE | DiffAE | None) -> int | None:
+    """Length of the model's codes; None without an encoder."""
+    return None if model is None else model.config.encoder.z_dim
+
+
+def _agreeing(kind: type, *parts):
+    try:
+        return kind(*parts)
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
+
+
+def _empty_prior(values: dict) -> Prior:
+    unknown = sorted(set(values) - {"mlp", "schedule", "clip"})
+    if unknown or "mlp" not in values:
+        raise ConfigError("prior takes mlp, schedule and clip")
+    schedule = build(Schedule, values.get("schedule", {"kind": "constant"}), "prior.schedule.")
+    mlp = LatentMLP(build(LatentMLPConfig, values["mlp"], "prior.mlp."))
+    return Prior(mlp, schedule, values.get("clip") is True)
 
 
 def _read_config(folder: Path) -> dict:
@@ -196,7 +282,7 @@ def _fill(module: nn.Module, path: Path) -> list[str]:
     return problems
 
 
-def _load_latents(folder: Path, attributes: list, model: PDAE | None):
+def _load_latents(folder: Path, attributes: list, model: PDAE | DiffAE | None):
     if model is None:
         return None, ["config.json lists attributes, but the bundle has no encoder"]
     count, dim = len(attributes), model.config.encoder.z_dim

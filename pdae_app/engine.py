@@ -15,13 +15,13 @@ from PIL import Image
 from torch import Tensor
 
 from pdae_app.bundle import Bundle, load_bundle
-from pdae_app.diffusion.denoisers import ShiftedDenoiser, slerp
-from pdae_app.diffusion.schedule import spaced_timesteps
-from pdae_app.diffusion.solvers import ddim_states
+from pdae_app.diffusion.denoisers import ConditionedDenoiser, ShiftedDenoiser, slerp
+from pdae_app.diffusion.schedule import STEPPINGS, Stepping
+from pdae_app.diffusion.solvers import Denoiser, ddim_states
 from pdae_app.faces.align import Alignment, center_square, crop, find_alignment
 from pdae_app.faces.paste import paste_difference, paste_replacement
 from pdae_app.faces.photo import open_photo
-from pdae_app.hub import local_folder
+from pdae_app.hub import local_folder, push
 
 STRONGEST = 5.0
 MODES = ("latent", "trajectory")
@@ -60,9 +60,18 @@ class Progress:
 
 
 class Editor:
-    """The one object that the UI, scripts and tests talk to."""
+    """The one object that the UI, scripts and tests talk to; PDAE and Diff-AE look alike in it.
 
-    def __init__(self, bundle: Bundle, name: str, device: str | torch.device = "cpu"):
+    `stepping` is how it steps: "clean" (ours), "pdae" or "diffae" (as the official code does).
+    """
+
+    def __init__(
+        self,
+        bundle: Bundle,
+        name: str,
+        device: str | torch.device = "cpu",
+        stepping: str | None = None,
+    ):
         if bundle.model is None:
             raise EditError(
                 f"{name} holds only an unconditional model; train PDAE on it first "
@@ -71,6 +80,10 @@ class Editor:
         self.bundle = bundle
         self.name = name
         self.device = torch.device(device)
+        self.stepping = stepping or bundle.stepping
+        if self.stepping not in STEPPINGS:
+            known = ", ".join(STEPPINGS)
+            raise EditError(f"There is no stepping {self.stepping!r}. Known: {known}.")
 
     @classmethod
     def from_pretrained(
@@ -79,18 +92,36 @@ class Editor:
         revision: str | None = None,
         token: str | None = None,
         device: str | torch.device | None = None,
+        stepping: str | None = None,
     ) -> "Editor":
         """Load a bundle from a folder, or from the Hub by "owner/name".
 
         Args:
+            revision: branch, tag or commit on the Hub.
+            token: of the Hub, for private and gated repositories; by default the saved one.
             device: "cpu", "cuda", "mps"; by default the best that this machine has.
+            stepping: "clean", "pdae" or "diffae"; by default the bundle's own.
 
         Raises:
             BundleError: the bundle is incomplete or damaged; the message lists every problem.
         """
         device = device or best_device()
         folder = local_folder(path_or_repo, revision, token)
-        return cls(load_bundle(folder, device), str(path_or_repo), device)
+        return cls(load_bundle(folder, device), str(path_or_repo), device, stepping)
+
+    def with_stepping(self, stepping: str) -> "Editor":
+        """An editor of the same weights that steps as `stepping` says."""
+        return Editor(self.bundle, self.name, self.device, stepping)
+
+    def push_to_hub(
+        self, repo_id: str, private: bool | None = None, token: str | None = None
+    ) -> str:
+        """Upload the bundle that was loaded to the Hub, with its model card; the commit's address.
+
+        Raises:
+            BundleError: the Hub cannot be reached, or refuses.
+        """
+        return push(self.bundle, repo_id, private, token)
 
     @property
     def image_size(self) -> int:
@@ -108,11 +139,11 @@ class Editor:
         if self.bundle.latents is None:
             return {}
         logits = self.bundle.latents.logits(code.z)
-        return {
-            a.name: 2 * (float(logit) - a.negative_logit) / (a.positive_logit - a.negative_logit)
-            - 1
+        standings = {
+            a.name: a.standing(float(logit))
             for a, logit in zip(self.bundle.latents.attributes, logits, strict=True)
         }
+        return {name: standing for name, standing in standings.items() if standing is not None}
 
     def align(self, photo: Image.Image, which: int = 0) -> Image.Image:
         """The aligned square that the model will see. `which` counts faces, largest first.
@@ -138,7 +169,7 @@ class Editor:
         self, photo: Image.Image, steps: int = 50, align: bool | Alignment = True
     ) -> Iterator[tuple[float, Code | None]]:
         """As `encode`, yielding (part done, None) after every step, at last (1, code)."""
-        levels = self._levels(steps)
+        levels = self._levels(steps, inverting=True)
         photo = open_photo(photo)
         alignment = self._alignment(photo, align)
         square = crop(photo, alignment or center_square(photo), self.image_size)
@@ -177,11 +208,13 @@ class Editor:
         """As `edit`, yielding a preview after every step; closing the generator stops the work."""
         return self.decode_steps(self.moved(code, sliders), steps, scale)
 
-    def decode_steps(self, code: Code, steps: int = 50, scale: float = 1.0) -> Iterator[Progress]:
-        """As `decode`, yielding a preview after every step."""
+    def decode_steps(
+        self, code: Code, steps: int = 50, scale: float = 1.0, unguided: float = 0.0
+    ) -> Iterator[Progress]:
+        """As `decode`, yielding a preview after every step; for `unguided` see `generate`."""
         self._check(code)
         z = code.z.to(self.device)[None]
-        yield from self._render(((z, 1.0),), code.x_T, steps, scale)
+        yield from self._render(((z, 1.0),), code.x_T, steps, scale, unguided)
 
     def moved(self, code: Code, sliders: dict[str, float]) -> Code:
         """The code with its attributes changed, nothing rendered yet."""
@@ -231,6 +264,44 @@ class Editor:
             # One by one: a picture must not depend on the others in its batch.
             yield _result(self._render(codes, x_T, steps, scale))
 
+    def sample_code(self, seed: int, steps: int = 100) -> Code:
+        """A new picture's code from the latent diffusion model; x_T is plain noise.
+
+        Args:
+            seed: the same seed gives the same code, alone or among others.
+            steps: evaluations of the latent network.
+        """
+        prior, latents = self.bundle.prior, self.bundle.latents
+        if prior is None:
+            raise EditError(
+                f"{self.name} has no latent diffusion model, so it cannot make new pictures."
+            )
+        generator = torch.Generator().manual_seed(seed)
+        noise = torch.randn(1, prior.z_dim, generator=generator)
+        try:
+            z_n = prior.sample(noise.to(self.device), steps, self._stepping)
+        except ValueError as error:
+            raise EditError(f"The number of latent steps cannot be used: {error}.") from error
+        unet = self.bundle.unet.config
+        shape = (unet.in_channels, unet.image_size, unet.image_size)
+        x_T = torch.randn(shape, generator=generator)
+        z = z_n[0].float().cpu() * latents.std + latents.mean
+        return Code(_plain(z), x_T, None, self.bundle.identity)
+
+    def generate(
+        self, seeds: list[int], steps: int = 50, scale: float = 1.0, unguided: float = 0.3
+    ) -> list[Image.Image]:
+        """New pictures, one a seed.
+
+        Args:
+            unguided: the last part of the steps that the frozen model does alone (PDAE,
+                Section 4.5); of no effect on Diff-AE.
+        """
+        if not 0 <= unguided <= 1:
+            raise EditError(f"The unguided part must be between 0 and 1, got {unguided}.")
+        codes = (self.sample_code(seed) for seed in seeds)
+        return [_result(self.decode_steps(code, steps, scale, unguided)) for code in codes]
+
     def paste(
         self,
         photo: Image.Image,
@@ -255,19 +326,25 @@ class Editor:
         pairs = ((z_a, 1 - weight), (z_b, weight))
         return tuple((z[None].to(self.device), part) for z, part in pairs if part > 0)
 
-    def _render(self, codes, x_T: Tensor, steps: int, scale: float) -> Iterator[Progress]:
+    def _render(
+        self, codes, x_T: Tensor, steps: int, scale: float, unguided: float = 0.0
+    ) -> Iterator[Progress]:
         levels = self._levels(steps)
         if not math.isfinite(scale) or not 0 <= scale <= 10:
             raise EditError(f"The guidance scale must be between 0 and 10, got {scale}.")
+        # The official rule: of N steps, counted from the image, the first int(unguided N).
+        tail = levels[::-1][int(unguided * steps) + 1] if 0 < unguided < 1 else 0
+        denoiser = self._denoiser(codes, 0.0 if unguided == 1 else scale, tail)
         x = x_T[None].to(self.device, memory_format=torch.channels_last)
-        for state in self._states(self._denoiser(codes, scale), x, levels[::-1]):
+        for state in self._states(denoiser, x, levels):
             last = state["step"] == state["steps"]
             image = _to_image(state["x" if last else "x0_hat"][0])
             yield Progress(state["step"], state["steps"], image)
 
-    def _states(self, denoiser, x: Tensor, levels: list[int]) -> Iterator[dict]:
+    def _states(self, denoiser: Denoiser, x: Tensor, levels: list[int]) -> Iterator[dict]:
         """The solver's states; inference mode is on inside a step only, never in the caller."""
-        states = ddim_states(denoiser, x, self.bundle.diffusion.schedule, levels)
+        schedule, clip = self.bundle.diffusion.schedule, self._stepping.clip_x0
+        states = ddim_states(denoiser, x, schedule, levels, clip)
         while True:
             with torch.inference_mode():
                 state = next(states, None)
@@ -275,14 +352,31 @@ class Editor:
                 return
             yield state
 
-    def _denoiser(self, codes, scale: float = 1.0) -> ShiftedDenoiser:
-        return ShiftedDenoiser(self.bundle.model, self.bundle.diffusion, codes, scale)
+    def _denoiser(self, codes, scale: float = 1.0, unguided_below: int = 0) -> Denoiser:
+        model, diffusion = self.bundle.model, self.bundle.diffusion
+        if self.bundle.kind == "pdae":
+            return ShiftedDenoiser(model, diffusion, codes, scale, unguided_below)
+        neutral = None
+        if scale != 1:
+            if self.bundle.latents is None:
+                raise EditError(
+                    "This model needs the average code for a guidance scale other than 1, and its "
+                    "bundle has none: convert it with --latents."
+                )
+            neutral = self.bundle.latents.mean[None].to(self.device)
+        return ConditionedDenoiser(model, diffusion, codes, scale, neutral)
 
-    def _levels(self, steps: int) -> list[int]:
-        most = self.bundle.diffusion.schedule.timesteps - 1
-        if not isinstance(steps, int) or not 1 <= steps <= most:
-            raise EditError(f"The number of steps must be between 1 and {most}, got {steps}.")
-        return spaced_timesteps(self.bundle.diffusion.schedule, steps)
+    @property
+    def _stepping(self) -> Stepping:
+        return STEPPINGS[self.stepping]
+
+    def _levels(self, steps: int, inverting: bool = False) -> list[int]:
+        if not isinstance(steps, int):
+            raise EditError(f"The number of steps must be a whole number, got {steps!r}.")
+        try:
+            return self._stepping.levels(self.bundle.diffusion.schedule, steps, inverting)
+        except ValueError as error:
+            raise EditError(f"The number of steps cannot be used: {error}.") from error
 
     def _alignment(self, photo: Image.Image, align: bool | Alignment) -> Alignment | None:
         if isinstance(align, Alignment):

@@ -1,12 +1,25 @@
 """Where a bundle lies: a local folder, or a repository on the Hugging Face Hub."""
 
+import os
 import re
+import shutil
+import tempfile
+from contextlib import contextmanager
 from pathlib import Path
 
-from huggingface_hub import snapshot_download
-from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+import httpx
+from huggingface_hub import HfApi, ModelCard, ModelCardData, constants, snapshot_download
+from huggingface_hub.errors import (
+    GatedRepoError,
+    HfHubHTTPError,
+    HFValidationError,
+    LocalEntryNotFoundError,
+    LocalTokenNotFoundError,
+    RepositoryNotFoundError,
+    RevisionNotFoundError,
+)
 
-from pdae_app.bundle import BundleError
+from pdae_app.bundle import Bundle, BundleError, bundle_files
 
 FILES = ["config.json", "*.safetensors", "README.md"]
 
@@ -19,19 +32,107 @@ def local_folder(
     Raises:
         BundleError: neither a folder nor a repository that can be reached.
     """
-    folder = Path(path_or_repo)
+    folder, repo = Path(path_or_repo), str(path_or_repo)
     if folder.is_dir():
         return folder
-    if not re.fullmatch(r"[\w.-]+/[\w.-]+", str(path_or_repo)):
-        raise BundleError(f"there is no folder {path_or_repo}, and it is no name owner/name")
-    try:
+    if not re.fullmatch(r"[\w.-]+/[\w.-]+", repo) or ".." in repo:
+        raise BundleError(f"there is no folder {repo}, and it is no name owner/name")
+    with _as_sentences(f"{repo} could not be fetched from the Hub", revision):
         return Path(
-            snapshot_download(
-                str(path_or_repo), revision=revision, token=token, allow_patterns=FILES
-            )
+            snapshot_download(repo, revision=revision, token=token, allow_patterns=FILES)
         )
-    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+
+
+def push(
+    bundle: Bundle, repo_id: str, private: bool | None = None, token: str | None = None
+) -> str:
+    """Upload a loaded bundle's files and its model card; the commit's address.
+
+    Raises:
+        BundleError: the bundle was not loaded from a folder, or the Hub refuses or is unreachable.
+    """
+    if bundle.folder is None:
+        raise BundleError("this bundle is not on disk; save it with save_bundle and load it first")
+    api = HfApi(token=token)
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        _as_sentences(f"{repo_id} could not be uploaded to the Hub"),
+    ):
+        for name in bundle_files(bundle):
+            _link(bundle.folder / name, Path(folder) / name)
+        _card(bundle, repo_id).save(Path(folder) / "README.md")
+        api.create_repo(repo_id, private=private, exist_ok=True)
+        commit = api.upload_folder(
+            repo_id=repo_id, folder_path=folder, commit_message="Upload a pdae_app bundle"
+        )
+    return commit.commit_url
+
+
+def _link(source: Path, target: Path) -> None:
+    try:
+        os.link(source.resolve(), target)
+    except OSError:  # another disk
+        shutil.copyfile(source, target)
+
+
+def _card(bundle: Bundle, repo_id: str) -> ModelCard:
+    """The folder's own model card, or a plain one; with the metadata by which the Hub finds it."""
+    path = bundle.folder / "README.md"
+    if path.is_file():
+        card = ModelCard.load(path)
+    else:
+        title = repo_id.split("/")[-1]
+        text = f"A {bundle.kind} bundle of {bundle.unet.config.image_size} px for pdae_app."
+        card = ModelCard(f"---\n{ModelCardData().to_yaml()}\n---\n\n# {title}\n\n{text}\n")
+    card.data.library_name = card.data.library_name or "pdae_app"
+    card.data.pipeline_tag = card.data.pipeline_tag or "image-to-image"
+    card.data.tags = sorted({*(card.data.tags or []), "pdae_app", bundle.kind, "diffusion"})
+    return card
+
+
+@contextmanager
+def _as_sentences(what: str, revision: str | None = None):
+    """Turn what huggingface_hub raises into one sentence: what happened and what to do."""
+    try:
+        yield
+    except GatedRepoError as error:
         raise BundleError(
-            f"there is no folder {path_or_repo}, and it could not be fetched from the Hub: {reason}"
+            f"{what}: it is gated. Ask for access on its page, then log in with `hf auth login`."
         ) from error
+    except RevisionNotFoundError as error:
+        raise BundleError(f"{what}: it has no revision {revision!r}.") from error
+    except RepositoryNotFoundError as error:
+        raise BundleError(
+            f"{what}: there is no such repository, or it is private. Check the name; for a private "
+            "one log in with `hf auth login`, or give a token."
+        ) from error
+    except LocalTokenNotFoundError as error:
+        raise BundleError(f"{what}: log in first, with `hf auth login`, or give a token.") from error
+    except HFValidationError as error:
+        raise BundleError(f"{what}: {error}") from error
+    except LocalEntryNotFoundError as error:
+        raise BundleError(_unreachable(what)) from error
+    except HfHubHTTPError as error:
+        raise BundleError(f"{what}: {_refusal(error)}") from error
+    except (httpx.HTTPError, OSError) as error:
+        raise BundleError(
+            f"{what}: {_first_line(error)}. Run the command again; what was fetched is kept."
+        ) from error
+
+
+def _unreachable(what: str) -> str:
+    if constants.HF_HUB_OFFLINE:
+        return f"{what}: HF_HUB_OFFLINE is set, and it is not in the cache. Unset it to download."
+    return f"{what}: the Hub cannot be reached, and it is not in the cache. Check the network."
+
+
+def _refusal(error: HfHubHTTPError) -> str:
+    status = error.response.status_code if error.response is not None else None
+    if status in (401, 403):
+        return "the Hub does not accept the token. Log in with `hf auth login`, or give another."
+    return _first_line(error)
+
+
+def _first_line(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0].rstrip(".") if lines else type(error).__name__

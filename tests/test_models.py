@@ -78,9 +78,9 @@ def test_wrong_sizes_are_errors():
     with pytest.raises(ValueError, match="takes images of shape"):
         model.unet(torch.zeros(1, 3, 8, 8), torch.tensor([0]))
     features = model.unet.encoder(torch.zeros(2, 3, 16, 16), torch.tensor([0, 0]))
-    with pytest.raises(ValueError, match="needs z of shape"):
+    with pytest.raises(ValueError, match="takes z of shape"):
         model.shift(features, torch.zeros(1, 8))
-    with pytest.raises(ValueError, match="needs z of shape"):
+    with pytest.raises(ValueError, match="takes z of shape"):
         model.shift(features)
     with pytest.raises(ValueError, match="unconditional"):
         model.unet.decoder(features, torch.zeros(2, 8))

@@ -1,4 +1,4 @@
-"""Networks seen as denoisers eps(x, t): unconditional, shifted by a code, or by two at once."""
+"""Networks seen as denoisers eps(x, t): unconditional, shifted or conditioned by codes."""
 
 from dataclasses import dataclass
 
@@ -47,6 +47,29 @@ class ShiftedDenoiser:
     def _unguided(self, t: Tensor) -> bool:
         # Reading t waits for the device, so it is read only where there is an unguided tail.
         return self.unguided_below > 0 and int(t.max()) < self.unguided_below
+
+
+@dataclass(frozen=True)
+class ConditionedDenoiser:
+    """eps(x_t, t, z) of a network that knows no picture without a code (Diff-AE, Section 3).
+
+    Several codes are blended by the weighted sum of their eps, as `ShiftedDenoiser` does. Where
+    PDAE has its unconditional model, the average code `neutral` (1, D) stands in:
+    eps = eps(neutral) + scale (eps(z) - eps(neutral)); at scale 1 it is not run.
+    """
+
+    model: nn.Module
+    diffusion: Diffusion
+    codes: tuple[tuple[Tensor, float | Tensor], ...]
+    scale: float = 1.0
+    neutral: Tensor | None = None
+
+    def __call__(self, x: Tensor, t: Tensor) -> Tensor:
+        output = sum(weight * self.model(x, t, z) for z, weight in self.codes)
+        if self.scale != 1:
+            base = self.model(x, t, self.neutral.expand(len(x), -1))
+            output = base + self.scale * (output - base)
+        return self.diffusion.eps(output, x, t)
 
 
 def slerp(a: Tensor, b: Tensor, weight: float) -> Tensor:

@@ -1,6 +1,7 @@
 """Noise schedules: how much of the image is left at each timestep.
 
-Timesteps are indices 0 .. T - 1; `CLEAN` (-1) stands for the image itself, alpha_bar = 1.
+Timesteps are indices 0 .. T - 1; `CLEAN` (-1) stands for the image itself, alpha_bar = 1, and T
+(`Schedule.pure_noise`) for noise alone, alpha_bar = 0.
 x_t = sqrt(alpha_bar_t) x_0 + sqrt(1 - alpha_bar_t) e  (Ho et al. 2020, Eq. 4).
 """
 
@@ -60,9 +61,14 @@ class Schedule:
 
     @cached_property
     def alpha_bars(self) -> Tensor:
-        """(T + 1,) float64: alpha_bar at timesteps 0 .. T - 1, then 1 for CLEAN (index -1)."""
+        """(T + 2,) float64: alpha_bar at timesteps 0 .. T - 1, then 0 and, at index -1, 1."""
         products = torch.cumprod(1 - self.betas, dim=0)
-        return torch.cat([products, torch.ones(1, dtype=torch.float64)])
+        return torch.cat([products, torch.tensor([0.0, 1.0], dtype=torch.float64)])
+
+    @property
+    def pure_noise(self) -> int:
+        """The level at which nothing is left of the image."""
+        return self.timesteps
 
     def alpha_bar(self, t: int | Tensor, like: Tensor | None = None) -> Tensor:
         """alpha_bar at timesteps `t` (any shape; CLEAN allowed), float64.
@@ -98,19 +104,58 @@ def expand(values: Tensor, like: Tensor) -> Tensor:
     return values if values.ndim == 0 else values.view(-1, *[1] * (like.ndim - 1))
 
 
-def spaced_timesteps(schedule: Schedule, steps: int, grid: str = "clean") -> list[int]:
-    """The `steps` + 1 levels that a sampler of `steps` evaluations visits, ascending.
+def spaced_timesteps(
+    schedule: Schedule, steps: int, grid: str = "clean", inverting: bool = False
+) -> list[int]:
+    """The `steps` + 1 levels that a run of `steps` evaluations visits, ascending.
 
     grid "clean": evenly from CLEAN to T - 1; sampling ends at alpha_bar = 1. Our default.
     grid "pdae": the official PDAE code's int(linspace(0, T - 1, steps + 1)); the image counts as
     x at t = 0.
+    grid "diffae": the official Diff-AE code's every k-th timestep from 0; sampling ends at
+    alpha_bar = 1, inversion takes the image as x at t = 0 and ends at alpha_bar = 0.
     """
-    starts = {"clean": CLEAN, "pdae": 0}
-    if grid not in starts:
-        raise ValueError(f"unknown grid {grid!r}; known: {', '.join(starts)}")
+    if grid == "diffae":
+        visited = _strided(schedule.timesteps, steps)
+        return [*visited, schedule.pure_noise] if inverting else [CLEAN, *visited]
     last = schedule.timesteps - 1
     if not 1 <= steps <= last:
         raise ValueError(f"steps must be between 1 and {last}, got {steps}")
+    starts = {"clean": CLEAN, "pdae": 0}
+    if grid not in starts:
+        raise ValueError(f"unknown grid {grid!r}; known: {', '.join((*starts, 'diffae'))}")
     points = torch.linspace(starts[grid], last, steps + 1, dtype=torch.float64)
     levels = points.round() if grid == "clean" else points.trunc()
     return [int(level) for level in levels]
+
+
+def _strided(timesteps: int, steps: int) -> list[int]:
+    """Every k-th timestep, by the smallest k that leaves exactly `steps` of them."""
+    counts = {len(range(0, timesteps, k)): k for k in range(timesteps, 0, -1)}
+    if steps not in counts:
+        near = sorted(sorted(counts, key=lambda count: abs(count - steps))[:4])
+        raise ValueError(
+            f"Diff-AE's official grid has no {steps} steps; take one of {', '.join(map(str, near))}"
+        )
+    return list(range(0, timesteps, counts[steps]))
+
+
+@dataclass(frozen=True)
+class Stepping:
+    """How a code base steps: its grid (see `spaced_timesteps`), and x0_hat clamped or not."""
+
+    grid: str
+    clip_x0: bool
+
+    def levels(self, schedule: Schedule, steps: int, inverting: bool = False) -> list[int]:
+        """The levels visited, falling for sampling, rising for inversion."""
+        ascending = spaced_timesteps(schedule, steps, self.grid, inverting)
+        return ascending if inverting else ascending[::-1]
+
+
+# "clean" is ours: no clamp, so that inversion can be undone, and the image is at alpha_bar = 1.
+STEPPINGS = {
+    "clean": Stepping("clean", clip_x0=False),
+    "pdae": Stepping("pdae", clip_x0=True),
+    "diffae": Stepping("diffae", clip_x0=True),
+}

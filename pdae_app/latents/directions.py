@@ -18,16 +18,29 @@ class Attribute:
     """One slider's facts.
 
     `positive_logit` and `negative_logit` are the medians over the real positives and negatives of
-    the training pictures; `auroc` was measured on held-out people.
+    the training pictures; where they are unknown (foreign checkpoints), `unit` is the change of
+    logit that a slider's 1 makes, whatever the picture. `auroc` was measured on held-out people.
     """
 
     name: str
     bias: float
-    positive_logit: float
-    negative_logit: float
+    positive_logit: float | None = None
+    negative_logit: float | None = None
     auroc: float | None = None
     positives: int = 0
     negatives: int = 0
+    unit: float | None = None
+
+    def __post_init__(self):
+        if self.unit is None and None in (self.positive_logit, self.negative_logit):
+            raise ValueError("an attribute needs positive_logit and negative_logit, or unit")
+
+    def standing(self, logit: float) -> float | None:
+        """-1 at the typical negative, +1 at the typical positive; None where they are unknown."""
+        if self.unit is not None:
+            return None
+        gap = self.positive_logit - self.negative_logit
+        return 2 * (logit - self.negative_logit) / gap - 1
 
 
 @dataclass(frozen=True)
@@ -103,6 +116,8 @@ class LatentSpace:
 
 def step_to(attribute: Attribute, logit: float, up: bool) -> float:
     """The change of logit that a slider's full unit makes from `logit`: signed, never tiny."""
+    if attribute.unit is not None:
+        return attribute.unit if up else -attribute.unit
     gap = attribute.positive_logit - attribute.negative_logit
     if up:
         return max(attribute.positive_logit - logit, SMALLEST_STEP * gap)

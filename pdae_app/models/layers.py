@@ -2,19 +2,25 @@
 
 Shapes are (N, C, H, W) throughout. The layout follows ADM (Dhariwal & Nichol 2021, "Diffusion
 Models Beat GANs on Image Synthesis", Section 3): up- and down-sampling happen inside residual
-blocks, and the time embedding scales and shifts the second GroupNorm (AdaGN).
+blocks, and the time embedding scales and shifts the second GroupNorm (AdaGN). The variants that
+older models need (DDPM, Ho et al. 2020) are arguments.
 """
 
 import math
+from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 
-def group_norm(channels: int) -> nn.GroupNorm:
-    """GroupNorm with 32 groups, or the largest divisor of `channels` below that."""
-    return nn.GroupNorm(math.gcd(32, channels), channels)
+Norm = Callable[[int], nn.GroupNorm]
+
+
+def group_norm(channels: int, groups: int = 32, eps: float = 1e-5) -> nn.GroupNorm:
+    """GroupNorm with `groups` groups, or the largest common divisor with `channels` below that."""
+    return nn.GroupNorm(math.gcd(groups, channels), channels, eps=eps)
 
 
 def zero_init(module: nn.Module) -> nn.Module:
@@ -24,19 +30,39 @@ def zero_init(module: nn.Module) -> nn.Module:
     return module
 
 
-def timestep_embedding(t: Tensor, dim: int, max_period: float = 10000.0) -> Tensor:
-    """Sinusoidal embedding of timesteps `t` (N,): (N, dim), cosines first. `dim` is even."""
+def timestep_embedding(t: Tensor, dim: int, frequency_shift: int = 0) -> Tensor:
+    """Sinusoidal embedding of timesteps `t` (N,): (N, dim), cosines first. `dim` is even.
+
+    Wavelengths rise from 2 pi to 10000 * 2 pi, the end excluded; with `frequency_shift` 1 included,
+    as in the first DDPM code.
+    """
     half = dim // 2
     index = torch.arange(half, dtype=torch.float32, device=t.device)
-    angles = t.float()[:, None] * torch.exp(-math.log(max_period) * index / half)[None]
+    frequencies = torch.exp(-math.log(10000.0) * index / (half - frequency_shift))
+    angles = t.float()[:, None] * frequencies[None]
     return torch.cat([angles.cos(), angles.sin()], dim=1)
+
+
+@dataclass(frozen=True)
+class CodeInput:
+    """How a code z (N, dim) enters residual blocks.
+
+    `embed`: through one linear layer to the width of the time embedding, shared by all blocks.
+    `shift`: it scales and shifts (PDAE Eq. 9), or only scales (Diff-AE Eq. 7).
+    """
+
+    dim: int
+    embed: bool = True
+    shift: bool = True
 
 
 class ResBlock(nn.Module):
     """Residual block with adaptive group normalisation, optionally up- or down-sampling by two.
 
     With `z_emb_dim`, the code modulates the same normalised features a second time
-    (PDAE Eq. 9): AdaGN(h, t, z) = z_s (t_s GroupNorm(h) + t_b) + z_b, both scales written as 1 + s.
+    (PDAE Eq. 9): AdaGN(h, t, z) = z_s (t_s GroupNorm(h) + t_b) + z_b, both scales written as 1 + s;
+    without `z_shift`, z_b is left out (Diff-AE Eq. 7). Without `time_scale`, the time embedding is
+    added before the normalisation (DDPM).
     """
 
     def __init__(
@@ -47,39 +73,79 @@ class ResBlock(nn.Module):
         dropout: float = 0.0,
         resample: str | None = None,
         z_emb_dim: int | None = None,
+        z_shift: bool = True,
+        time_scale: bool = True,
+        norm: Norm = group_norm,
     ):
         super().__init__()
-        self.resample = resample
-        self.norm1 = group_norm(in_channels)
+        self.resample, self.time_scale = resample, time_scale
+        self.norm1 = norm(in_channels)
         self.conv1 = nn.Conv2d(in_channels, out_channels, 3, padding=1)
-        self.emb_proj = nn.Linear(emb_dim, 2 * out_channels)
-        self.z_proj = nn.Linear(z_emb_dim, 2 * out_channels) if z_emb_dim else None
-        self.norm2 = group_norm(out_channels)
+        self.emb_proj = nn.Linear(emb_dim, (1 + time_scale) * out_channels)
+        self.z_proj = nn.Linear(z_emb_dim, (1 + z_shift) * out_channels) if z_emb_dim else None
+        self.norm2 = norm(out_channels)
         self.dropout = nn.Dropout(dropout)
         self.conv2 = zero_init(nn.Conv2d(out_channels, out_channels, 3, padding=1))
-        same = in_channels == out_channels
-        self.skip = nn.Identity() if same else nn.Conv2d(in_channels, out_channels, 1)
+        self.skip = skip_connection(in_channels, out_channels)
 
     def forward(self, x: Tensor, emb: Tensor, z_emb: Tensor | None = None) -> Tensor:
         """X (N, C_in, H, W), emb (N, E), z_emb (N, E_z) or None -> (N, C_out, H', W')."""
-        h = self.conv1(self._resampled(F.silu(self.norm1(x))))
-        h = _modulate(self.norm2(h), self.emb_proj(F.silu(emb)))
+        h = self.conv1(resampled(F.silu(self.norm1(x)), self.resample))
+        emb = self.emb_proj(F.silu(emb))
+        if self.time_scale:
+            h = _modulate(self.norm2(h), emb)
+        else:
+            h = self.norm2(h + emb[:, :, None, None])
         if self.z_proj is not None:
             h = _modulate(h, self.z_proj(F.silu(z_emb)))
         h = self.conv2(self.dropout(F.silu(h)))
-        return self.skip(self._resampled(x)) + h
-
-    def _resampled(self, x: Tensor) -> Tensor:
-        if self.resample == "down":
-            return F.avg_pool2d(x, 2)
-        if self.resample == "up":
-            return F.interpolate(x, scale_factor=2, mode="nearest")
-        return x
+        return self.skip(resampled(x, self.resample)) + h
 
 
-def _modulate(h: Tensor, scale_shift: Tensor) -> Tensor:
-    scale, shift = scale_shift[:, :, None, None].chunk(2, dim=1)
+def skip_connection(in_channels: int, out_channels: int) -> nn.Module:
+    """The identity, or a 1x1 convolution where the width changes."""
+    same = in_channels == out_channels
+    return nn.Identity() if same else nn.Conv2d(in_channels, out_channels, 1)
+
+
+def resampled(x: Tensor, direction: str | None) -> Tensor:
+    """The feature map halved ("down", by averages), doubled ("up", by repetition) or as it is."""
+    if direction == "down":
+        return F.avg_pool2d(x, 2)
+    if direction == "up":
+        return F.interpolate(x, scale_factor=2, mode="nearest")
+    return x
+
+
+def _modulate(h: Tensor, modulation: Tensor) -> Tensor:
+    """(1 + s) h + b; `modulation` (N, 2 C) is s, b side by side, (N, C) is s alone."""
+    modulation = modulation[:, :, None, None]
+    if modulation.shape[1] == h.shape[1]:
+        return h * (1 + modulation)
+    scale, shift = modulation.chunk(2, dim=1)
     return torch.addcmul(shift, h, 1 + scale)
+
+
+class ConvResample(nn.Module):
+    """Resampling by a convolution of its own: stride 2, or after doubling (DDPM).
+
+    `asymmetric` pads the right and lower edge only, as the TensorFlow DDPM code does.
+    """
+
+    def __init__(self, channels: int, direction: str, asymmetric: bool = False):
+        super().__init__()
+        self.direction, self.asymmetric = direction, asymmetric
+        down = direction == "down"
+        padding = 0 if down and asymmetric else 1
+        self.conv = nn.Conv2d(channels, channels, 3, stride=2 if down else 1, padding=padding)
+
+    def forward(self, x: Tensor, *_embeddings: Tensor | None) -> Tensor:
+        """(N, C, H, W) -> (N, C, H', W'); takes and ignores what a residual block takes."""
+        if self.direction == "up":
+            x = resampled(x, "up")
+        elif self.asymmetric:
+            x = F.pad(x, (0, 1, 0, 1))
+        return self.conv(x)
 
 
 class SelfAttention(nn.Module):
@@ -89,12 +155,12 @@ class SelfAttention(nn.Module):
     "legacy" order), because that is how the published weights are stored.
     """
 
-    def __init__(self, channels: int, heads: int = 1):
+    def __init__(self, channels: int, heads: int = 1, norm: Norm = group_norm):
         super().__init__()
         if channels % heads:
             raise ValueError(f"{channels} channels cannot be split into {heads} attention heads")
         self.heads = heads
-        self.norm = group_norm(channels)
+        self.norm = norm(channels)
         self.qkv = nn.Linear(channels, 3 * channels)
         self.proj = zero_init(nn.Linear(channels, channels))
 

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
+from pdae_app.models.layers import CodeInput
 from pdae_app.models.semantic import EncoderConfig, SemanticEncoder
 from pdae_app.models.unet import UNet, UNetConfig, UNetDecoder
 
@@ -32,7 +33,7 @@ class PDAE(nn.Module):
         self.config = config
         self.unet = UNet(config.unet)
         self.encoder = SemanticEncoder(config.encoder)
-        self.shift = UNetDecoder(config.unet, z_dim=config.encoder.z_dim, sketch=config.sketch)
+        self.shift = UNetDecoder(config.unet, CodeInput(config.encoder.z_dim), config.sketch)
 
     def freeze_unet(self) -> "PDAE":
         """Keep the pre-trained U-Net out of training: no gradients, no dropout."""

@@ -6,6 +6,7 @@ decoder class serves both: the U-Net's own half, and (with a code `z`) the gradi
 """
 
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
 
 import torch
@@ -13,6 +14,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pdae_app.models.layers import (
+    CodeInput,
+    ConvResample,
+    Norm,
     ResBlock,
     SelfAttention,
     group_norm,
@@ -21,12 +25,19 @@ from pdae_app.models.layers import (
 )
 
 
+RESAMPLINGS = ("residual", "conv", "conv_asymmetric")
+
+
 @dataclass(frozen=True)
 class UNetConfig:
     """Architecture of a U-Net.
 
     `attention_resolutions` are side lengths of feature maps (16 = attention at 16x16).
     `patch_size` p folds p x p pixels into channels first: p*p times fewer positions, for CPUs.
+    `emb_channels` is the width of the time embedding (None: four times the base).
+    `head_channels`, where given, replaces `heads` by one head for so many channels.
+    The rest are the variants of older models: see `ResBlock` for `time_scale`, `ConvResample` for
+    `resampling`, `timestep_embedding` for `frequency_shift`.
     """
 
     image_size: int
@@ -38,8 +49,19 @@ class UNetConfig:
     heads: int = 1
     dropout: float = 0.1
     patch_size: int = 1
+    emb_channels: int | None = None
+    head_channels: int | None = None
+    time_scale: bool = True
+    resampling: str = "residual"
+    frequency_shift: int = 0
+    norm_groups: int = 32
+    norm_eps: float = 1e-5
 
     def __post_init__(self):
+        if self.resampling not in RESAMPLINGS:
+            raise ValueError(
+                f"unknown resampling {self.resampling!r}; known: {', '.join(RESAMPLINGS)}"
+            )
         coarsest = self.patch_size * 2 ** (len(self.multipliers) - 1)
         if self.image_size % coarsest:
             raise ValueError(
@@ -50,7 +72,12 @@ class UNetConfig:
     @property
     def emb_dim(self) -> int:
         """Width of the time embedding."""
-        return 4 * self.base_channels
+        return self.emb_channels or 4 * self.base_channels
+
+    @property
+    def norm(self) -> Norm:
+        """Makes a normalisation of so many channels."""
+        return partial(group_norm, groups=self.norm_groups, eps=self.norm_eps)
 
     @property
     def level_channels(self) -> list[int]:
@@ -70,6 +97,35 @@ class UNetConfig:
         """Whether the feature maps of `level` (0 = finest) are attended over."""
         return self.image_size // self.patch_size // 2**level in self.attention_resolutions
 
+    def attention(self, channels: int) -> SelfAttention:
+        """An attention block of this width."""
+        heads = channels // self.head_channels if self.head_channels else self.heads
+        return SelfAttention(channels, heads, self.norm)
+
+    def res(
+        self, channels: int, width: int, code: CodeInput | None, resample: str | None = None
+    ) -> ResBlock:
+        """A residual block, modulated by a code where there is one."""
+        return ResBlock(
+            channels,
+            width,
+            self.emb_dim,
+            self.dropout,
+            resample,
+            z_emb_dim=(self.emb_dim if code.embed else code.dim) if code else None,
+            z_shift=code is None or code.shift,
+            time_scale=self.time_scale,
+            norm=self.norm,
+        )
+
+    def resample(
+        self, width: int, direction: str, code: CodeInput | None
+    ) -> ResBlock | ConvResample:
+        """What halves or doubles the feature maps."""
+        if self.resampling == "residual":
+            return self.res(width, width, code, direction)
+        return ConvResample(width, direction, self.resampling == "conv_asymmetric")
+
 
 @dataclass(frozen=True)
 class Features:
@@ -82,7 +138,12 @@ class Features:
 class Block(nn.Module):
     """A residual block, then optionally attention, then optionally a resampling residual block."""
 
-    def __init__(self, res: ResBlock, attention: SelfAttention | None, up: ResBlock | None = None):
+    def __init__(
+        self,
+        res: ResBlock | ConvResample,
+        attention: SelfAttention | None = None,
+        up: ResBlock | ConvResample | None = None,
+    ):
         super().__init__()
         self.res, self.attention, self.up = res, attention, up
 
@@ -94,9 +155,12 @@ class Block(nn.Module):
 
 
 class UNetEncoder(nn.Module):
-    """The down-sampling half and the time embedding: (x_t, t) -> `Features`."""
+    """The down-sampling half and the time embedding: (x_t, t) -> `Features`.
 
-    def __init__(self, config: UNetConfig):
+    With `code`, its blocks take a code z too (Diff-AE); PDAE's frozen half has none.
+    """
+
+    def __init__(self, config: UNetConfig, code: CodeInput | None = None):
         super().__init__()
         self.config = config
         emb = config.emb_dim
@@ -105,30 +169,30 @@ class UNetEncoder(nn.Module):
         )
         in_channels = config.in_channels * config.patch_size**2
         self.conv_in = nn.Conv2d(in_channels, config.base_channels, 3, padding=1)
-        self.blocks = nn.ModuleList(self._blocks(config))
+        self.blocks = nn.ModuleList(self._blocks(config, code))
 
     @staticmethod
-    def _blocks(config: UNetConfig) -> list[nn.Module]:
+    def _blocks(config: UNetConfig, code: CodeInput | None) -> list[nn.Module]:
         blocks, channels = [], config.base_channels
         for level, width in enumerate(config.level_channels):
             for _ in range(config.res_blocks):
-                res = ResBlock(channels, width, config.emb_dim, config.dropout)
-                attended = config.has_attention(level)
-                blocks.append(Block(res, SelfAttention(width, config.heads) if attended else None))
+                attention = config.attention(width) if config.has_attention(level) else None
+                blocks.append(Block(config.res(channels, width, code), attention))
                 channels = width
             if level < len(config.multipliers) - 1:
-                down = ResBlock(width, width, config.emb_dim, config.dropout, resample="down")
-                blocks.append(Block(down, None))
+                blocks.append(Block(config.resample(width, "down", code)))
         return blocks
 
-    def forward(self, x: Tensor, t: Tensor) -> Features:
+    def forward(self, x: Tensor, t: Tensor, z: Tensor | None = None) -> Features:
         """X (N, C, S, S) in the scale of x_t, t (N,) timestep indices -> Features."""
         self._check(x)
-        emb = self.time_embed(timestep_embedding(t, self.config.base_channels).to(x.dtype))
-        h = self.conv_in(F.pixel_unshuffle(x, self.config.patch_size))
+        config = self.config
+        times = timestep_embedding(t, config.base_channels, config.frequency_shift)
+        emb = self.time_embed(times.to(x.dtype))
+        h = self.conv_in(F.pixel_unshuffle(x, config.patch_size))
         skips = [h]
         for block in self.blocks:
-            h = block(h, emb)
+            h = block(h, emb, z)
             skips.append(h)
         return Features(tuple(skips), emb)
 
@@ -143,49 +207,43 @@ class UNetEncoder(nn.Module):
 class UNetDecoder(nn.Module):
     """Middle, up-sampling half and output on the encoder's features.
 
-    Without `z_dim` it is the U-Net's own half. With `z_dim` it is PDAE's gradient estimator
-    (Section 3.4): the code enters every residual block through the twice-applied AdaGN (Eq. 9).
-    With `sketch`, it also starts from a rough picture drawn from the code (see `Sketch`).
+    Without `code` it is the U-Net's own half. With it, it is PDAE's gradient estimator
+    (Section 3.4): the code enters every residual block through the twice-applied AdaGN (Eq. 9);
+    or the decoder half of Diff-AE. With `sketch`, it also starts from a rough picture drawn from
+    the code (see `Sketch`).
     """
 
-    def __init__(self, config: UNetConfig, z_dim: int | None = None, sketch: bool = False):
+    def __init__(self, config: UNetConfig, code: CodeInput | None = None, sketch: bool = False):
         super().__init__()
-        self.config = config
-        self.z_dim = z_dim
-        self.z_embed = nn.Linear(z_dim, config.emb_dim) if z_dim else None
-        width = config.level_channels[-1]
-        self.sketch = Sketch(config, z_dim) if sketch else None
-        self.middle_in = Block(self._res(width, width), SelfAttention(width, config.heads))
-        self.middle_out = self._res(width, width)
-        self.blocks = nn.ModuleList(self._blocks())
-        finest = config.level_channels[0]
-        self.norm_out = group_norm(finest)
+        self.config, self.code = config, code
+        embedded = code is not None and code.embed
+        self.z_embed = nn.Linear(code.dim, config.emb_dim) if embedded else None
+        width, finest = config.level_channels[-1], config.level_channels[0]
+        self.sketch = Sketch(config, code.dim) if sketch else None
+        self.middle_in = Block(config.res(width, width, code), config.attention(width))
+        self.middle_out = config.res(width, width, code)
+        self.blocks = nn.ModuleList(self._blocks(config, code))
+        self.norm_out = config.norm(finest)
         out_channels = config.in_channels * config.patch_size**2
         self.conv_out = zero_init(nn.Conv2d(finest, out_channels, 3, padding=1))
 
-    def _res(self, channels: int, width: int, resample: str | None = None) -> ResBlock:
-        z_emb_dim = self.config.emb_dim if self.z_dim else None
-        return ResBlock(
-            channels, width, self.config.emb_dim, self.config.dropout, resample, z_emb_dim
-        )
-
-    def _blocks(self) -> list[nn.Module]:
-        config, skips = self.config, self.config.skip_channels()
+    @staticmethod
+    def _blocks(config: UNetConfig, code: CodeInput | None) -> list[nn.Module]:
+        skips = config.skip_channels()
         blocks, channels = [], config.level_channels[-1]
         for level in reversed(range(len(config.multipliers))):
             width = config.level_channels[level]
             for i in range(config.res_blocks + 1):
-                res = self._res(channels + skips.pop(), width)
-                attention = (
-                    SelfAttention(width, config.heads) if config.has_attention(level) else None
-                )
-                up = level > 0 and i == config.res_blocks
-                blocks.append(Block(res, attention, self._res(width, width, "up") if up else None))
+                res = config.res(channels + skips.pop(), width, code)
+                attention = config.attention(width) if config.has_attention(level) else None
+                last = level > 0 and i == config.res_blocks
+                up = config.resample(width, "up", code) if last else None
+                blocks.append(Block(res, attention, up))
                 channels = width
         return blocks
 
     def forward(self, features: Features, z: Tensor | None = None) -> Tensor:
-        """Features of N images, z (N, z_dim) if the decoder takes a code -> (N, C, S, S)."""
+        """Features of N images, z (N, D) if the decoder takes a code -> (N, C, S, S)."""
         emb, skips = features.emb, list(features.skips)
         z_emb = self._z_emb(z, len(emb))
         if self.sketch is not None:
@@ -198,16 +256,11 @@ class UNetDecoder(nn.Module):
         return F.pixel_shuffle(h, self.config.patch_size)
 
     def _z_emb(self, z: Tensor | None, n: int) -> Tensor | None:
-        if self.z_dim is None:
-            if z is not None:
-                raise ValueError("this decoder is unconditional and takes no code z")
-            return None
-        if z is None or tuple(z.shape) != (n, self.z_dim):
-            got = None if z is None else tuple(z.shape)
-            raise ValueError(
-                f"the gradient estimator needs z of shape {(n, self.z_dim)}, got {got}"
-            )
-        return self.z_embed(z)
+        expected = (n, self.code.dim) if self.code else None
+        got = None if z is None else tuple(z.shape)
+        if got != expected:
+            raise ValueError(f"this network takes z of shape {expected}, got {got}")
+        return z if self.z_embed is None else self.z_embed(z)
 
 
 class Sketch(nn.Module):
@@ -245,14 +298,14 @@ class Sketch(nn.Module):
 
 
 class UNet(nn.Module):
-    """The unconditional network: both halves in sequence."""
+    """Both halves in sequence: unconditional, or with `code` conditioned on z throughout."""
 
-    def __init__(self, config: UNetConfig):
+    def __init__(self, config: UNetConfig, code: CodeInput | None = None):
         super().__init__()
         self.config = config
-        self.encoder = UNetEncoder(config)
-        self.decoder = UNetDecoder(config)
+        self.encoder = UNetEncoder(config, code)
+        self.decoder = UNetDecoder(config, code)
 
-    def forward(self, x: Tensor, t: Tensor) -> Tensor:
-        """X (N, C, S, S), t (N,) -> the network's prediction (N, C, S, S)."""
-        return self.decoder(self.encoder(x, t))
+    def forward(self, x: Tensor, t: Tensor, z: Tensor | None = None) -> Tensor:
+        """X (N, C, S, S), t (N,), z (N, D) or None -> the network's prediction (N, C, S, S)."""
+        return self.decoder(self.encoder(x, t, z), z)
