@@ -38,9 +38,7 @@ def local_folder(
     if not re.fullmatch(r"[\w.-]+/[\w.-]+", repo) or ".." in repo:
         raise BundleError(f"there is no folder {repo}, and it is no name owner/name")
     with _as_sentences(f"{repo} could not be fetched from the Hub", revision):
-        return Path(
-            snapshot_download(repo, revision=revision, token=token, allow_patterns=FILES)
-        )
+        return Path(snapshot_download(repo, revision=revision, token=token, allow_patterns=FILES))
 
 
 def push(
@@ -107,7 +105,9 @@ def _as_sentences(what: str, revision: str | None = None):
             "one log in with `hf auth login`, or give a token."
         ) from error
     except LocalTokenNotFoundError as error:
-        raise BundleError(f"{what}: log in first, with `hf auth login`, or give a token.") from error
+        raise BundleError(
+            f"{what}: log in first, with `hf auth login`, or give a token."
+        ) from error
     except HFValidationError as error:
         raise BundleError(f"{what}: {error}") from error
     except LocalEntryNotFoundError as error:

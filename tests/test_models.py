@@ -82,7 +82,7 @@ def test_wrong_sizes_are_errors():
         model.shift(features, torch.zeros(1, 8))
     with pytest.raises(ValueError, match="takes z of shape"):
         model.shift(features)
-    with pytest.raises(ValueError, match="unconditional"):
+    with pytest.raises(ValueError, match="takes z of shape None"):
         model.unet.decoder(features, torch.zeros(2, 8))
 
 

@@ -1,18 +1,29 @@
-"""Our networks and steps against the official PDAE code's own numbers."""
+"""Official files, converted, against the official code's own numbers."""
+
+import copy
 
 import pytest
 import torch
 
-from pdae_app.diffusion.denoisers import ShiftedDenoiser, UNetDenoiser, slerp
+from pdae_app.bundle import load_bundle
+from pdae_app.convert.__main__ import main
+from pdae_app.diffusion.denoisers import (
+    ConditionedDenoiser,
+    ShiftedDenoiser,
+    UNetDenoiser,
+    slerp,
+)
 from pdae_app.diffusion.prediction import Diffusion
-from pdae_app.diffusion.schedule import Schedule, spaced_timesteps
-from pdae_app.diffusion.solvers import ddim, ddim_invert, ddpm_posterior, predict_x0
+from pdae_app.diffusion.schedule import STEPPINGS, Schedule, spaced_timesteps
+from pdae_app.diffusion.solvers import ddim, ddim_invert, ddim_states, ddpm_posterior, predict_x0
 from pdae_app.diffusion.weighting import loss_weight
-from tests.oracle import arrays, filled_pdae, filled_unet
+from pdae_app.engine import Code, Editor
+from tests.oracle import arrays, flags, write_diffae, write_pdae
 from training.losses import pdae_loss
 
 SCHEDULE = Schedule("linear", 1000)
 DIFFUSION = Diffusion(SCHEDULE)
+HEADS = ["--heads", "4", "--dropout", "0.1"]
 
 
 @pytest.fixture(scope="module")
@@ -21,8 +32,46 @@ def oracle():
 
 
 @pytest.fixture(scope="module")
-def model():
-    return filled_pdae().requires_grad_(False)
+def diffae_oracle():
+    return arrays("diffae_tiny32")
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    return write_pdae(tmp_path_factory.mktemp("official"))
+
+
+@pytest.fixture(scope="module")
+def bundle(files, tmp_path_factory):
+    """The official PDAE files, converted by the command, loaded."""
+    out = str(tmp_path_factory.mktemp("bundles") / "pdae")
+    given = flags(files, "autoencoder", "latents", "classifier", "latent_dpm")
+    assert main(["pdae", *given, *HEADS, "--out", out]) == 0
+    return load_bundle(out)
+
+
+@pytest.fixture(scope="module")
+def model(bundle):
+    return bundle.model
+
+
+@pytest.fixture(scope="module")
+def unet(files, tmp_path_factory):
+    """The official unconditional file, converted by the command, loaded."""
+    out = str(tmp_path_factory.mktemp("bundles") / "dpm")
+    given = [*flags(files, "checkpoint"), "--image-size", "32", *HEADS]
+    assert main(["dpm", *given, "--out", out]) == 0
+    return load_bundle(out).unet
+
+
+@pytest.fixture(scope="module")
+def diffae(tmp_path_factory):
+    """The official Diff-AE files, converted by the command, loaded."""
+    files = write_diffae(tmp_path_factory.mktemp("official-diffae"))
+    out = str(tmp_path_factory.mktemp("bundles") / "diffae")
+    given = flags(files, "autoencoder", "latent", "classifier", "latents")
+    assert main(["diffae", *given, "--heads", "1", "--out", out]) == 0
+    return load_bundle(out)
 
 
 def close(ours, theirs, tolerance):
@@ -100,11 +149,13 @@ def test_encode_then_decode(model, oracle):
     chain_close(decoded, oracle["rec_ddim10"])
 
 
-def test_plain_unet_sampling(oracle):
+def test_plain_unet_sampling_and_encoding(unet, oracle):
     levels = spaced_timesteps(SCHEDULE, 5, "pdae")
-    denoiser = UNetDenoiser(filled_unet().requires_grad_(False), DIFFUSION)
+    denoiser = UNetDenoiser(unet, DIFFUSION)
     sample = ddim(denoiser, oracle["in_xT"], SCHEDULE, levels, clip_x0=True)
     close(sample, oracle["unet_ddim5_sample"], 1e-4)
+    encoded = ddim_invert(denoiser, oracle["in_x0"], SCHEDULE, levels, clip_x0=True)
+    chain_close(encoded, oracle["unet_ddim5_encode"])
 
 
 def test_interpolation(model, oracle):
@@ -122,8 +173,7 @@ def test_interpolation(model, oracle):
     chain_close(ours, oracle["interp_traj_ddim5_0.3"])
 
 
-def test_one_step_predictions(oracle):
-    unet = filled_unet().requires_grad_(False)
+def test_one_step_predictions(unet, oracle):
     t = torch.tensor([400, 800])
     x_t = SCHEDULE.add_noise(oracle["in_x0"], oracle["in_noise"], t)
     eps = unet(x_t, t)
@@ -147,9 +197,9 @@ def test_ddpm_step_without_noise_is_the_posterior_mean(model, oracle):
     close(mean, expected, 1e-5)
 
 
-def test_three_optimizer_steps():
+def test_three_optimizer_steps(bundle):
     oracle = arrays("pdae_tiny32_train3")
-    model = filled_pdae().freeze_unet()
+    model = copy.deepcopy(bundle.model).requires_grad_(True).freeze_unet()
     trained = [*model.encoder.parameters(), *model.shift.parameters()]
     optimizer = torch.optim.Adam(trained, lr=1e-4)
     for step in range(3):
@@ -163,5 +213,129 @@ def test_three_optimizer_steps():
     close(model.shift.conv_out.weight.detach(), oracle["dec.shift_out.2.weight"], 1e-5)
     close(model.encoder.convs[0].weight.detach(), oracle["enc.encoder.0.weight"], 1e-5)
     # The frozen half did not move.
-    frozen = filled_pdae().unet.decoder.conv_out.weight
+    frozen = bundle.unet.decoder.conv_out.weight
     assert torch.equal(model.unet.decoder.conv_out.weight, frozen)
+
+
+def test_edit_along_the_classifier(bundle, oracle):
+    editor = Editor(bundle, "official")
+    assert editor.stepping == "pdae" and editor.attributes[31] == "Smiling"
+    latents = bundle.latents
+    close(latents.normalize(oracle["z"]), oracle["z_norm"], 1e-4)
+    for z, expected in zip(oracle["z"], oracle["z_manip"], strict=True):
+        code = Code(z, oracle["in_xT"][0], None, bundle.identity)
+        close(editor.moved(code, {"Smiling": 1.0}).z, expected, 1e-4)
+    denoiser = shifted(bundle.model, oracle["z_manip"])
+    levels = spaced_timesteps(SCHEDULE, 10, "pdae")
+    ours = ddim(denoiser, oracle["xT_ddim10"], SCHEDULE, levels, clip_x0=True)
+    chain_close(ours, oracle["manip_cls31_0.3_ddim10"])
+
+
+def test_latent_diffusion(bundle, oracle):
+    prior = bundle.prior
+    times = torch.tensor([0, 999])
+    close(prior.mlp(oracle["in_z_t"], times), oracle["latent_eps_t0_999"], 2e-5)
+    assert prior.clip
+    levels = spaced_timesteps(prior.schedule, 10, "pdae")
+    for clip, name in ((True, "official_clamped"), (False, "unclamped_deadcode")):
+        ours = ddim(prior.mlp, oracle["in_z_T"], prior.schedule, levels, clip_x0=clip)
+        close(ours, oracle[f"latent_ddim10_{name}"], 1e-4)
+
+
+def test_generation_by_the_editor(bundle, oracle):
+    """The whole unconditional path, from the latent noise to the picture."""
+    z = bundle.prior.sample(oracle["in_z_T"], 10, STEPPINGS["pdae"])
+    z = z * bundle.latents.std + bundle.latents.mean
+    levels = spaced_timesteps(SCHEDULE, 5, "pdae")
+    expected = oracle["latent_diffusion_sample_ddim10_ddim5"]
+    denoiser = shifted(bundle.model, z, unguided_below=levels[int(0.3 * 5) + 1])
+    chain_close(ddim(denoiser, oracle["in_xT"], SCHEDULE, levels, clip_x0=True), expected)
+    editor = Editor(bundle, "official")
+    code = Code(z[0], oracle["in_xT"][0], None, bundle.identity)
+    *_, last = editor.decode_steps(code, 5, unguided=0.3)
+    pixels = ((expected[0].clamp(-1, 1) + 1) * 127.5).round().permute(1, 2, 0).numpy()
+    assert abs(pixels - last.image).max() <= 1
+
+
+@pytest.mark.parametrize("t", [0, 250, 999])
+def test_diffae_networks(diffae, diffae_oracle, t):
+    oracle = diffae_oracle
+    close(diffae.model.encoder(oracle["in_x0"]), oracle["cond"], 2e-5)
+    times = torch.full((2,), t)
+    x_t = SCHEDULE.add_noise(oracle["in_x0"], oracle["in_noise"], times)
+    close(diffae.model(x_t, times, oracle["cond"]), oracle[f"eps_t{t}"], 2e-5)
+
+
+@pytest.mark.parametrize("steps", [5, 10, 20, 25, 50, 100, 125, 200, 250, 500, 1000])
+def test_diffae_index_grid(diffae_oracle, steps):
+    expected = diffae_oracle[f"map_T{steps}"].tolist()
+    assert spaced_timesteps(SCHEDULE, steps, "diffae")[1:] == expected
+    assert spaced_timesteps(SCHEDULE, steps, "diffae", inverting=True)[:-1] == expected
+
+
+def conditioned(diffae, z):
+    return ConditionedDenoiser(diffae.model, diffae.diffusion, ((z, 1.0),))
+
+
+def diffae_run(denoiser, x, steps, inverting=False):
+    stepping = STEPPINGS["diffae"]
+    levels = stepping.levels(SCHEDULE, steps, inverting)
+    *_, last = ddim_states(denoiser, x, SCHEDULE, levels, clip_x0=True)
+    return last["x"]
+
+
+def rendered(x):
+    return (x + 1) / 2
+
+
+def test_diffae_encodes_state_by_state(diffae, diffae_oracle):
+    theirs = diffae_oracle["traj_encode_T10"]
+    levels = STEPPINGS["diffae"].levels(SCHEDULE, 10, inverting=True)
+    denoiser = conditioned(diffae, diffae_oracle["cond"][:1])
+    for i in range(10):
+        ours = ddim_invert(denoiser, theirs[i][None], SCHEDULE, levels[i : i + 2], clip_x0=True)
+        close(ours[0], theirs[i + 1], 1e-4)
+    x_T = diffae_run(conditioned(diffae, diffae_oracle["cond"]), diffae_oracle["in_x0"], 10, True)
+    chain_close(x_T, diffae_oracle["xT_T10"])
+
+
+@pytest.mark.parametrize(
+    ("name", "steps", "start"),
+    [
+        ("render_T10", 10, "xT_T10"),
+        ("render_T20_from_xT", 20, "in_xT"),
+        ("render_T5_from_xT", 5, "in_xT"),
+    ],
+)
+def test_diffae_renders(diffae, diffae_oracle, name, steps, start):
+    denoiser = conditioned(diffae, diffae_oracle["cond"])
+    ours = diffae_run(denoiser, diffae_oracle[start], steps)
+    chain_close(rendered(ours), diffae_oracle[name])
+
+
+def test_diffae_edits(diffae, diffae_oracle):
+    oracle, editor = diffae_oracle, Editor(diffae, "official")
+    for z, expected in zip(oracle["cond"], oracle["cond_manip_cls31_0.3"], strict=True):
+        code = Code(z, oracle["in_xT"][0], None, diffae.identity)
+        close(editor.moved(code, {"Smiling": 1.0}).z, expected, 1e-4)
+    ours = diffae_run(conditioned(diffae, oracle["cond_manip_cls31_0.3"]), oracle["xT_T10"], 10)
+    chain_close(rendered(ours), oracle["render_manip_T10"])
+
+
+def test_diffae_interpolates(diffae, diffae_oracle):
+    oracle = diffae_oracle
+    x_T = slerp(*oracle["xT_T10"], 0.3)[None]
+    close(x_T, oracle["slerp_0.3"].reshape(x_T.shape), 1e-5)
+    z = torch.lerp(*oracle["cond"], 0.3)[None]
+    ours = diffae_run(conditioned(diffae, z), x_T, 10)
+    chain_close(rendered(ours), oracle["interp_render_T10_0.3"])
+
+
+def test_diffae_latent_diffusion(diffae, diffae_oracle):
+    oracle, prior = diffae_oracle, diffae.prior
+    assert not prior.clip
+    z_n = prior.sample(oracle["in_z_T"], 10, STEPPINGS["diffae"])
+    close(z_n, oracle["latent_sample_T10"], 1e-4)
+    z = z_n * diffae.latents.std + diffae.latents.mean
+    ours = diffae_run(conditioned(diffae, z), oracle["in_xT"], 10)
+    chain_close(ours, oracle["uncond_T10_Tlatent10"])

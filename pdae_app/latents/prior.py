@@ -15,7 +15,7 @@ class Prior:
     """An MLP that predicts the noise in normalised codes, and its own schedule.
 
     `clip` clamps z_T and every z0_hat to [-1, 1], as the official PDAE code does; the paper means
-    no clamp, and one sigma cuts most of a normal code off.
+    no clamp, and one sigma cuts a third of a normal code's numbers off.
     """
 
     mlp: LatentMLP
@@ -33,9 +33,8 @@ class Prior:
         Args:
             stepping: gives the grid; whether to clamp is the prior's own.
         """
-        z = noise.clamp(-1, 1) if self.clip else noise
+        z_T = noise.clamp(-1, 1) if self.clip else noise
         levels = stepping.levels(self.schedule, steps)
         with torch.inference_mode():
-            for state in ddim_states(self.mlp, z, self.schedule, levels, clip_x0=self.clip):
-                z = state["x"]
-        return z
+            *_, last = ddim_states(self.mlp, z_T, self.schedule, levels, clip_x0=self.clip)
+        return last["x"]

@@ -24,7 +24,6 @@ from pdae_app.models.layers import (
     zero_init,
 )
 
-
 RESAMPLINGS = ("residual", "conv", "conv_asymmetric")
 
 

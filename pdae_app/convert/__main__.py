@@ -1,0 +1,95 @@
+"""Convert foreign checkpoints into a bundle: `python -m pdae_app.convert SOURCE … --out DIR`."""
+
+import argparse
+import sys
+from pathlib import Path
+
+import torch
+
+from pdae_app.bundle import Bundle, save_bundle
+from pdae_app.convert.diffae import convert_diffae
+from pdae_app.convert.dpm import convert_dpm
+from pdae_app.convert.errors import ConvertError
+from pdae_app.convert.hints import Hints, of_config, of_preset
+from pdae_app.convert.pdae import convert_pdae
+from pdae_app.convert.reading import read_settings
+from pdae_app.diffusion.schedule import BETAS
+from pdae_app.models.presets import PRESETS
+
+
+def parse(arguments: list[str] | None = None) -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(prog="python -m pdae_app.convert", description=__doc__)
+    sources = parser.add_subparsers(dest="source", required=True)
+    pdae = sources.add_parser("pdae", help="official PDAE files")
+    pdae.add_argument("--autoencoder", required=True, help="autoencoder/…/checkpoint.pt")
+    pdae.add_argument("--dpm", help="pre-trained-dpms/…/checkpoint.pt, the frozen model")
+    pdae.add_argument("--latents", help="latents/….pt: mean and std of the codes")
+    pdae.add_argument("--classifier", help="classifier/checkpoint.pt: the sliders")
+    pdae.add_argument("--latent-dpm", help="latent_denoise_fn/…/checkpoint.pt: new pictures")
+    diffae = sources.add_parser("diffae", help="official Diff-AE files")
+    diffae.add_argument("--autoencoder", required=True, help="…_autoenc/last.ckpt")
+    diffae.add_argument("--latent", help="…_autoenc_latent/last.ckpt: new pictures")
+    diffae.add_argument("--classifier", help="…_cls/last.ckpt: the sliders")
+    diffae.add_argument("--latents", help="latent.pkl: statistics of the codes")
+    dpm = sources.add_parser("dpm", help="an unconditional U-Net, to train PDAE on")
+    dpm.add_argument("--checkpoint", required=True, help="file, or a diffusers folder")
+    for source in (pdae, diffae, dpm):
+        _common(source)
+    return parser.parse_args(arguments)
+
+
+def _common(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--out", required=True, help="folder of the bundle to write")
+    parser.add_argument("--half", action="store_true", help="16-bit weights: half the size")
+    parser.add_argument("--config", help="the model's official config.yml")
+    parser.add_argument(
+        "--preset", choices=PRESETS, help="the architecture, where it is one of ours"
+    )
+    parser.add_argument("--image-size", type=int, help="side in pixels")
+    parser.add_argument("--heads", type=int, help="attention heads")
+    parser.add_argument("--head-channels", type=int, help="channels of a head, in place of --heads")
+    parser.add_argument("--dropout", type=float, help="of further training")
+    parser.add_argument("--schedule", choices=BETAS, help="the betas it was trained with")
+
+
+def hints_of(arguments: argparse.Namespace) -> Hints:
+    """What the flags say, else the configuration, else the preset."""
+    flags = ("image_size", "heads", "head_channels", "dropout", "schedule")
+    hints = Hints(**{name: getattr(arguments, name) for name in flags})
+    if arguments.config:
+        hints = hints.filled_from(of_config(read_settings(arguments.config)))
+    if arguments.preset:
+        hints = hints.filled_from(of_preset(arguments.preset))
+    return hints
+
+
+def convert(arguments: argparse.Namespace) -> Bundle:
+    """The bundle that the command line asks for."""
+    a, hints = arguments, hints_of(arguments)
+    if a.source == "pdae":
+        return convert_pdae(a.autoencoder, a.dpm, a.latents, a.classifier, a.latent_dpm, hints)
+    if a.source == "diffae":
+        return convert_diffae(a.autoencoder, a.latent, a.classifier, a.latents, hints)
+    return convert_dpm(a.checkpoint, hints)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """The command line; the exit code."""
+    parsed = parse(arguments)
+    try:
+        bundle = convert(parsed)
+        print(f"writing {parsed.out}")
+        save_bundle(bundle, parsed.out, torch.float16 if parsed.half else torch.float32)
+    except (ConvertError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    size = sum(path.stat().st_size for path in Path(parsed.out).glob("*.safetensors"))
+    print(f"wrote {parsed.out}, {size / 1e6:.0f} MB, stepping {bundle.stepping!r}")
+    follow = "training/train_pdae.py with dpm=" if bundle.kind == "dpm" else "app.py --model "
+    print(f"next: python {follow}{parsed.out}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

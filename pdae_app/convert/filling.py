@@ -1,0 +1,62 @@
+"""Foreign tensors into one of our networks: all of them fit, or none is taken."""
+
+from torch import Tensor, nn
+
+from pdae_app.convert.errors import ConvertError
+from pdae_app.convert.names import from_official, official_shape
+
+MOST_LISTED = 40
+
+
+def fill(
+    module: nn.Module,
+    names: dict[str, str],
+    tensors: dict[str, Tensor],
+    where: str,
+    ignored: tuple[str, ...] = (),
+) -> None:
+    """Give `module` (on the meta device) the tensors of a foreign state dict.
+
+    Args:
+        names: our name to the foreign one, for every parameter.
+        where: what the tensors are, for messages.
+        ignored: foreign names that may be left over, or beginnings of such.
+
+    Raises:
+        ConvertError: lists every missing, unknown, misshapen or not finite tensor.
+    """
+    state = module.state_dict()
+    problems = [
+        found
+        for ours, theirs in names.items()
+        if (found := _problem(theirs, tensors.get(theirs), official_shape(ours, state[ours])))
+    ]
+    extra = tensors.keys() - set(names.values())
+    problems += [f"{name} is unknown" for name in sorted(extra) if not name.startswith(ignored)]
+    if problems:
+        raise ConvertError(_listed(where, problems))
+    module.load_state_dict(
+        {
+            ours: from_official(tensors[theirs].float(), state[ours])
+            for ours, theirs in names.items()
+        },
+        assign=True,
+    )
+
+
+def _problem(name: str, tensor: Tensor | None, expected: tuple[int, ...]) -> str | None:
+    if tensor is None:
+        return f"{name} is missing"
+    shape = tuple(tensor.shape)
+    if shape != expected:
+        turned = " (transposed?)" if shape[::-1] == expected or shape[1::-1] == expected[:2] else ""
+        return f"{name} has shape {shape}, expected {expected}{turned}"
+    if not tensor.is_floating_point():
+        return f"{name} holds {tensor.dtype}, no floating-point numbers"
+    return None if tensor.isfinite().all() else f"{name} holds NaN or infinity"
+
+
+def _listed(where: str, problems: list[str]) -> str:
+    more = len(problems) - MOST_LISTED
+    shown = problems[:MOST_LISTED] + ([f"and {more} more"] if more > 0 else [])
+    return f"{where} cannot be converted:\n  " + "\n  ".join(shown)

@@ -1,0 +1,84 @@
+"""What shapes cannot tell: said by a flag, a configuration file or a preset, else guessed aloud."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, fields, replace
+
+from pdae_app.convert.errors import ConvertError
+from pdae_app.models.presets import preset
+
+Say = Callable[[str], None]
+
+
+@dataclass
+class Hints:
+    """Facts that the caller gave; None where nothing is known.
+
+    `say` takes every line for the person: progress, and each guess.
+    """
+
+    image_size: int | None = None
+    heads: int | None = None
+    head_channels: int | None = None
+    dropout: float | None = None
+    schedule: str | None = None
+    base_channels: int | None = None
+    say: Say = field(default=print, repr=False)
+
+    def known(self, name: str, guess, why: str):
+        """The value of `name`, or the guess, which is said."""
+        value = getattr(self, name)
+        if value is not None:
+            return value
+        flag = name.replace("_", "-")
+        self.say(f"guess: {name} = {guess} ({why}); --{flag} says otherwise")
+        return guess
+
+    def filled_from(self, other: "Hints") -> "Hints":
+        """These hints, and those of `other` where these know nothing."""
+        missing = {
+            f.name: getattr(other, f.name) for f in fields(self) if getattr(self, f.name) is None
+        }
+        return replace(self, **missing)
+
+
+def of_preset(name: str) -> Hints:
+    """The hints of one of our named architectures.
+
+    Raises:
+        ConvertError: there is none of that name.
+    """
+    try:
+        unet = preset(name).unet
+    except ValueError as error:
+        raise ConvertError(str(error)) from error
+    return Hints(
+        unet.image_size, unet.heads, dropout=unet.dropout, base_channels=unet.base_channels
+    )
+
+
+OFFICIAL_KEYS = {
+    "image_size": ("image_size", "img_size", "resolution", "sample_size"),
+    "heads": ("num_heads", "net_attn_heads"),
+    "head_channels": ("head_channel", "num_head_channels", "attention_head_dim"),
+    "dropout": ("dropout",),
+    "base_channels": ("base_channel", "model_channels", "net_ch"),
+}
+
+
+def of_config(settings: dict) -> Hints:
+    """The hints of an official configuration, wherever in it they stand."""
+    found = {}
+    for name, keys in OFFICIAL_KEYS.items():
+        values = [value for key in keys for value in _values(settings, key)]
+        usable = [value for value in values if type(value) in (int, float) and value >= 0]
+        if usable:
+            found[name] = usable[0]
+    return Hints(**found)
+
+
+def _values(settings, key: str) -> list:
+    """All values of `key` in nested mappings, outermost first."""
+    if not isinstance(settings, dict):
+        return []
+    here = [settings[key]] if key in settings else []
+    return here + [value for child in settings.values() for value in _values(child, key)]
