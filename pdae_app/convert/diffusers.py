@@ -118,13 +118,19 @@ def _refuse_variants(settings: dict) -> None:
         "class_embed_type": (None,),
         "num_class_embeds": (None,),
         "mid_block_scale_factor": (1, None),
-        "attn_norm_num_groups": (None,),
         "mid_block_type": ("UNetMidBlock2D",),
     }
     for key, allowed in expected.items():
         value = settings.get(key, allowed[0])
         if value not in allowed:
             raise ConvertError(f"{key} = {value!r} is not supported, only {allowed[0]!r}")
+    groups = settings.get("norm_num_groups", 32)
+    # With scale_shift, diffusers leaves the middle attention without a norm unless told.
+    allowed = (
+        (groups,) if settings.get("resnet_time_scale_shift") == "scale_shift" else (None, groups)
+    )
+    if settings.get("attn_norm_num_groups") not in allowed:
+        raise ConvertError(f"attn_norm_num_groups must be norm_num_groups, {groups}")
     if settings.get("out_channels", 3) != settings.get("in_channels", 3):
         raise ConvertError("out_channels must equal in_channels")
 

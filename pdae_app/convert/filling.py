@@ -29,7 +29,7 @@ def fill(
     problems = [
         found
         for ours, theirs in names.items()
-        if (found := _problem(theirs, tensors.get(theirs), official_shape(ours, state[ours])))
+        if (found := _problem(theirs, tensors.get(theirs), ours, state[ours]))
     ]
     extra = tensors.keys() - set(names.values())
     problems += [f"{name} is unknown" for name in sorted(extra) if not name.startswith(ignored)]
@@ -44,16 +44,18 @@ def fill(
     )
 
 
-def _problem(name: str, tensor: Tensor | None, expected: tuple[int, ...]) -> str | None:
+def _problem(theirs: str, tensor: Tensor | None, ours: str, like: Tensor) -> str | None:
+    """What is wrong with a foreign tensor that is to become our parameter `ours`, shaped `like`."""
     if tensor is None:
-        return f"{name} is missing"
-    shape = tuple(tensor.shape)
-    if shape != expected:
-        turned = " (transposed?)" if shape[::-1] == expected or shape[1::-1] == expected[:2] else ""
-        return f"{name} has shape {shape}, expected {expected}{turned}"
+        return f"{theirs} is missing"
+    # Attention is stored as 1x1 convolutions or as plain matrices.
+    shape, expected = tuple(tensor.shape), official_shape(ours, like)
+    if shape not in (expected, tuple(like.shape)):
+        turned = " (transposed?)" if shape[1::-1] == expected[:2] else ""
+        return f"{theirs} has shape {shape}, expected {expected}{turned}"
     if not tensor.is_floating_point():
-        return f"{name} holds {tensor.dtype}, no floating-point numbers"
-    return None if tensor.isfinite().all() else f"{name} holds NaN or infinity"
+        return f"{theirs} holds {tensor.dtype}, no floating-point numbers"
+    return None if tensor.isfinite().all() else f"{theirs} holds NaN or infinity"
 
 
 def _listed(where: str, problems: list[str]) -> str:

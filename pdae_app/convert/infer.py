@@ -44,7 +44,7 @@ def _unet_config(shapes: Shapes, hints: Hints, time_embed: str) -> UNetConfig:
     levels, res_blocks = _levels(shapes)
     first = [1 + level * (res_blocks + 1) for level in range(levels)]
     widths = [shapes[f"input_blocks.{i}.0.in_layers.2.weight"][0] for i in first]
-    emb = shapes[f"{time_embed}.0.weight"][0]
+    emb = shapes[f"{time_embed}.0.bias"][0]
     attended = [f"input_blocks.{i}.1.qkv.weight" in shapes for i in first]
     size = hints.known("image_size", *_size_guess(attended, base))
     heads = None if hints.head_channels else hints.known("heads", 1 if base >= 128 else 4, "usual")

@@ -96,15 +96,15 @@ def _check_archive(path: Path) -> None:
 
 def _check_old_format(path: Path) -> None:
     """Torch's format before 1.6: five pickles in a row, then the storages."""
-    size = path.stat().st_size
+    most = max(path.stat().st_size, 1 << 20)
     with open(path, "rb") as file:
         for _ in range(5):
             try:
                 numbers = _check_names(path, file)
             except ValueError as error:
                 raise ConvertError(f"{path} is damaged, or no torch file ({error})") from error
-            # Its storages say their lengths in the third pickle or later; magic numbers are longer.
-            if any(size < number < 1 << 60 for number in numbers):
+            # Storages say their lengths; the format's own magic number is longer than any.
+            if any(most < number < 1 << 60 for number in numbers):
                 raise ConvertError(f"{path} claims more than it holds, and was refused")
 
 
