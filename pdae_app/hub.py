@@ -7,7 +7,6 @@ import tempfile
 from contextlib import contextmanager
 from pathlib import Path
 
-import httpx
 from huggingface_hub import HfApi, ModelCard, ModelCardData, constants, snapshot_download
 from huggingface_hub.errors import (
     GatedRepoError,
@@ -114,7 +113,9 @@ def _as_sentences(what: str, revision: str | None = None):
         raise BundleError(_unreachable(what)) from error
     except HfHubHTTPError as error:
         raise BundleError(f"{what}: {_refusal(error)}") from error
-    except (httpx.HTTPError, OSError) as error:
+    except BundleError:
+        raise
+    except Exception as error:  # of the HTTP library, which changes with huggingface_hub's version
         raise BundleError(
             f"{what}: {_first_line(error)}. Run the command again; what was fetched is kept."
         ) from error

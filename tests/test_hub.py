@@ -1,0 +1,144 @@
+"""Push to and pull from a Hub on loopback, each in a process of its own, as a person would."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from pdae_app.bundle import BundleError
+from pdae_app.hub import local_folder
+from tests.hub_server import TOKEN, Hub, Repo
+
+ROOT = Path(__file__).parent.parent
+PULL = """
+import sys
+from pdae_app import Editor
+editor = Editor.from_pretrained(sys.argv[1], revision=sys.argv[2] or None, device="cpu")
+print(editor.bundle.identity, editor.bundle.folder.name)
+"""
+PUSH = """
+import sys
+from pdae_app import Editor
+print(Editor.from_pretrained(sys.argv[1], device="cpu").push_to_hub(sys.argv[2], private=True))
+"""
+
+
+@pytest.fixture(scope="module")
+def hub():
+    server = Hub()
+    yield server
+    server.shutdown()
+
+
+@pytest.fixture(scope="module")
+def person(hub, tmp_path_factory):
+    """Runs a script as a user of that Hub, with an empty cache of their own."""
+    home = tmp_path_factory.mktemp("home")
+
+    def run(*arguments, token=None, **variables):
+        environment = {k: v for k, v in os.environ.items() if not k.startswith("HF_")}
+        environment |= {
+            "HF_ENDPOINT": hub.address,
+            "HF_HOME": str(home),
+            "HF_HUB_DISABLE_XET": "1",
+            "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+            "OMP_NUM_THREADS": "1",
+            **({"HF_TOKEN": token} if token else {}),
+            **variables,
+        }
+        command = [sys.executable, *map(str, arguments)]
+        return subprocess.run(
+            command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120
+        )
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def pushed(hub, person, tiny_folder):
+    """The commit of a bundle that was pushed."""
+    done = person("-c", PUSH, tiny_folder, "me/tiny", token=TOKEN)
+    assert done.returncode == 0, done.stderr
+    sha = done.stdout.strip().rsplit("/", 1)[-1]
+    assert list(hub.repos["me/tiny"].commits) == [sha] and hub.repos["me/tiny"].private
+    return sha
+
+
+def test_a_push_holds_the_bundle_and_a_card_only(hub, pushed, tiny_folder):
+    files = hub.repos["me/tiny"].commits[pushed]
+    assert sorted(files) == sorted([*(p.name for p in tiny_folder.iterdir()), "README.md"])
+    for path in tiny_folder.iterdir():
+        assert files[path.name] == path.read_bytes()
+    card = files["README.md"].decode()
+    assert "library_name: pdae_app" in card and "pipeline_tag: image-to-image" in card
+
+
+def test_pull_by_revision_then_offline_from_the_cache(hub, person, pushed, editor):
+    repo = hub.repos["me/tiny"]
+    newer = {**repo.commits[pushed], "config.json": b"{}", "rubbish.bin": b"not wanted"}
+    repo.commits["f" * 40] = newer
+    online = person("-c", PULL, "me/tiny", pushed, token=TOKEN)
+    assert online.stdout.split() == [editor.bundle.identity, pushed], online.stderr
+    del repo.commits["f" * 40]
+    asked = len(hub.requests)
+    offline = person("-c", PULL, "me/tiny", pushed, HF_HUB_OFFLINE="1")
+    assert offline.stdout == online.stdout, offline.stderr
+    assert len(hub.requests) == asked
+    never = person("app.py", "--model", "me/other", HF_HUB_OFFLINE="1")
+    assert never.returncode == 1 and "HF_HUB_OFFLINE is set" in never.stderr
+    one_line(never)
+
+
+def one_line(done):
+    """No traceback, one sentence."""
+    assert done.stderr.strip().count("\n") == 0, done.stderr
+
+
+def test_what_a_person_reads_when_it_cannot_be_had(hub, person, pushed):
+    hub.repos["me/gated"] = Repo(gated=True, commits=dict(hub.repos["me/tiny"].commits))
+    for name, arguments, message in (
+        ("me/absent", [], "no such repository, or it is private"),  # 401 without a token
+        ("me/gated", [], "it is gated. Ask for access on its page"),
+        ("me/gated", ["--revision", "v9"], "it is gated"),
+    ):
+        done = person("app.py", "--model", name, *arguments)
+        assert done.returncode == 1 and message in done.stderr, done.stderr
+        one_line(done)
+    done = person("app.py", "--model", "me/absent", token=TOKEN)  # 404
+    assert "no such repository" in done.stderr
+    done = person("app.py", "--model", "me/tiny", "--revision", "v9", token=TOKEN)
+    assert done.returncode == 1 and "has no revision 'v9'" in done.stderr
+    one_line(done)
+
+
+def test_a_push_with_a_wrong_token_is_one_sentence(person, tiny_folder):
+    script = PUSH.replace("print(", "from pdae_app.bundle import BundleError\ntry:\n    print(", 1)
+    script += "except BundleError as error:\n    print(error)\n"
+    done = person("-c", script, tiny_folder, "me/tiny", token="hf_wrong")
+    assert "does not accept the token" in done.stdout, done.stdout + done.stderr
+
+
+def test_a_broken_download_is_told_and_the_next_one_works(hub, person, pushed):
+    name = "me/fragile"
+    hub.repos[name] = Repo(commits=dict(hub.repos["me/tiny"].commits))
+    hub.cut.add("unet.safetensors")
+    broken = person("app.py", "--model", name)
+    assert broken.returncode == 1 and "could not be fetched from the Hub" in broken.stderr
+    assert "Run the command again" in broken.stderr and "Traceback" not in broken.stderr
+    hub.cut.clear()
+    whole = person("-c", PULL, name, "")
+    assert whole.returncode == 0, whole.stderr
+
+
+def test_an_unreachable_hub_is_one_sentence(person):
+    done = person("app.py", "--model", "me/unseen", HF_ENDPOINT="http://127.0.0.1:9")
+    assert done.returncode == 1 and "cannot be reached" in done.stderr, done.stderr
+    one_line(done)
+
+
+@pytest.mark.parametrize("name", ["nowhere", "a/b/c", "../x", "me/..", "http://x/y"])
+def test_names_that_are_none(name):
+    with pytest.raises(BundleError, match="no name owner/name"):
+        local_folder(name)
