@@ -21,6 +21,7 @@ from torch import nn
 
 from pdae_app.diffusion.prediction import Diffusion
 from pdae_app.diffusion.schedule import STEPPINGS, Schedule
+from pdae_app.faces.align import FRAMINGS
 from pdae_app.latents.directions import Attribute, LatentSpace
 from pdae_app.latents.prior import Prior
 from pdae_app.models.diffae import DiffAE, DiffAEConfig, PooledEncoderConfig
@@ -42,7 +43,8 @@ class Bundle:
     """A model as it lies on disk.
 
     `model` is None for an unconditional U-Net ("dpm"); for Diff-AE, `unet` is its conditional one.
-    `stepping` names the way of stepping that the model is used with by default (`STEPPINGS`).
+    `stepping` names the way of stepping that the model is used with by default (`STEPPINGS`),
+    `framing` how its training pictures were framed (`FRAMINGS`).
     `info` is free: training data, licence, measured figures. `identity` names the exact files,
     `folder` is where they were read from.
     """
@@ -53,6 +55,7 @@ class Bundle:
     latents: LatentSpace | None = None
     prior: Prior | None = None
     stepping: str = "clean"
+    framing: str = "face"
     info: dict = field(default_factory=dict)
     identity: str = "unsaved"
     folder: Path | None = None
@@ -118,6 +121,7 @@ def _config(bundle: Bundle) -> dict:
         "diffusion": dataclasses.asdict(bundle.diffusion),
         "unet": dataclasses.asdict(bundle.unet.config),
         "stepping": bundle.stepping,
+        "framing": bundle.framing,
     }
     if bundle.model is not None:
         config["encoder"] = dataclasses.asdict(bundle.model.config.encoder)
@@ -179,16 +183,22 @@ def _identity(folder: Path, bundle: Bundle) -> str:
 def _empty_bundle(config: dict) -> Bundle:
     """The configured networks without memory for their weights."""
     diffusion = build(Diffusion, config["diffusion"], "diffusion.")
-    stepping = config.get("stepping", "clean")
-    if stepping not in STEPPINGS:
-        raise ConfigError(f"unknown stepping {stepping!r}; known: {', '.join(STEPPINGS)}")
+    stepping = _one_of(STEPPINGS, config, "stepping", "clean")
+    framing = _one_of(FRAMINGS, config, "framing", "face")
     with torch.device("meta"):
         unet, model = _empty_model(config)
         prior = _empty_prior(config["prior"]) if "prior" in config else None
     if prior is not None and ("attributes" not in config or prior.z_dim != model_z_dim(model)):
         raise ConfigError("the prior needs the statistics of the codes, of the encoder's z_dim")
     info = config.get("info", {})
-    return Bundle(unet, diffusion, model, prior=prior, stepping=stepping, info=info)
+    return Bundle(unet, diffusion, model, None, prior, stepping, framing, info)
+
+
+def _one_of(known: dict, config: dict, key: str, default: str) -> str:
+    value = config.get(key, default)
+    if value not in known:
+        raise ConfigError(f"unknown {key} {value!r}; known: {', '.join(known)}")
+    return value
 
 
 def _empty_model(config: dict) -> tuple[UNet, PDAE | DiffAE | None]:

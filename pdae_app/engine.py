@@ -129,6 +129,11 @@ class Editor:
         return self.bundle.unet.config.image_size
 
     @property
+    def framing(self) -> str:
+        """How the model's training pictures were framed (see `pdae_app.faces.align.FRAMINGS`)."""
+        return self.bundle.framing
+
+    @property
     def attributes(self) -> list[str]:
         """The names of the bundle's sliders."""
         return self.bundle.latents.names if self.bundle.latents else []
@@ -152,7 +157,7 @@ class Editor:
             PhotoError: the picture cannot be used. NoFaceError: it shows no face.
         """
         photo = open_photo(photo)
-        return crop(photo, find_alignment(photo, which), self.image_size)
+        return crop(photo, find_alignment(photo, which, self.framing), self.image_size)
 
     def encode(self, photo: Image.Image, steps: int = 50, align: bool | Alignment = True) -> Code:
         """Z and the inferred noise map of a photograph (PDAE, Section 4.1).
@@ -381,7 +386,7 @@ class Editor:
     def _alignment(self, photo: Image.Image, align: bool | Alignment) -> Alignment | None:
         if isinstance(align, Alignment):
             return align
-        return find_alignment(photo) if align else None
+        return find_alignment(photo, framing=self.framing) if align else None
 
     def _check(self, code: Code) -> None:
         if code.bundle != self.bundle.identity:

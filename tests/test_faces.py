@@ -7,8 +7,7 @@ import pytest
 from PIL import Image
 
 from pdae_app.faces.align import (
-    LEFT_EYE,
-    RIGHT_EYE,
+    FRAMINGS,
     NoFaceError,
     align_face,
     center_square,
@@ -38,7 +37,7 @@ def test_every_example_has_one_face_with_eyes_in_their_places():
         assert len(detect_faces(photo)) == 1, path
         (face,) = detect_faces(crop(photo, find_alignment(photo).widened(0.3), 320))
         inside = (np.array([face.left_eye, face.right_eye]) / 320 * 1.6) - 0.3
-        assert np.abs(inside - [LEFT_EYE, RIGHT_EYE]).max() < 0.06, path
+        assert np.abs(inside - FRAMINGS["face"]).max() < 0.06, path
 
 
 @pytest.mark.parametrize("angle", [-25, -12, 12, 25])
@@ -82,11 +81,16 @@ def test_no_face_offers_the_centre_square():
     assert square.size == (32, 32) and square.getpixel((5, 5)) == (90, 120, 90)
 
 
-def test_alignment_carries_the_eyes_to_their_places():
+@pytest.mark.parametrize("framing", ["face", "ffhq", "celeba"])
+def test_alignment_carries_the_eyes_to_their_places(framing):
     face = Face((40.0, 80.0), (70.0, 95.0), True)
-    matrix = np.array(align_face(face).matrix)
-    for place, eye in ((LEFT_EYE, face.left_eye), (RIGHT_EYE, face.right_eye)):
+    matrix = np.array(align_face(face, framing).matrix)
+    for place, eye in zip(FRAMINGS[framing], (face.left_eye, face.right_eye), strict=True):
         assert np.allclose(matrix @ (*place, 1), eye)
+
+
+def test_models_of_other_things_see_the_centre(example):
+    assert find_alignment(example, framing="center") == center_square(example)
 
 
 def test_crop_of_the_whole_square_is_the_picture(example):

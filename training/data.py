@@ -20,7 +20,7 @@ from torch.utils.data import Dataset, Sampler
 from torchvision.transforms.v2 import functional as TF
 from tqdm import tqdm
 
-from pdae_app.faces.align import center_square, crop, find_alignment
+from pdae_app.faces.align import FRAMINGS, crop, find_alignment
 from pdae_app.faces.photo import PhotoError, open_photo
 
 PICTURES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"}
@@ -36,7 +36,7 @@ class DataConfig:
     """Where the pictures are and how they are varied.
 
     `labels` is a CSV with a column `file` (relative to `folder`), optionally `split`, and one 0/1
-    column an attribute. `align` is "face" or "center". The jitters are standard deviations:
+    column an attribute. `align` is one of `FRAMINGS`. The jitters are standard deviations:
     of the frame's scale, of its place (in squares), and of brightness, contrast and saturation.
     """
 
@@ -66,8 +66,8 @@ def load_pictures(config: DataConfig, image_size: int) -> Pictures:
     Raises:
         ValueError: no folder, no pictures, or an unknown `align`.
     """
-    if config.align not in ("face", "center"):
-        raise ValueError(f"align must be 'face' or 'center', got {config.align!r}")
+    if config.align not in FRAMINGS:
+        raise ValueError(f"align must be one of {', '.join(FRAMINGS)}, got {config.align!r}")
     rows = _rows(config)
     side = round(image_size * CACHE_ZOOM * (1 + 2 * CACHE_MARGIN))
     cached = Path(config.cache) / f"{_fingerprint(config, rows, side)}.npz"
@@ -122,7 +122,7 @@ def _prepare(config: DataConfig, rows: list[dict[str, str]], side: int, cached: 
     def load(row: dict[str, str]) -> np.ndarray | str:
         try:
             photo = open_photo(Path(config.folder) / row["file"])
-            found = find_alignment(photo) if config.align == "face" else center_square(photo)
+            found = find_alignment(photo, framing=config.align)
             return np.asarray(crop(photo, found.widened(CACHE_MARGIN), side))
         except PhotoError as error:
             return str(error)

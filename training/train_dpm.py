@@ -70,7 +70,8 @@ def main() -> None:
     objective = DpmObjective(config)
     train(config.loop, objective, AugmentedSquares(pictures, config.data, config.unet.image_size))
     info = {"dpm": {"pictures": config.loop.pictures}}
-    save_bundle(Bundle(objective.unet, config.diffusion, info=info), config.bundle)
+    align = config.data.align
+    save_bundle(Bundle(objective.unet, config.diffusion, framing=align, info=info), config.bundle)
 
 
 if __name__ == "__main__":

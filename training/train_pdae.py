@@ -106,7 +106,9 @@ def main() -> None:
     objective = PdaeObjective(config, frozen, shown)
     train(config.loop, objective, dataset)
     info = frozen.info | {"pdae": {"pictures": config.loop.pictures}}
-    save_bundle(Bundle(frozen.unet, frozen.diffusion, objective.model, info=info), config.bundle)
+    align = config.data.align
+    trained = Bundle(frozen.unet, frozen.diffusion, objective.model, framing=align, info=info)
+    save_bundle(trained, config.bundle)
 
 
 if __name__ == "__main__":

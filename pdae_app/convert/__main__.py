@@ -14,6 +14,7 @@ from pdae_app.convert.hints import Hints, of_config, of_preset
 from pdae_app.convert.pdae import convert_pdae
 from pdae_app.convert.reading import read_settings
 from pdae_app.diffusion.schedule import BETAS
+from pdae_app.faces.align import FRAMINGS
 from pdae_app.models.presets import PRESETS
 
 
@@ -50,12 +51,15 @@ def _common(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--heads", type=int, help="attention heads")
     parser.add_argument("--head-channels", type=int, help="channels of a head, in place of --heads")
     parser.add_argument("--dropout", type=float, help="of further training")
+    parser.add_argument(
+        "--framing", choices=FRAMINGS, help="how its training pictures were cropped"
+    )
     parser.add_argument("--schedule", choices=BETAS, help="the betas it was trained with")
 
 
 def hints_of(arguments: argparse.Namespace) -> Hints:
     """What the flags say, else the configuration, else the preset."""
-    flags = ("image_size", "heads", "head_channels", "dropout", "schedule")
+    flags = ("image_size", "heads", "head_channels", "dropout", "schedule", "framing")
     hints = Hints(**{name: getattr(arguments, name) for name in flags})
     if arguments.config:
         hints = hints.filled_from(of_config(read_settings(arguments.config)))
@@ -68,10 +72,16 @@ def convert(arguments: argparse.Namespace) -> Bundle:
     """The bundle that the command line asks for."""
     a, hints = arguments, hints_of(arguments)
     if a.source == "pdae":
-        return convert_pdae(a.autoencoder, a.dpm, a.latents, a.classifier, a.latent_dpm, hints)
-    if a.source == "diffae":
-        return convert_diffae(a.autoencoder, a.latent, a.classifier, a.latents, hints)
-    return convert_dpm(a.checkpoint, hints)
+        bundle = convert_pdae(a.autoencoder, a.dpm, a.latents, a.classifier, a.latent_dpm, hints)
+    elif a.source == "diffae":
+        bundle = convert_diffae(a.autoencoder, a.latent, a.classifier, a.latents, hints)
+    else:
+        bundle = convert_dpm(a.checkpoint, hints)
+    if bundle.kind == "dpm":
+        bundle.framing = hints.framing or bundle.framing
+    else:
+        bundle.framing = hints.known("framing", "ffhq", "most official models are of FFHQ's faces")
+    return bundle
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -22,6 +22,7 @@ class Hints:
     dropout: float | None = None
     schedule: str | None = None
     base_channels: int | None = None
+    framing: str | None = None
     say: Say = field(default=print, repr=False)
 
     def known(self, name: str, guess, why: str):
@@ -39,6 +40,15 @@ class Hints:
             f.name: getattr(other, f.name) for f in fields(self) if getattr(self, f.name) is None
         }
         return replace(self, **missing)
+
+
+PRESET_FRAMINGS = {
+    "celeba64": "celeba",
+    "ffhq128": "ffhq",
+    "celebahq128": "ffhq",
+    "horse128": "center",
+    "bedroom128": "center",
+}
 
 
 def of_preset(name: str) -> Hints:

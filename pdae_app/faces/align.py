@@ -13,10 +13,16 @@ from PIL import Image
 from pdae_app.faces.detect import Face, detect_faces
 from pdae_app.faces.photo import PhotoError
 
-# Framing: the eyes' places in the square, in units of its side. Hair, chin and some
-# background fit in, and the face stays as large as that allows.
-LEFT_EYE = (0.36, 0.47)
-RIGHT_EYE = (0.64, 0.47)
+# Where the eyes lie in the square, in units of its side, by the name of the framing that a model
+# was trained with. "face" is ours: hair, chin and some background fit in, and the face stays as
+# large as that allows. "ffhq" has the eyes a quarter of the side apart, "celeba" is the official
+# crop of the aligned pictures. "center" is for models of other things: the centre square.
+FRAMINGS = {
+    "face": ((0.36, 0.47), (0.64, 0.47)),
+    "ffhq": ((0.375, 0.47), (0.625, 0.47)),
+    "celeba": ((0.348, 0.425), (0.648, 0.425)),
+    "center": None,
+}
 
 
 class NoFaceError(PhotoError):
@@ -54,9 +60,9 @@ class Alignment:
         return np.column_stack([linear, offset])
 
 
-def align_face(face: Face) -> Alignment:
+def align_face(face: Face, framing: str = "face") -> Alignment:
     """The alignment that carries the framing's eye places to the face's eyes."""
-    source = np.array([LEFT_EYE, RIGHT_EYE])
+    source = np.array(FRAMINGS[framing])
     target = np.array([face.left_eye, face.right_eye])
     # A similarity in complex numbers: target = a * source + b.
     s, d = source @ (1, 1j), target @ (1, 1j)
@@ -72,12 +78,17 @@ def center_square(photo: Image.Image) -> Alignment:
     return Alignment(((side, 0.0, (width - side) / 2), (0.0, side, (height - side) / 2)))
 
 
-def find_alignment(photo: Image.Image, which: int = 0) -> Alignment:
-    """The alignment of the face number `which`, 0 being the largest.
+def find_alignment(photo: Image.Image, which: int = 0, framing: str = "face") -> Alignment:
+    """The alignment of the face number `which`, 0 being the largest, or of the centre square.
+
+    Args:
+        framing: one of `FRAMINGS`.
 
     Raises:
         NoFaceError: no face, or fewer than `which` + 1.
     """
+    if FRAMINGS[framing] is None:
+        return center_square(photo)
     faces = detect_faces(photo)
     if not faces:
         raise NoFaceError(
@@ -86,7 +97,7 @@ def find_alignment(photo: Image.Image, which: int = 0) -> Alignment:
         )
     if not 0 <= which < len(faces):
         raise NoFaceError(f"There is no face number {which + 1}: {len(faces)} found.")
-    return align_face(faces[which])
+    return align_face(faces[which], framing)
 
 
 def crop(photo: Image.Image, alignment: Alignment, size: int) -> Image.Image:

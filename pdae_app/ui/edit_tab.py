@@ -5,7 +5,7 @@ import time
 import gradio as gr
 
 from pdae_app.engine import Editor
-from pdae_app.faces.align import crop
+from pdae_app.faces.align import FRAMINGS, crop
 from pdae_app.faces.photo import PhotoError, open_photo
 from pdae_app.ui.events import ONE_AT_A_TIME, ModelThread, shown
 from pdae_app.ui.files import saved
@@ -169,11 +169,11 @@ class EditTab:
         if path is None:
             return {self.framing: hidden} | self._emptied(WELCOME)
         try:
-            choices = list(framings(open_photo(path)))
+            choices = list(framings(open_photo(path), self.editor.framing))
         except PhotoError as error:
             gr.Warning(str(error))
             return {self.framing: hidden} | self._emptied(str(error))
-        if choices == [CENTER]:
+        if choices == [CENTER] and FRAMINGS[self.editor.framing] is not None:
             offer = gr.Radio(choices=choices, value=None, visible=True)
             return {self.framing: offer} | self._emptied(NO_FACE)
         # With one face there is nothing to choose from.
@@ -187,7 +187,7 @@ class EditTab:
             return
         start, steps = time.monotonic(), QUALITY[quality]
         photo = open_photo(path)
-        alignment = framings(photo)[framing]
+        alignment = framings(photo, self.editor.framing)[framing]
         square = shown(crop(photo, alignment, self.editor.image_size))
         yield {self.portrait: None, self.square: square, self.status: "Finding the code…"}
         told_at = start

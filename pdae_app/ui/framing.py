@@ -2,30 +2,33 @@
 
 from PIL import Image
 
-from pdae_app.faces.align import Alignment, NoFaceError, align_face, center_square
+from pdae_app.faces.align import FRAMINGS, Alignment, NoFaceError, align_face, center_square
 from pdae_app.faces.detect import detect_faces
 
 CENTER = "Centre square"
 
 
-def framings(photo: Image.Image) -> dict[str, Alignment]:
-    """The choices by name, the largest face first, the centre square last."""
-    faces = detect_faces(photo)
+def framings(photo: Image.Image, framing: str) -> dict[str, Alignment]:
+    """The choices by name, the largest face first, the centre square last.
+
+    `framing` is the model's own (see `FRAMINGS`); a model of no faces has the centre square alone.
+    """
+    faces = [] if FRAMINGS[framing] is None else detect_faces(photo)
     choices = {
-        f"Face {i}" + (" (largest)" if i == 1 and len(faces) > 1 else ""): align_face(face)
+        f"Face {i}" + (" (largest)" if i == 1 and len(faces) > 1 else ""): align_face(face, framing)
         for i, face in enumerate(faces, 1)
     }
     return choices | {CENTER: center_square(photo)}
 
 
-def largest_face(photo: Image.Image, use_center: bool = False) -> Alignment:
+def largest_face(photo: Image.Image, framing: str, use_center: bool = False) -> Alignment:
     """The first choice.
 
     Raises:
         NoFaceError: there is no face, and the centre square was not asked for.
     """
-    name, alignment = next(iter(framings(photo).items()))
-    if name == CENTER and not use_center:
+    name, alignment = next(iter(framings(photo, framing).items()))
+    if name == CENTER and not use_center and FRAMINGS[framing] is not None:
         raise NoFaceError(
             "No face was found in this picture. Use one where the face looks towards the camera "
             'and is well lit, or choose "Centre square".'

@@ -61,7 +61,7 @@ def _interpolate(editor: Editor, first, second, mode: str, frames: float, use_ce
     start, codes = time.monotonic(), []
     for number, path in enumerate((first, second), 1):
         photo = open_photo(path)
-        alignment = largest_face(photo, use_center)
+        alignment = largest_face(photo, editor.framing, use_center)
         yield gr.skip(), f"Finding the code of photograph {number}…"
         codes.append(editor.encode(photo, STEPS, alignment))
     done: list[Image.Image] = []
