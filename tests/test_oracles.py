@@ -7,6 +7,7 @@ import torch
 
 from pdae_app.bundle import load_bundle
 from pdae_app.convert.__main__ import main
+from pdae_app.convert.names import semantic_names, shift_names
 from pdae_app.diffusion.denoisers import (
     ConditionedDenoiser,
     ShiftedDenoiser,
@@ -19,7 +20,7 @@ from pdae_app.diffusion.solvers import ddim, ddim_invert, ddim_states, ddpm_post
 from pdae_app.diffusion.weighting import loss_weight
 from pdae_app.engine import Code, Editor
 from tests.oracle import arrays, flags, write_diffae, write_pdae
-from training.losses import pdae_loss
+from training.losses import dpm_loss, pdae_loss
 
 SCHEDULE = Schedule("linear", 1000)
 DIFFUSION = Diffusion(SCHEDULE)
@@ -132,6 +133,14 @@ def test_sampling_from_fixed_noise(model, oracle):
     close(ours, oracle["sample_ddim10_from_xT"], 1e-4)
 
 
+def test_every_state_of_sampling(model, oracle):
+    levels = spaced_timesteps(SCHEDULE, 10, "pdae")[::-1]
+    theirs, denoiser = oracle["traj_sample_ddim10"], shifted(model, oracle["z"][:1])
+    for i in range(10):
+        (state,) = ddim_states(denoiser, theirs[i][None], SCHEDULE, levels[i : i + 2], True)
+        close(state["x"][0], theirs[i + 1], 1e-4)
+
+
 def test_unguided_tail(model, oracle):
     levels = spaced_timesteps(SCHEDULE, 10, "pdae")
     # No G where (i - 1) < int(0.3 N), i counting levels: below the level of index 4.
@@ -147,6 +156,9 @@ def test_encode_then_decode(model, oracle):
     assert (x_T - oracle["xT_ddim10"]).abs().mean() < 1e-4
     decoded = ddim(denoiser, oracle["xT_ddim10"], SCHEDULE, levels, clip_x0=True)
     chain_close(decoded, oracle["rec_ddim10"])
+    fewer = spaced_timesteps(SCHEDULE, 5, "pdae")
+    decoded = ddim(denoiser, oracle["xT_ddim10"], SCHEDULE, fewer, clip_x0=True)
+    chain_close(decoded, oracle["autoenc_ddim10_ddim5"])
 
 
 def test_plain_unet_sampling_and_encoding(unet, oracle):
@@ -195,6 +207,35 @@ def test_ddpm_step_without_noise_is_the_posterior_mean(model, oracle):
     # PDAE Alg. 2, written out
     expected = (x - beta / (1 - alpha_bar) ** 0.5 * eps) / (1 - beta) ** 0.5 + variance * gradient
     close(mean, expected, 1e-5)
+
+
+def test_losses(bundle, unet, oracle):
+    x_0, noise, t = oracle["in_x0"], oracle["in_noise"], oracle["in_train_t"]
+    regular = dpm_loss(unet, DIFFUSION, x_0, t, noise, torch.ones(2))
+    close(regular, oracle["loss_regular"], 1e-5)
+    weight = loss_weight("pdae", SCHEDULE, t, gamma=0.1)
+    close(pdae_loss(bundle.model, DIFFUSION, x_0, t, noise, weight), oracle["loss_pdae"], 1e-5)
+    prior, noise = bundle.prior, oracle["in_z_t"]
+    z_t = prior.schedule.add_noise(oracle["z_norm"], noise, t)
+    close((prior.mlp(z_t, t) - noise).abs().mean(), oracle["loss_latent_l1"], 1e-5)
+
+
+def test_the_norm_of_every_gradient(bundle, oracle):
+    model = copy.deepcopy(bundle.model).requires_grad_(True).freeze_unet()
+    t = oracle["in_train_t"]
+    weight = loss_weight("pdae", SCHEDULE, t, gamma=0.1)
+    pdae_loss(model, DIFFUSION, oracle["in_x0"], t, oracle["in_noise"], weight).backward()
+    ours = {
+        f"{part}.{theirs}": dict(module.named_parameters())[name].grad.norm()
+        for part, module, names in (
+            ("enc", model.encoder, semantic_names(model.encoder)),
+            ("dec", model.shift, shift_names(model.shift)),
+        )
+        for name, theirs in names.items()
+    }
+    names = oracle["gradnorm_names"].tolist()
+    assert ours.keys() == set(names)
+    close(torch.stack([ours[name] for name in names]), oracle["gradnorm_values"], 1e-4)
 
 
 def test_three_optimizer_steps(bundle):
@@ -339,3 +380,10 @@ def test_diffae_latent_diffusion(diffae, diffae_oracle):
     z = z_n * diffae.latents.std + diffae.latents.mean
     ours = diffae_run(conditioned(diffae, z), oracle["in_xT"], 10)
     chain_close(ours, oracle["uncond_T10_Tlatent10"])
+
+
+def test_diffae_loss(diffae, diffae_oracle):
+    oracle, t = diffae_oracle, diffae_oracle["in_train_t"]
+    x_t = SCHEDULE.add_noise(oracle["in_x0"], oracle["in_noise"], t)
+    error = (diffae.model(x_t, t, oracle["cond"]) - oracle["in_noise"]).square()
+    close(error.mean(dim=(1, 2, 3)), oracle["loss_per_sample"], 1e-5)

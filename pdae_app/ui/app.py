@@ -18,6 +18,8 @@ THEME = gr.themes.Soft(
 CSS = """
 .gradio-container { max-width: 1180px !important; margin: 0 auto !important; }
 #status p { margin: 0.2em 0; }
+/* Forty sliders must not push the picture out of sight. */
+#sliders { max-height: 640px; overflow-y: auto; }
 .small-note { opacity: 0.75; font-size: 0.92em; }
 """
 

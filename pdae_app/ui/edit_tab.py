@@ -93,10 +93,11 @@ class EditTab:
         """Right column, below: sliders, guidance scale, buttons."""
         gr.Markdown(SLIDER_NOTE, elem_classes="small-note")
         self.sliders = {}
-        for row in range(0, len(self.editor.attributes), 3):
-            with gr.Row():
-                for name in self.editor.attributes[row : row + 3]:
-                    self.sliders[name] = _attribute_slider(name)
+        with gr.Column(elem_id="sliders"):
+            for row in range(0, len(self.editor.attributes), 3):
+                with gr.Row():
+                    for name in self.editor.attributes[row : row + 3]:
+                        self.sliders[name] = _attribute_slider(name)
         self.scale = gr.Slider(
             0, 3, value=1, step=0.05, label="Guidance scale", info=SCALE_INFO, elem_id="scale"
         )
