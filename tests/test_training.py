@@ -17,8 +17,9 @@ from pdae_app.bundle import load_bundle
 from pdae_app.typed_config import ConfigError
 from pdae_app.ui.session import EXAMPLES
 from training import config as training_config
+from training.checkpoints import checkpoints
 from training.data import AugmentedSquares, DataConfig, SeededBatches, load_pictures, plain_squares
-from training.loop import LoopConfig, checkpoints, learning_rate, train
+from training.loop import LoopConfig, learning_rate, train
 from training.train_attributes import AttributesConfig
 from training.train_dpm import DpmConfig, DpmObjective
 from training.train_pdae import PdaeTrainConfig
@@ -129,7 +130,7 @@ def test_learning_rate():
     assert learning_rate(config, 0) < 0.02 and learning_rate(config, 100) > 0.9
     assert learning_rate(config, 1000) == pytest.approx(0.1)
     with pytest.raises(ValueError, match="decay"):
-        learning_rate(replace(config, decay="linear"), 1)
+        replace(config, decay="linear")
 
 
 def run_dpm(tmp_path, data, name, pictures):

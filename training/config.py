@@ -2,6 +2,7 @@
 
 import argparse
 import dataclasses
+import json
 import typing
 from pathlib import Path
 
@@ -38,11 +39,29 @@ def parse(cls: type, description: str) -> typing.Any:
     )
     parser.add_argument("--config", help="YAML file; see training/configs")
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="e.g. loop.batch_size=64")
+    flags = _loop_flags(parser) if "loop" in typing.get_type_hints(cls) else ()
     arguments = parser.parse_args()
+    chosen = [f"loop.{name}={value}" for name in flags if (value := getattr(arguments, name))]
     try:
-        return load(cls, arguments.config, arguments.overrides)
+        config = load(cls, arguments.config, [*arguments.overrides, *chosen])
     except ConfigError as error:
         parser.exit(2, f"error: {error}\n")
+    if "dry_run" in flags and arguments.dry_run:
+        print(yaml.safe_dump(_plain(config), sort_keys=False))
+    return config
+
+
+def _loop_flags(parser: argparse.ArgumentParser) -> tuple[str, ...]:
+    """Flags for settings of the loop that are chosen run by run."""
+    parser.add_argument("--dry-run", action="store_true", help="say what would be done, and stop")
+    parser.add_argument("--export", action="store_true", help="write the bundle of the checkpoint")
+    parser.add_argument("--push-to-hub", metavar="OWNER/NAME", help="upload the bundle at the end")
+    return "dry_run", "export", "push_to_hub"
+
+
+def _plain(config: typing.Any) -> dict:
+    """Nested mappings and lists, as YAML writes them."""
+    return json.loads(json.dumps(dataclasses.asdict(config)))
 
 
 def describe(cls: type, where: str = "") -> list[str]:

@@ -22,6 +22,7 @@ from pdae_app.diffusion.schedule import spaced_timesteps
 from pdae_app.diffusion.solvers import ddim, ddim_invert, predict_x0
 from training.config import parse
 from training.data import DataConfig, load_pictures, plain_squares
+from training.loop import run_script
 from training.pixel_classifier import ClassifierConfig, aurocs, train_classifier
 
 JUDGED = ("Smiling", "Eyeglasses", "Male", "Gray_Hair", "Young")
@@ -209,4 +210,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

@@ -1,24 +1,30 @@
 """The one training loop: accelerate, EMA, atomic checkpoints, samples; resume by running again.
 
 Everything random in step k follows from (seed, k), and the learning rate from k; so a checkpoint is
-weights, EMA, optimiser and k, and a resumed run is the uninterrupted one.
+weights, EMA, optimiser and k, and a resumed run is the uninterrupted one. Random numbers are drawn
+for the batches of all processes together, and each takes its part; so n processes are one with n
+times the batch.
 """
 
 import math
-import os
-import re
-from contextlib import contextmanager
+import sys
+from collections.abc import Callable
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from accelerate import Accelerator
+from accelerate import Accelerator, PartialState
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 from torchvision.utils import save_image
 from tqdm import tqdm
 
+from pdae_app.bundle import Bundle, load_bundle, save_bundle
+from pdae_app.hub import push
+from training.checkpoints import checkpoints, last_good, write_checkpoint
 from training.data import SeededBatches
+from training.metrics import Metrics
 
 
 @dataclass(frozen=True)
@@ -26,6 +32,10 @@ class LoopConfig:
     """How long and how fast. Counts are in pictures seen by all processes together.
 
     `decay`: "constant" or "cosine" (to a tenth, over the whole run), after `warmup` pictures.
+    `batch_size` is a process's, in one optimiser step; `accumulate` cuts it in so many parts that
+    go through the network one after another. `tracker` is one of accelerate's ("tensorboard",
+    "wandb", …), beside `metrics.jsonl`, which is always written, a line every `log_every` steps.
+    `dry_run`, `export` and `push_to_hub` are what the flags of these names set.
     """
 
     out: str
@@ -44,17 +54,41 @@ class LoopConfig:
     save_every: int = 10_000
     sample_every: int = 20_000
     keep: int = 2
+    accumulate: int = 1
+    tracker: str | None = None
+    log_every: int = 50
+    dry_run: bool = False
+    export: bool = False
+    push_to_hub: str | None = None
+
+    def __post_init__(self):
+        if self.decay not in ("constant", "cosine"):
+            raise ValueError(f"decay must be 'constant' or 'cosine', got {self.decay!r}")
+        if self.accumulate < 1 or self.batch_size % self.accumulate:
+            raise ValueError(
+                f"accumulate {self.accumulate} must divide batch_size {self.batch_size}"
+            )
+
+
+class TrainingError(RuntimeError):
+    """Training cannot go on; the message says why, and what to do."""
 
 
 class Objective(nn.Module):
     """What a script gives to the loop.
 
     `trained()` are the modules, by name, whose parameters are trained, averaged and saved;
-    `forward(x_0)` is the loss; `samples(device)` a grid of pictures (N, 3, S, S) in [-1, 1].
+    `draw(shape, device)` the random numbers of a batch of this shape; `forward(x_0, *drawn)` is the
+    loss; `samples(device)` a grid of pictures (N, 3, S, S) in [-1, 1].
     """
 
     def trained(self) -> dict[str, nn.Module]:
         raise TypeError(f"{type(self).__name__} does not say what it trains")
+
+    def draw(self, shape: tuple[int, ...], device: torch.device) -> tuple[Tensor, ...]:
+        """Timesteps (N,) and noise of this shape, for the objective's `schedule`."""
+        t = torch.randint(0, self.schedule.timesteps, shape[:1], device=device)
+        return t, torch.randn(shape, device=device)
 
     def samples(self, device: torch.device) -> Tensor:
         raise TypeError(f"{type(self).__name__} does not draw samples")
@@ -98,28 +132,44 @@ def learning_rate(config: LoopConfig, seen: int) -> float:
     warm = min(1.0, (seen + 1) / config.warmup) if config.warmup else 1.0
     if config.decay == "constant":
         return warm * config.learning_rate
-    if config.decay != "cosine":
-        raise ValueError(f"decay must be 'constant' or 'cosine', got {config.decay!r}")
     cosine = (1 + math.cos(math.pi * min(1.0, seen / config.pictures))) / 2
     return warm * config.learning_rate * (0.1 + 0.9 * cosine)
-
-
-def checkpoints(out: str | Path) -> list[Path]:
-    """The run's complete checkpoints, oldest first."""
-    return sorted(
-        p for p in Path(out).glob("checkpoint-*.pt") if re.fullmatch(r".*-\d+\.pt", p.name)
-    )
 
 
 def train(config: LoopConfig, objective: Objective, dataset: Dataset) -> None:
     """Train until `config.pictures` were seen; leaves the averaged weights in `objective`.
 
-    To resume, run the same command again.
+    To resume, run the same command again. With `config.export` nothing is trained: the newest
+    checkpoint's average is taken.
+
+    Raises:
+        TrainingError: the loss is not finite, the disk is full, or there is nothing to export.
     """
     run = Run(config, objective)
     run.resume()
-    run.train(dataset)
+    if not config.export:
+        run.train(dataset)
+    elif not run.steps:
+        raise TrainingError(f"there is no checkpoint in {config.out} to export")
     copy_into(run.parameters, run.ema.average)
+
+
+def describe_run(config: LoopConfig, objective: Objective) -> str:
+    """What `--dry-run` prints: parameters and the memory that they take in training."""
+    rows = {name: _parameters(module) for name, module in objective.trained().items()}
+    trained, whole = sum(rows.values()), _parameters(objective)
+    # Of every parameter its value; of a trained one also gradient, EMA and Adam's two moments.
+    memory = 4 * (whole + 4 * trained) / 1e6
+    lines = [f"{name}: {count:,} parameters, trained" for name, count in rows.items()]
+    lines += [f"frozen: {whole - trained:,} parameters"] if whole > trained else []
+    lines.append(f"memory: about {memory:,.0f} MB, activations not counted")
+    batches = math.ceil(config.pictures / config.batch_size)
+    lines.append(f"{batches:,} steps of {config.batch_size} pictures on one process")
+    return "\n".join(lines)
+
+
+def _parameters(module: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in module.parameters())
 
 
 class Run:
@@ -127,7 +177,7 @@ class Run:
 
     def __init__(self, config: LoopConfig, objective: Objective):
         self.config, self.objective = config, objective
-        self.accelerator = Accelerator(mixed_precision=config.mixed_precision)
+        self.accelerator = _accelerator(config)
         objective.to(self.accelerator.device, memory_format=torch.channels_last)
         self.parameters = {
             f"{part}.{name}": parameter
@@ -141,6 +191,7 @@ class Run:
             fused=True,
         )
         self.ema = Ema(self.parameters, config.ema)
+        self.metrics = Metrics(config.out, config.log_every, self.accelerator)
         self.steps = 0
         self.total_batch = config.batch_size * self.accelerator.num_processes
 
@@ -156,12 +207,14 @@ class Run:
             return
         state = torch.load(found[-1], map_location="cpu", weights_only=True)
         if state["model"].keys() != self.parameters.keys():
-            raise ValueError(
+            raise TrainingError(
                 f"{found[-1]} belongs to another architecture; choose another loop.out"
             )
         copy_into(self.parameters, state["model"])
         copy_into(self.ema.average, state["ema"])
         self.optimizer.load_state_dict(state["optimizer"])
+        if self.accelerator.scaler is not None and state.get("scaler"):
+            self.accelerator.scaler.load_state_dict(state["scaler"])
         self.steps = state["steps"]
         self.accelerator.print(f"resuming {found[-1]}")
 
@@ -171,14 +224,15 @@ class Run:
         forward, self.optimizer = self.accelerator.prepare(forward, self.optimizer)
         self.objective.train()
         with self._bar() as bar:
-            average = None
             for x_0 in self._batches(dataset):
-                loss = self._step(forward, x_0)
-                average = loss if average is None else 0.99 * average + 0.01 * loss
-                bar.set_postfix(loss=f"{average:.4f}", refresh=False)
+                loss, norm = self._step(forward, x_0)
+                rate = self.optimizer.param_groups[0]["lr"]
+                self.metrics.add(loss, norm, self.steps, self.seen, rate)
+                bar.set_postfix(loss=f"{self.metrics.average:.4f}", refresh=False)
                 bar.update(self.total_batch)
                 if self.accelerator.is_main_process:
                     self._at_intervals()
+        self.accelerator.end_training()
 
     def _bar(self) -> tqdm:
         return tqdm(
@@ -208,30 +262,47 @@ class Run:
             worker_init_fn=lambda _: torch.set_num_threads(1),
         )
 
-    def _step(self, forward: nn.Module, x_0: Tensor) -> float:
-        """One optimiser step; the loss."""
-        rank = self.accelerator.process_index
-        torch.manual_seed(hash((self.config.seed, self.steps, rank)) & 0x7FFFFFFF)
+    def _step(self, forward: nn.Module, x_0: Tensor) -> tuple[float, float]:
+        """One optimiser step; the loss and the norm of its gradient."""
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate(self.config, self.seen)
-        device = self.accelerator.device
-        loss = forward(x_0.to(device, memory_format=torch.channels_last, non_blocking=True))
-        self.accelerator.backward(loss)
-        value = loss.detach().item()
-        if not math.isfinite(value):
-            raise FloatingPointError(self._diverged(value))
-        self.accelerator.clip_grad_norm_(self.parameters.values(), self.config.clip)
+        layout = torch.channels_last if x_0.ndim == 4 else torch.contiguous_format
+        x_0 = x_0.to(self.accelerator.device, memory_format=layout, non_blocking=True)
+        parts = [tensor.chunk(self.config.accumulate) for tensor in (x_0, *self._drawn(x_0))]
+        loss = sum(
+            self._backward(forward, part, last=i == self.config.accumulate - 1)
+            for i, part in enumerate(zip(*parts, strict=True))
+        )
+        if not math.isfinite(loss):
+            raise TrainingError(self._diverged(loss))
+        norm = self.accelerator.clip_grad_norm_(self.parameters.values(), self.config.clip)
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         self.ema.update(self.parameters, self.steps)
         self.steps += 1
-        return value
+        return loss, float(norm)
+
+    def _drawn(self, x_0: Tensor) -> list[Tensor]:
+        """The part of the random numbers, which all processes draw alike, that is this one's."""
+        seed, rank, own = self.config.seed, self.accelerator.process_index, len(x_0)
+        torch.manual_seed(hash((seed, self.steps)) & 0x7FFFFFFF)
+        shape = (own * self.accelerator.num_processes, *x_0.shape[1:])
+        drawn = self.objective.draw(shape, x_0.device)
+        # What the networks draw themselves (dropout) differs from process to process.
+        torch.manual_seed(hash((seed, self.steps, rank)) & 0x7FFFFFFF)
+        return [tensor[rank * own : (rank + 1) * own] for tensor in drawn]
+
+    def _backward(self, forward: nn.Module, part: tuple[Tensor, ...], last: bool) -> float:
+        """Add a part's share to the gradients, which the processes exchange after the last."""
+        wait = nullcontext() if last else self.accelerator.no_sync(forward)
+        with wait:
+            loss = forward(*part) / self.config.accumulate
+            self.accelerator.backward(loss)
+        return loss.detach().item()
 
     def _diverged(self, value: float) -> str:
-        last = checkpoints(self.config.out)
-        good = f"the last good checkpoint is {last[-1]}" if last else "there is no checkpoint yet"
         return (
-            f"the loss became {value} at step {self.steps}; {good}. "
+            f"the loss became {value} at step {self.steps}; {last_good(self.config.out)}. "
             "Lower loop.learning_rate and run the command again."
         )
 
@@ -248,21 +319,22 @@ class Run:
 
     def save(self) -> None:
         """Write a checkpoint, whole or not at all, and prune old ones."""
-        out = Path(self.config.out)
-        out.mkdir(parents=True, exist_ok=True)
+        scaler = self.accelerator.scaler
         state = {
             "steps": self.steps,
             "model": {name: p.detach() for name, p in self.parameters.items()},
             "ema": self.ema.average,
             "optimizer": self.optimizer.state_dict(),
+            "scaler": scaler.state_dict() if scaler is not None else None,
         }
-        path = out / f"checkpoint-{self.steps:09d}.pt"
-        partial = path.with_suffix(".tmp")
-        with open(partial, "wb") as file:
-            torch.save(state, file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(partial, path)
+        out = Path(self.config.out)
+        try:
+            write_checkpoint(state, out / f"checkpoint-{self.steps:09d}.pt")
+        except (OSError, RuntimeError) as error:  # torch's writer raises the latter on a full disk
+            raise TrainingError(
+                f"the checkpoint of step {self.steps} could not be written ({error}); "
+                f"{last_good(out)}. Make room and run the command again."
+            ) from error
         for old in checkpoints(out)[: -self.config.keep]:
             old.unlink()
 
@@ -274,4 +346,39 @@ class Run:
         self.objective.train()
         path = Path(self.config.out) / "samples" / f"{self.seen:09d}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
-        save_image(pictures.clamp(-1, 1) / 2 + 0.5, path, nrow=8)
+        pictures = pictures.clamp(-1, 1) / 2 + 0.5
+        save_image(pictures, path, nrow=8)
+        self.metrics.pictures(pictures, self.steps)
+
+
+def _accelerator(config: LoopConfig) -> Accelerator:
+    try:
+        accelerator = Accelerator(
+            mixed_precision=config.mixed_precision,
+            log_with=config.tracker,
+            project_dir=config.out,
+        )
+        if config.tracker:
+            accelerator.init_trackers("pdae_app")
+    except (ValueError, ImportError) as error:
+        raise TrainingError(f"loop.tracker or loop.mixed_precision: {error}") from error
+    return accelerator
+
+
+def finish(bundle: Bundle, folder: str, config: LoopConfig) -> None:
+    """Write the bundle that `app.py --model` and the next script open; upload it if asked."""
+    if not PartialState().is_main_process:
+        return
+    save_bundle(bundle, folder)
+    print(f"wrote {folder}")
+    if config.push_to_hub:
+        print(f"uploaded: {push(load_bundle(folder), config.push_to_hub)}")
+
+
+def run_script(main: Callable[[], None]) -> None:
+    """Run a script's `main`; errors that people can mend are one line and exit code 1."""
+    try:
+        main()
+    except (TrainingError, ValueError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(1)

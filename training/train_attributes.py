@@ -14,6 +14,7 @@ from pdae_app.latents.fit import Labelled, fit_latent_space
 from pdae_app.models.semantic import SemanticEncoder
 from training.config import ConfigError, parse
 from training.data import DataConfig, Pictures, load_pictures, plain_squares
+from training.loop import run_script
 
 
 @dataclass(frozen=True)
@@ -96,4 +97,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

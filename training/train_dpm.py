@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
-from pdae_app.bundle import Bundle, save_bundle
+from pdae_app.bundle import Bundle
 from pdae_app.diffusion.denoisers import UNetDenoiser
 from pdae_app.diffusion.prediction import Diffusion
 from pdae_app.diffusion.schedule import spaced_timesteps
@@ -17,7 +17,7 @@ from pdae_app.diffusion.weighting import loss_weight
 from pdae_app.models.unet import UNet, UNetConfig
 from training.config import parse
 from training.data import AugmentedSquares, DataConfig, load_pictures
-from training.loop import LoopConfig, Objective, train
+from training.loop import LoopConfig, Objective, describe_run, finish, run_script, train
 from training.losses import dpm_loss
 
 
@@ -39,19 +39,17 @@ class DpmObjective(Objective):
 
     def __init__(self, config: DpmConfig):
         super().__init__()
-        self.config = config
+        self.config, self.schedule = config, config.diffusion.schedule
         self.unet = UNet(config.unet)
 
     def trained(self) -> dict[str, nn.Module]:
         return {"unet": self.unet}
 
-    def forward(self, x_0: Tensor) -> Tensor:
-        """x_0 (N, 3, S, S) in [-1, 1] -> the loss, at random timesteps."""
-        schedule = self.config.diffusion.schedule
-        t = torch.randint(0, schedule.timesteps, (len(x_0),), device=x_0.device)
-        weight = loss_weight(self.config.weighting, schedule, t, **self.config.weighting_options)
-        noise = torch.randn_like(x_0)
-        return dpm_loss(self.unet, self.config.diffusion, x_0, t, noise, weight)
+    def forward(self, x_0: Tensor, t: Tensor, noise: Tensor) -> Tensor:
+        """x_0, noise (N, 3, S, S), t (N,) -> the loss."""
+        config = self.config
+        weight = loss_weight(config.weighting, self.schedule, t, **config.weighting_options)
+        return dpm_loss(self.unet, config.diffusion, x_0, t, noise, weight)
 
     def samples(self, device: torch.device) -> Tensor:
         """32 pictures from fixed noise, 50 DDIM steps."""
@@ -66,13 +64,16 @@ class DpmObjective(Objective):
 def main() -> None:
     """The command line."""
     config = parse(DpmConfig, __doc__)
-    pictures = load_pictures(config.data, config.unet.image_size)
-    objective = DpmObjective(config)
-    train(config.loop, objective, AugmentedSquares(pictures, config.data, config.unet.image_size))
+    objective, size = DpmObjective(config), config.unet.image_size
+    if config.loop.dry_run:
+        print(describe_run(config.loop, objective))
+        return
+    dataset = AugmentedSquares(load_pictures(config.data, size), config.data, size)
+    train(config.loop, objective, dataset)
     info = {"dpm": {"pictures": config.loop.pictures}}
-    align = config.data.align
-    save_bundle(Bundle(objective.unet, config.diffusion, framing=align, info=info), config.bundle)
+    trained = Bundle(objective.unet, config.diffusion, framing=config.data.align, info=info)
+    finish(trained, config.bundle, config.loop)
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

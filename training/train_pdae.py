@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pdae_app.bundle import Bundle, load_bundle, save_bundle
+from pdae_app.bundle import Bundle, load_bundle
 from pdae_app.diffusion.denoisers import ShiftedDenoiser
 from pdae_app.diffusion.schedule import spaced_timesteps
 from pdae_app.diffusion.solvers import ddim
@@ -18,7 +18,7 @@ from pdae_app.models.pdae import PDAE, PDAEConfig
 from pdae_app.models.semantic import EncoderConfig
 from training.config import parse
 from training.data import AugmentedSquares, DataConfig, load_pictures
-from training.loop import LoopConfig, Objective, train
+from training.loop import LoopConfig, Objective, describe_run, finish, run_script, train
 from training.losses import pdae_loss
 
 
@@ -55,7 +55,7 @@ class PdaeObjective(Objective):
     def __init__(self, config: PdaeTrainConfig, frozen: Bundle, shown: Tensor):
         super().__init__()
         self.config = config
-        self.diffusion = frozen.diffusion
+        self.diffusion, self.schedule = frozen.diffusion, frozen.diffusion.schedule
         self.model = PDAE(PDAEConfig(frozen.unet.config, config.encoder, config.sketch))
         self.model.unet.load_state_dict(frozen.unet.state_dict())
         if config.start:
@@ -70,14 +70,12 @@ class PdaeObjective(Objective):
             "shift": shift.sketch if self.config.stage == "sketch" else shift,
         }
 
-    def forward(self, x_0: Tensor) -> Tensor:
-        """x_0 (N, 3, S, S) in [-1, 1] -> the loss, at random timesteps."""
-        config, schedule = self.config, self.diffusion.schedule
+    def forward(self, x_0: Tensor, t: Tensor, noise: Tensor) -> Tensor:
+        """x_0, noise (N, 3, S, S), t (N,) -> the loss."""
+        config = self.config
         if config.stage == "sketch":
             return F.mse_loss(self.model.shift.sketch(self.model.encoder(x_0)), x_0)
-        t = torch.randint(0, schedule.timesteps, (len(x_0),), device=x_0.device)
-        weight = loss_weight(config.weighting, schedule, t, **config.weighting_options)
-        noise = torch.randn_like(x_0)
+        weight = loss_weight(config.weighting, self.schedule, t, **config.weighting_options)
         return pdae_loss(self.model, self.diffusion, x_0, t, noise, weight, config.posterior)
 
     def samples(self, device: torch.device) -> Tensor:
@@ -101,6 +99,10 @@ def main() -> None:
     config = parse(PdaeTrainConfig, __doc__)
     frozen = load_bundle(config.dpm)
     size = frozen.unet.config.image_size
+    if config.loop.dry_run:
+        objective = PdaeObjective(config, frozen, torch.empty(0, 3, size, size))
+        print(describe_run(config.loop, objective))
+        return
     dataset = AugmentedSquares(load_pictures(config.data, size), config.data, size)
     shown = torch.stack([dataset[i, 0] for i in range(min(16, len(dataset)))])
     objective = PdaeObjective(config, frozen, shown)
@@ -108,8 +110,8 @@ def main() -> None:
     info = frozen.info | {"pdae": {"pictures": config.loop.pictures}}
     align = config.data.align
     trained = Bundle(frozen.unet, frozen.diffusion, objective.model, framing=align, info=info)
-    save_bundle(trained, config.bundle)
+    finish(trained, config.bundle, config.loop)
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

@@ -1,0 +1,34 @@
+"""A run's checkpoints on disk: each whole or absent."""
+
+import os
+import re
+from pathlib import Path
+
+import torch
+
+
+def checkpoints(out: str | Path) -> list[Path]:
+    """The run's complete checkpoints, oldest first."""
+    return sorted(
+        p for p in Path(out).glob("checkpoint-*.pt") if re.fullmatch(r".*-\d+\.pt", p.name)
+    )
+
+
+def write_checkpoint(state: dict, path: Path) -> None:
+    """Write a file, whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_suffix(".tmp")
+    try:
+        with open(partial, "wb") as file:
+            torch.save(state, file)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def last_good(out: str | Path) -> str:
+    """A phrase for messages: where to go on from."""
+    found = checkpoints(out)
+    return f"the last good checkpoint is {found[-1]}" if found else "there is no checkpoint yet"
