@@ -17,11 +17,14 @@ from pdae_app.bundle import load_bundle
 from pdae_app.typed_config import ConfigError
 from pdae_app.ui.session import EXAMPLES
 from training import config as training_config
+from training import train_dpm
 from training.checkpoints import checkpoints
 from training.data import AugmentedSquares, DataConfig, SeededBatches, load_pictures, plain_squares
-from training.loop import LoopConfig, learning_rate, train
+from training.encode_latents import LatentsConfig, load_latents
+from training.loop import LoopConfig, TrainingError, learning_rate, train
 from training.train_attributes import AttributesConfig
 from training.train_dpm import DpmConfig, DpmObjective
+from training.train_latent_dpm import LatentDpmConfig
 from training.train_pdae import PdaeTrainConfig
 
 ROOT = Path(__file__).parent.parent
@@ -38,6 +41,8 @@ def test_shipped_configurations_are_valid(folder):
     assert load(DpmConfig, f"{folder}/dpm.yaml").loop.pictures > 0
     assert load(PdaeTrainConfig, f"{folder}/pdae.yaml").encoder.z_dim > 0
     assert load(AttributesConfig, f"{folder}/attributes.yaml").folds > 1
+    assert load(LatentsConfig, f"{folder}/latents.yaml").mirrored
+    assert load(LatentDpmConfig, f"{folder}/latent_dpm.yaml").schedule.kind == "constant"
 
 
 def test_the_sketch_stage_wants_a_sketch():
@@ -150,6 +155,85 @@ def test_a_resumed_run_equals_an_uninterrupted_one(tmp_path, data):
     assert all(torch.equal(whole[name], parts[name]) for name in whole)
 
 
+def same_training(a, b):
+    """Equal to float tolerance. Adam turns rounding in a tiny gradient into a step of its own size,
+    so the weights are compared as a whole."""
+    difference = torch.cat([(a[name] - b[name]).flatten() for name in a]).norm()
+    assert difference < 1e-4 * torch.cat([a[name].flatten() for name in a]).norm()
+
+
+def test_accumulation_changes_nothing(tmp_path, data):
+    weights = []
+    for accumulate in (1, 2):
+        folder = f"loop.out={tmp_path / str(accumulate)}"
+        config = load(DpmConfig, "smoke/dpm.yaml", folder, "unet.dropout=0.0")
+        loop = replace(config.loop, pictures=16, accumulate=accumulate, sample_every=10**9)
+        torch.manual_seed(0)
+        objective = DpmObjective(config)
+        train(loop, objective, AugmentedSquares(load_pictures(data, 32), data, 32))
+        weights.append(objective.unet.state_dict())
+    same_training(*weights)
+    with pytest.raises(ValueError, match="must divide batch_size"):
+        replace(config.loop, accumulate=3)
+
+
+def test_two_processes_are_one_with_twice_the_batch(tmp_path):
+    common = ["--config", "training/configs/smoke/dpm.yaml", "loop.sample_every=1000000",
+              "unet.dropout=0.0", "loop.pictures=32", f"data.cache={tmp_path / 'cache'}"]  # fmt: skip
+    for name, batch_size, launcher in (
+        ("one", 8, (sys.executable,)),
+        ("two", 4, (*TORCHRUN, "2")),
+    ):
+        folders = [f"loop.out={tmp_path / name}", f"bundle={tmp_path / name / 'bundle'}"]
+        given = [*common, *folders, f"loop.batch_size={batch_size}"]
+        result = launch("train_dpm.py", *given, launcher=launcher)
+        assert result.returncode == 0, result.stderr[-2000:]
+    one, two = (
+        torch.load(checkpoints(tmp_path / name)[-1], weights_only=True) for name in ("one", "two")
+    )
+    assert one["steps"] == two["steps"] == 4
+    same_training(one["model"], two["model"])
+
+
+def test_a_killed_run_resumes_to_the_same_weights(tmp_path):
+    """kill -9 at twenty random moments; every checkpoint that is left can be loaded."""
+    command = [sys.executable, "-m", "tests.long_run", str(tmp_path), str(tmp_path / "cache")]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout.split("interrupted ")[1].split()[0]) > 10
+    whole, killed = (
+        torch.load(checkpoints(tmp_path / name)[-1], weights_only=True)
+        for name in ("whole", "killed")
+    )
+    assert whole["steps"] == killed["steps"] == 300
+    for part in ("model", "ema"):
+        for name, value in whole[part].items():
+            assert torch.equal(value, killed[part][name]), name
+
+
+def test_a_full_disk_is_told_and_the_last_checkpoint_survives(tmp_path, data, monkeypatch):
+    config, _ = run_dpm(tmp_path, data, "run", 32)
+    before = checkpoints(config.loop.out)
+
+    def full(state, file):
+        file.write(b"half of it")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(torch, "save", full)
+    with pytest.raises(TrainingError, match=r"No space left.*last good checkpoint.*Make room"):
+        run_dpm(tmp_path, data, "run", 64)
+    assert checkpoints(config.loop.out) == before
+    assert not list(Path(config.loop.out).glob("*.tmp"))
+
+
+def test_an_infinite_loss_stops_the_run(tmp_path, data, monkeypatch):
+    config, _ = run_dpm(tmp_path, data, "run", 32)
+    monkeypatch.setattr(train_dpm, "dpm_loss", lambda *a: a[0].decoder.conv_out.bias.sum() / 0)
+    with pytest.raises(TrainingError, match=r"became (nan|inf|-inf) at step 8; the last good"):
+        run_dpm(tmp_path, data, "run", 64)
+    assert torch.load(checkpoints(config.loop.out)[-1], weights_only=True)["steps"] == 8
+
+
 def test_half_written_checkpoints_are_ignored(tmp_path, data):
     config, _ = run_dpm(tmp_path, data, "run", 32)
     (Path(config.loop.out) / "checkpoint-000000099.tmp").write_bytes(b"half")
@@ -167,38 +251,44 @@ def test_training_lowers_the_loss_and_moves_the_average(tmp_path, data):
 
 def launch(script, *arguments, launcher=(sys.executable,)):
     command = [*launcher, f"training/{script}", *map(str, arguments)]
-    environment = os.environ | {"OMP_NUM_THREADS": "2"}
+    environment = os.environ | {"OMP_NUM_THREADS": "2", "ACCELERATE_USE_CPU": "true"}
     return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+
+
+# As README says: accelerate's launcher, and torch's for several processes on one CPU.
+ACCELERATE = (sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_processes", "1")
+TORCHRUN = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node")
 
 
 @pytest.fixture(scope="module")
 def pipeline(tmp_path_factory):
-    """dpm -> pdae -> attributes, each script launched with its smoke configuration."""
+    """dpm -> pdae -> latents -> latent dpm -> attributes, each launched with its smoke file."""
     out = tmp_path_factory.mktemp("pipeline")
-    labels = out / "labels.csv"
+    labels, latents = out / "labels.csv", out / "latents.safetensors"
     with open(labels, "w", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(["file", "Smiling", "Male"])
         for i, path in enumerate(EXAMPLES):
             writer.writerow([path.name, i % 2, int(i < 3)])
-    cache = f"data.cache={out / 'cache'}"
-    accelerate = (
-        sys.executable,
-        "-m",
-        "accelerate.commands.launch",
-        "--cpu",
-        "--num_processes",
-        "1",
-    )
+    cache, pdae = f"data.cache={out / 'cache'}", out / "pdae" / "bundle"
+
+    def smoke(script, *arguments, launcher=(sys.executable,)):
+        name = script.removeprefix("train_").removeprefix("encode_")
+        config = f"training/configs/smoke/{name}.yaml"
+        return launch(f"{script}.py", "--config", config, *arguments, launcher=launcher)
+
     results = [
-        launch("train_dpm.py", "--config", "training/configs/smoke/dpm.yaml", cache,
-               f"loop.out={out / 'dpm'}", f"bundle={out / 'dpm' / 'bundle'}", launcher=accelerate),
-        launch("train_pdae.py", "--config", "training/configs/smoke/pdae.yaml", cache,
-               f"dpm={out / 'dpm' / 'bundle'}", f"loop.out={out / 'pdae'}",
-               f"bundle={out / 'pdae' / 'bundle'}"),
-        launch("train_attributes.py", "--config", "training/configs/smoke/attributes.yaml", cache,
-               f"data.labels={labels}", f"model={out / 'pdae' / 'bundle'}",
-               f"bundle={out / 'final'}"),
+        smoke("train_dpm", cache, f"loop.out={out / 'dpm'}", f"bundle={out / 'dpm' / 'bundle'}",
+              launcher=ACCELERATE),
+        smoke("train_pdae", cache, f"dpm={out / 'dpm' / 'bundle'}", f"loop.out={out / 'pdae'}",
+              f"bundle={pdae}"),
+        smoke("encode_latents", cache, f"data.labels={labels}", f"model={pdae}", f"out={latents}"),
+        smoke("train_latent_dpm", f"model={pdae}", f"latents={latents}",
+              f"loop.out={out / 'prior'}", f"bundle={out / 'prior' / 'bundle'}"),
+        smoke("train_attributes", f"model={out / 'prior' / 'bundle'}", f"latents={latents}",
+              f"bundle={out / 'final'}"),
+        smoke("train_diffae", cache, f"loop.out={out / 'diffae'}",
+              f"bundle={out / 'diffae' / 'bundle'}"),
     ]  # fmt: skip
     return out, results
 
@@ -210,7 +300,7 @@ def test_every_script_runs(pipeline):
 
 def test_the_scripts_leave_samples_and_a_bundle_that_edits(pipeline):
     out, _ = pipeline
-    for run in ("dpm", "pdae"):
+    for run in ("dpm", "pdae", "prior", "diffae"):
         assert list((out / run / "samples").glob("*.png"))
         assert len(checkpoints(out / run)) == 2  # pruned
     editor = Editor.from_pretrained(out / "final", device="cpu")
@@ -219,6 +309,46 @@ def test_the_scripts_leave_samples_and_a_bundle_that_edits(pipeline):
 
     code = editor.encode(Image.open(EXAMPLES[0]), steps=5)
     assert editor.edit(code, {"Smiling": 1.0}, steps=5).size == (32, 32)
+    assert editor.generate([0, 1], steps=5)[1].size == (32, 32)
+    diffae = Editor.from_pretrained(out / "diffae" / "bundle", device="cpu")
+    assert diffae.decode(diffae.encode(EXAMPLES[0], steps=5), steps=5).size == (32, 32)
+
+
+def test_latents_know_their_encoder_and_rows(pipeline):
+    out, _ = pipeline
+    bundle = load_bundle(out / "final")
+    latents = load_latents(out / "latents.safetensors", bundle.model.encoder)
+    assert len(latents.z) == 12 and latents.mirrored.sum() == 6
+    assert latents.rows[0] == latents.rows[6] and latents.rows[1]["Smiling"] == "1"
+    assert len(latents.of_split(None, mirrored=False).z) == 6
+    with pytest.raises(ConfigError, match="no pictures of split 'test'"):
+        latents.of_split("test")
+    stranger = load_bundle(out / "pdae" / "bundle").model.encoder
+    torch.nn.init.zeros_(stranger.linear.bias)
+    with pytest.raises(ConfigError, match="made by another model"):
+        load_latents(out / "latents.safetensors", stranger)
+
+
+def test_metrics_are_written(pipeline):
+    lines = (pipeline[0] / "dpm" / "metrics.jsonl").read_text().splitlines()
+    line = json.loads(lines[-1])
+    assert line["pictures"] == 64 and line["grad_norm"] > 0 and line["pictures_per_second"] > 0
+
+
+def test_dry_run_and_export(pipeline, tmp_path):
+    out, _ = pipeline
+    config = ["--config", "training/configs/smoke/dpm.yaml", f"loop.out={out / 'dpm'}"]
+    told = launch("train_dpm.py", *config, "--dry-run", "data.folder=nowhere")
+    assert told.returncode == 0, told.stderr
+    assert "parameters, trained" in told.stdout and "batch_size: 4" in told.stdout
+    done = launch("train_dpm.py", *config, "--export", f"bundle={tmp_path / 'b'}")
+    assert done.returncode == 0, done.stderr
+    first, second = load_bundle(out / "dpm" / "bundle").unet, load_bundle(tmp_path / "b").unet
+    for name, value in first.state_dict().items():
+        assert torch.equal(value, second.state_dict()[name])
+    empty = launch("train_dpm.py", *config[:2], "--export", f"loop.out={tmp_path / 'none'}")
+    assert empty.returncode == 1 and "no checkpoint" in empty.stderr
+    assert "Traceback" not in empty.stderr
 
 
 def test_pdae_keeps_the_frozen_model(pipeline):

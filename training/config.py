@@ -40,7 +40,7 @@ def parse(cls: type, description: str) -> typing.Any:
     parser.add_argument("--config", help="YAML file; see training/configs")
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="e.g. loop.batch_size=64")
     flags = _loop_flags(parser) if "loop" in typing.get_type_hints(cls) else ()
-    arguments = parser.parse_args()
+    arguments = parser.parse_intermixed_args()
     chosen = [f"loop.{name}={value}" for name in flags if (value := getattr(arguments, name))]
     try:
         config = load(cls, arguments.config, [*arguments.overrides, *chosen])

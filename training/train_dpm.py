@@ -64,6 +64,7 @@ class DpmObjective(Objective):
 def main() -> None:
     """The command line."""
     config = parse(DpmConfig, __doc__)
+    torch.manual_seed(config.loop.seed)  # of the first weights
     objective, size = DpmObjective(config), config.unet.image_size
     if config.loop.dry_run:
         print(describe_run(config.loop, objective))

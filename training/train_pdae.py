@@ -97,6 +97,7 @@ class PdaeObjective(Objective):
 def main() -> None:
     """The command line."""
     config = parse(PdaeTrainConfig, __doc__)
+    torch.manual_seed(config.loop.seed)  # of the first weights
     frozen = load_bundle(config.dpm)
     size = frozen.unet.config.image_size
     if config.loop.dry_run:

@@ -28,13 +28,21 @@ class Labelled:
     controls: np.ndarray | None = None
 
 
-def fit_latent_space(train: Labelled, test: Labelled | None, folds: int = 5) -> LatentSpace:
+def fit_latent_space(
+    train: Labelled,
+    test: Labelled | None,
+    folds: int = 5,
+    statistics: tuple[Tensor, Tensor] | None = None,
+) -> LatentSpace:
     """Statistics of z, and for every attribute a direction with its held-out AUROC.
+
+    Args:
+        statistics: mean and standard deviation (D,) to normalise by; by default those of `train`.
 
     Raises:
         ValueError: an attribute has fewer than `folds` positives or negatives.
     """
-    mean, std = train.z.mean(dim=0), train.z.std(dim=0).clamp(min=1e-6)
+    mean, std = statistics or (train.z.mean(dim=0), train.z.std(dim=0).clamp(min=1e-6))
     codes = ((train.z - mean) / std).double().numpy()
     attributes, weights = [], []
     for name, labels in train.labels.items():

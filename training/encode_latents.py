@@ -1,0 +1,136 @@
+"""Encode a data set once: codes, statistics and labels in one file that everything later reads.
+
+python training/encode_latents.py --config training/configs/faces64/latents.yaml
+"""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from pdae_app.bundle import load_bundle
+from training.config import ConfigError, parse
+from training.data import DataConfig, Pictures, load_pictures, plain_squares
+from training.loop import run_script
+
+
+@dataclass(frozen=True)
+class LatentsConfig:
+    """Everything that `encode_latents.py` takes.
+
+    `mirrored` adds every picture's mirror image; `data.split` is best left out, so that training
+    and held-out pictures lie in one file, told apart by their rows.
+    """
+
+    model: str
+    data: DataConfig
+    out: str
+    mirrored: bool = True
+    batch_size: int = 64
+
+
+@dataclass(frozen=True)
+class Latents:
+    """Codes z (N, D), their label rows, which of them are mirror images (N,), and whose they are.
+
+    `identity` names the exact encoder that made them.
+    """
+
+    z: Tensor
+    rows: list[dict[str, str]]
+    mirrored: Tensor
+    identity: str
+
+    def of_split(self, split: str | None, mirrored: bool = True) -> "Latents":
+        """The part whose rows say `split`; None takes all."""
+        keep = torch.tensor([split is None or row.get("split") == split for row in self.rows])
+        keep &= ~self.mirrored if not mirrored else True
+        if not keep.any():
+            raise ConfigError(f"the latents hold no pictures of split {split!r}")
+        index = keep.nonzero().flatten().tolist()
+        rows = [self.rows[i] for i in index]
+        return Latents(self.z[keep], rows, self.mirrored[keep], self.identity)
+
+    def statistics(self) -> tuple[Tensor, Tensor]:
+        """Mean and standard deviation (D,) of the codes."""
+        return self.z.mean(dim=0), self.z.std(dim=0).clamp(min=1e-6)
+
+
+def save_latents(latents: Latents, path: str | Path) -> None:
+    """Write one safetensors file, the rows in its metadata."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    tensors = {"z": latents.z.contiguous(), "mirrored": latents.mirrored}
+    partial = path.with_suffix(".tmp")
+    save_file(tensors, partial, {"rows": json.dumps(latents.rows), "identity": latents.identity})
+    partial.replace(path)
+
+
+def load_latents(path: str | Path, encoder: nn.Module) -> Latents:
+    """Read a file of `encode_latents.py`.
+
+    Raises:
+        ConfigError: no such file, or another encoder than this one made it.
+    """
+    if not Path(path).is_file():
+        raise ConfigError(f"there is no file {path}; make it with training/encode_latents.py")
+    with safe_open(path, "pt") as file:
+        facts = file.metadata()
+        latents = Latents(
+            file.get_tensor("z"),
+            json.loads(facts["rows"]),
+            file.get_tensor("mirrored"),
+            facts["identity"],
+        )
+    if latents.identity != encoder_identity(encoder):
+        raise ConfigError(f"{path} was made by another model; run training/encode_latents.py again")
+    return latents
+
+
+def encoder_identity(encoder: nn.Module) -> str:
+    """A hash of the encoder's weights; sliders and priors may come and go beside them."""
+    digest = hashlib.sha256()
+    for name, tensor in encoder.state_dict().items():
+        digest.update(name.encode())
+        digest.update(tensor.cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()[:16]
+
+
+def encode_squares(encoder: nn.Module, squares: Tensor, batch_size: int = 64) -> Tensor:
+    """Codes z (N, D) of squares (N, 3, S, S) in [-1, 1], on the CPU."""
+    device = next(encoder.parameters()).device
+    with torch.inference_mode():
+        return torch.cat([encoder(batch.to(device)).cpu() for batch in squares.split(batch_size)])
+
+
+def encode_pictures(
+    encoder: nn.Module, pictures: Pictures, mirrored: bool, batch_size: int = 64
+) -> Latents:
+    """The codes of a data set."""
+    squares = plain_squares(pictures, encoder.config.image_size)
+    ways = [squares, squares.flip(-1)] if mirrored else [squares]
+    z = torch.cat([encode_squares(encoder, way, batch_size) for way in ways])
+    flags = torch.arange(len(z)) >= len(squares)
+    return Latents(z, pictures.rows * len(ways), flags, encoder_identity(encoder))
+
+
+def main() -> None:
+    """The command line."""
+    config = parse(LatentsConfig, __doc__)
+    bundle = load_bundle(config.model)
+    if bundle.model is None:
+        raise ConfigError(f"{config.model} has no encoder")
+    pictures = load_pictures(config.data, bundle.unet.config.image_size)
+    encoder = bundle.model.encoder
+    latents = encode_pictures(encoder, pictures, config.mirrored, config.batch_size)
+    save_latents(latents, config.out)
+    print(f"wrote {config.out}: {len(latents.z)} codes of {latents.z.shape[1]} numbers")
+
+
+if __name__ == "__main__":
+    run_script(main)

@@ -1,0 +1,90 @@
+"""Train a Diffusion Autoencoder (Preechakul et al., CVPR 2022): encoder and U-Net together.
+
+accelerate launch training/train_diffae.py --config training/configs/smoke/diffae.yaml
+"""
+
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+
+from pdae_app.bundle import Bundle
+from pdae_app.diffusion.denoisers import ConditionedDenoiser
+from pdae_app.diffusion.prediction import Diffusion
+from pdae_app.diffusion.schedule import spaced_timesteps
+from pdae_app.diffusion.solvers import ddim
+from pdae_app.diffusion.weighting import loss_weight
+from pdae_app.models.diffae import DiffAE, DiffAEConfig, PooledEncoderConfig
+from pdae_app.models.unet import UNetConfig
+from training.config import parse
+from training.data import AugmentedSquares, DataConfig, load_pictures
+from training.loop import LoopConfig, Objective, describe_run, finish, run_script, train
+from training.losses import weighted_mse
+
+
+@dataclass(frozen=True)
+class DiffAETrainConfig:
+    """Everything that `train_diffae.py` takes."""
+
+    unet: UNetConfig
+    encoder: PooledEncoderConfig
+    data: DataConfig
+    loop: LoopConfig
+    bundle: str
+    diffusion: Diffusion = field(default_factory=Diffusion)
+    weighting: str = "constant"
+    weighting_options: dict[str, float] = field(default_factory=dict)
+
+
+class DiffAEObjective(Objective):
+    """The simple loss of eps(x_t, t, E(x_0)) (Diff-AE Eq. 6)."""
+
+    def __init__(self, config: DiffAETrainConfig, shown: Tensor):
+        super().__init__()
+        self.config, self.schedule = config, config.diffusion.schedule
+        self.model = DiffAE(DiffAEConfig(config.unet, config.encoder))
+        self.register_buffer("shown", shown, persistent=False)
+
+    def trained(self) -> dict[str, nn.Module]:
+        return {"encoder": self.model.encoder, "unet": self.model.unet}
+
+    def forward(self, x_0: Tensor, t: Tensor, noise: Tensor) -> Tensor:
+        """x_0, noise (N, 3, S, S), t (N,) -> the loss."""
+        config = self.config
+        x_t = self.schedule.add_noise(x_0, noise, t)
+        output = self.model(x_t, t, self.model.encoder(x_0))
+        weight = loss_weight(config.weighting, self.schedule, t, **config.weighting_options)
+        return weighted_mse(config.diffusion.eps(output, x_t, t), noise, weight)
+
+    def samples(self, device: torch.device) -> Tensor:
+        """Training pictures, and below each what z alone brings back, from fixed random x_T."""
+        x_0 = self.shown.to(device)
+        x_T = torch.randn(x_0.shape, generator=torch.Generator().manual_seed(0)).to(device)
+        codes = ((self.model.encoder(x_0), 1.0),)
+        denoiser = ConditionedDenoiser(self.model, self.config.diffusion, codes)
+        levels = spaced_timesteps(self.schedule, min(50, self.schedule.timesteps - 1))
+        decoded = ddim(denoiser, x_T, self.schedule, levels)
+        rows = zip(x_0.split(8), decoded.split(8), strict=True)
+        return torch.cat([pictures for pair in rows for pictures in pair])
+
+
+def main() -> None:
+    """The command line."""
+    config = parse(DiffAETrainConfig, __doc__)
+    torch.manual_seed(config.loop.seed)  # of the first weights
+    size = config.unet.image_size
+    if config.loop.dry_run:
+        objective = DiffAEObjective(config, torch.empty(0, 3, size, size))
+        print(describe_run(config.loop, objective))
+        return
+    dataset = AugmentedSquares(load_pictures(config.data, size), config.data, size)
+    shown = torch.stack([dataset[i, 0] for i in range(min(16, len(dataset)))])
+    objective = DiffAEObjective(config, shown)
+    train(config.loop, objective, dataset)
+    model, info = objective.model, {"diffae": {"pictures": config.loop.pictures}}
+    trained = Bundle(model.unet, config.diffusion, model, framing=config.data.align, info=info)
+    finish(trained, config.bundle, config.loop)
+
+
+if __name__ == "__main__":
+    run_script(main)
