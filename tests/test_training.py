@@ -178,8 +178,8 @@ def test_accumulation_changes_nothing(tmp_path, data):
 
 
 def test_two_processes_are_one_with_twice_the_batch(tmp_path):
-    common = ["--config", "training/configs/smoke/dpm.yaml", "loop.sample_every=1000000",
-              "unet.dropout=0.0", "loop.pictures=32", f"data.cache={tmp_path / 'cache'}"]  # fmt: skip
+    common = ["--config", "training/configs/smoke/dpm.yaml", f"data.cache={tmp_path / 'cache'}"]
+    common += ["loop.sample_every=1000000", "unet.dropout=0.0", "loop.pictures=32"]
     for name, batch_size, launcher in (
         ("one", 8, (sys.executable,)),
         ("two", 4, (*TORCHRUN, "2")),
