@@ -12,7 +12,7 @@ from pdae_app.convert.__main__ import main
 from pdae_app.convert.diffae import convert_diffae
 from pdae_app.convert.dpm import convert_dpm
 from pdae_app.convert.errors import ConvertError
-from pdae_app.convert.hints import Hints
+from pdae_app.convert.hints import Hints, of_config
 from pdae_app.convert.infer import latent_config, pooled_config, semantic_config, unet_config
 from pdae_app.convert.names import (
     DIFFAE_NAMING,
@@ -24,7 +24,7 @@ from pdae_app.convert.names import (
     unet_names,
 )
 from pdae_app.convert.pdae import convert_pdae
-from pdae_app.convert.reading import read_checkpoint
+from pdae_app.convert.reading import read_checkpoint, read_settings
 from pdae_app.diffusion.schedule import Schedule
 from pdae_app.engine import Editor
 from pdae_app.models.diffae import DiffAE, DiffAEConfig
@@ -148,6 +148,15 @@ def test_the_configuration_answers_what_shapes_cannot(files, tmp_path):
         convert_dpm(files["checkpoint"], QUIET.filled_from(Hints(base_channels=64)))
 
 
+def test_a_configuration_of_a_billion_aliases_ends(files, tmp_path):
+    lines = ["a0: &a0 {num_heads: 4, head_channel: -1}"]
+    for i in range(1, 40):
+        lines.append(f"a{i}: &a{i} {{" + ", ".join(f"k{j}: *a{i - 1}" for j in range(9)) + "}")
+    (tmp_path / "laughs.yml").write_text("\n".join(lines))
+    hints = of_config(read_settings(tmp_path / "laughs.yml"))
+    assert hints.heads == 4 and hints.head_channels is None
+
+
 def test_learned_variance_is_left_out(tmp_path):
     """An OpenAI state dict: no wrapping, convolutions that resample, six output channels."""
     config = UNetConfig(
@@ -169,6 +178,18 @@ def test_learned_variance_is_left_out(tmp_path):
     save_bundle(bundle, tmp_path / "b")
     x, t = torch.randn(1, 3, 32, 32), torch.tensor([5])
     assert load_bundle(tmp_path / "b").unet(x, t).isfinite().all()
+
+
+def test_the_new_order_of_attention_is_undone(files):
+    """Each head's q, k, v against all q, all k, all v."""
+    legacy = convert_dpm(files["checkpoint"], TINY)
+    new = convert_dpm(files["checkpoint"], TINY.filled_from(Hints(new_attention=True)))
+    ours, theirs = (b.unet.decoder.middle_in.attention.qkv.weight for b in (new, legacy))
+    heads, head = 4, 64 // 4
+    for h in range(heads):
+        for part in range(3):
+            row, source = (3 * h + part) * head, (heads * part + h) * head
+            assert torch.equal(ours[row : row + head], theirs[source : source + head])
 
 
 DIFFUSERS = {

@@ -50,6 +50,12 @@ def _common(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--image-size", type=int, help="side in pixels")
     parser.add_argument("--heads", type=int, help="attention heads")
     parser.add_argument("--head-channels", type=int, help="channels of a head, in place of --heads")
+    parser.add_argument(
+        "--new-attention",
+        action="store_true",
+        default=None,
+        help="the model was made with use_new_attention_order",
+    )
     parser.add_argument("--dropout", type=float, help="of further training")
     parser.add_argument(
         "--framing", choices=FRAMINGS, help="how its training pictures were cropped"
@@ -59,7 +65,15 @@ def _common(parser: argparse.ArgumentParser) -> None:
 
 def hints_of(arguments: argparse.Namespace) -> Hints:
     """What the flags say, else the configuration, else the preset."""
-    flags = ("image_size", "heads", "head_channels", "dropout", "schedule", "framing")
+    flags = (
+        "image_size",
+        "heads",
+        "head_channels",
+        "dropout",
+        "schedule",
+        "framing",
+        "new_attention",
+    )
     hints = Hints(**{name: getattr(arguments, name) for name in flags})
     if arguments.config:
         hints = hints.filled_from(of_config(read_settings(arguments.config)))

@@ -165,7 +165,7 @@ def _merged(
 def _head_by_head(parts: list[Tensor], config: UNetConfig) -> Tensor:
     """Q, k, v, each (C, ...), to (3 C, ...): each head's q, k, v together (see `SelfAttention`)."""
     channels = len(parts[0])
-    heads = channels // config.head_channels if config.head_channels else config.heads
+    heads = config.attention_heads(channels)
     split = [tensor.reshape(heads, -1, *tensor.shape[1:]) for tensor in parts]
     return torch.stack(split, dim=1).reshape(3 * channels, *parts[0].shape[1:])
 

@@ -19,7 +19,7 @@ from pdae_app.convert.names import DIFFAE_NAMING, PDAE_NAMING, unet_names
 from pdae_app.convert.reading import below, only_tensors, read_checkpoint
 from pdae_app.diffusion.prediction import Diffusion
 from pdae_app.diffusion.schedule import Schedule
-from pdae_app.models.unet import UNet
+from pdae_app.models.unet import UNet, UNetConfig
 
 ENTRIES = ("ema_denoise_fn", "denoise_fn", "state_dict", "ema", "model")
 PREFIXES = ("ema_model.", "model.")
@@ -41,6 +41,8 @@ def convert_dpm(checkpoint: str | Path, hints: Hints | None = None) -> Bundle:
         hints = hints.filled_from(Hints(image_size=x_T.shape[-1]))
     tensors = _without_variance(_unconditional(tensors, checkpoint), hints)
     config = unet_config(shapes_of(tensors), hints, naming.time_embed)
+    if hints.new_attention:
+        tensors = _in_legacy_order(tensors, config)
     with torch.device("meta"):
         unet = UNet(config)
     hints.say(f"U-Net: {len(tensors)} tensors")
@@ -70,6 +72,18 @@ def _unconditional(tensors: dict[str, Tensor], path: Path) -> dict[str, Tensor]:
             f"{path} is a conditional model (by class or code); an unconditional one is needed"
         )
     return {name: t for name, t in tensors.items() if not name.startswith("latent_net.")}
+
+
+def _in_legacy_order(tensors: dict[str, Tensor], config: UNetConfig) -> dict[str, Tensor]:
+    """All q, all k, all v (the "new" order) to each head's q, k, v (see `SelfAttention`)."""
+
+    def reordered(tensor: Tensor) -> Tensor:
+        heads = config.attention_heads(len(tensor) // 3)
+        split = tensor.reshape(3, heads, -1, *tensor.shape[1:])
+        return split.transpose(0, 1).reshape(tensor.shape)
+
+    attention = (".qkv.weight", ".qkv.bias")
+    return {n: reordered(t) if n.endswith(attention) else t for n, t in tensors.items()}
 
 
 def _without_variance(tensors: dict[str, Tensor], hints: Hints) -> dict[str, Tensor]:

@@ -23,6 +23,7 @@ class Hints:
     schedule: str | None = None
     base_channels: int | None = None
     framing: str | None = None
+    new_attention: bool | None = None
     say: Say = field(default=print, repr=False)
 
     def known(self, name: str, guess, why: str):
@@ -72,23 +73,29 @@ OFFICIAL_KEYS = {
     "head_channels": ("head_channel", "num_head_channels", "attention_head_dim"),
     "dropout": ("dropout",),
     "base_channels": ("base_channel", "model_channels", "net_ch"),
+    "new_attention": ("use_new_attention_order",),
 }
 
 
 def of_config(settings: dict) -> Hints:
     """The hints of an official configuration, wherever in it they stand."""
-    found = {}
+    found, mappings = {}, _mappings(settings)
     for name, keys in OFFICIAL_KEYS.items():
-        values = [value for key in keys for value in _values(settings, key)]
-        usable = [value for value in values if type(value) in (int, float) and value >= 0]
+        values = [mapping[key] for key in keys for mapping in mappings if key in mapping]
+        # -1 stands for "not used".
+        usable = [value for value in values if type(value) in (bool, int, float) and value >= 0]
         if usable:
             found[name] = usable[0]
     return Hints(**found)
 
 
-def _values(settings, key: str) -> list:
-    """All values of `key` in nested mappings, outermost first."""
-    if not isinstance(settings, dict):
-        return []
-    here = [settings[key]] if key in settings else []
-    return here + [value for child in settings.values() for value in _values(child, key)]
+def _mappings(settings: dict) -> list[dict]:
+    """The mapping and all that are nested in it, outermost first, each once.
+
+    YAML's aliases can make one mapping appear a billion times.
+    """
+    found = [settings]
+    for mapping in found:
+        children = [child for child in mapping.values() if isinstance(child, dict)]
+        found += [child for child in children if not any(child is known for known in found)]
+    return found

@@ -98,8 +98,11 @@ class UNetConfig:
 
     def attention(self, channels: int) -> SelfAttention:
         """An attention block of this width."""
-        heads = channels // self.head_channels if self.head_channels else self.heads
-        return SelfAttention(channels, heads, self.norm)
+        return SelfAttention(channels, self.attention_heads(channels), self.norm)
+
+    def attention_heads(self, channels: int) -> int:
+        """The number of heads at this width."""
+        return channels // self.head_channels if self.head_channels else self.heads
 
     def res(
         self, channels: int, width: int, code: CodeInput | None, resample: str | None = None
