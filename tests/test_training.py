@@ -14,6 +14,7 @@ import torch
 
 from pdae_app import Editor
 from pdae_app.bundle import load_bundle
+from pdae_app.models.presets import PRESETS, preset
 from pdae_app.typed_config import ConfigError
 from pdae_app.ui.session import EXAMPLES
 from training import config as training_config
@@ -21,8 +22,10 @@ from training import train_dpm
 from training.checkpoints import checkpoints
 from training.data import AugmentedSquares, DataConfig, SeededBatches, load_pictures, plain_squares
 from training.encode_latents import LatentsConfig, load_latents
+from training.evaluate import EvaluateConfig
 from training.loop import LoopConfig, TrainingError, learning_rate, train
 from training.train_attributes import AttributesConfig
+from training.train_diffae import DiffAETrainConfig
 from training.train_dpm import DpmConfig, DpmObjective
 from training.train_latent_dpm import LatentDpmConfig
 from training.train_pdae import PdaeTrainConfig
@@ -36,13 +39,25 @@ def load(cls, name, *overrides):
     return training_config.load(cls, CONFIGS / name, list(overrides))
 
 
-@pytest.mark.parametrize("folder", ["smoke", "faces64"])
-def test_shipped_configurations_are_valid(folder):
-    assert load(DpmConfig, f"{folder}/dpm.yaml").loop.pictures > 0
-    assert load(PdaeTrainConfig, f"{folder}/pdae.yaml").encoder.z_dim > 0
-    assert load(AttributesConfig, f"{folder}/attributes.yaml").folds > 1
-    assert load(LatentsConfig, f"{folder}/latents.yaml").mirrored
-    assert load(LatentDpmConfig, f"{folder}/latent_dpm.yaml").schedule.kind == "constant"
+SHIPPED = {
+    "dpm": DpmConfig,
+    "pdae": PdaeTrainConfig,
+    "sketch": PdaeTrainConfig,
+    "diffae": DiffAETrainConfig,
+    "latents": LatentsConfig,
+    "latent_dpm": LatentDpmConfig,
+    "attributes": AttributesConfig,
+    "evaluate": EvaluateConfig,
+}
+
+
+@pytest.mark.parametrize("path", sorted(CONFIGS.glob("*/*.yaml")), ids=lambda p: p.parent.name)
+def test_shipped_configurations_are_valid(path):
+    config = load(SHIPPED[path.stem], path.relative_to(CONFIGS))
+    if path.parent.name in PRESETS and path.stem == "dpm":
+        assert config.unet == preset(path.parent.name).unet
+    if path.parent.name in PRESETS and path.stem == "pdae":
+        assert config.encoder == preset(path.parent.name).encoder
 
 
 def test_the_sketch_stage_wants_a_sketch():
