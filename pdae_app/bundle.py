@@ -44,7 +44,8 @@ class Bundle:
 
     `model` is None for an unconditional U-Net ("dpm"); for Diff-AE, `unet` is its conditional one.
     `stepping` names the way of stepping that the model is used with by default (`STEPPINGS`),
-    `framing` how its training pictures were framed (`FRAMINGS`).
+    `framing` how its training pictures were framed (`FRAMINGS`); `floor` is the timestep from which
+    new pictures jump to x0_hat (`jumping`), 0 for networks that denoise at all levels.
     `info` is free: training data, licence, measured figures. `identity` names the exact files,
     `folder` is where they were read from.
     """
@@ -56,6 +57,7 @@ class Bundle:
     prior: Prior | None = None
     stepping: str = "clean"
     framing: str = "face"
+    floor: int = 0
     info: dict = field(default_factory=dict)
     identity: str = "unsaved"
     folder: Path | None = None
@@ -122,6 +124,7 @@ def _config(bundle: Bundle) -> dict:
         "unet": dataclasses.asdict(bundle.unet.config),
         "stepping": bundle.stepping,
         "framing": bundle.framing,
+        "floor": bundle.floor,
     }
     if bundle.model is not None:
         config["encoder"] = dataclasses.asdict(bundle.model.config.encoder)
@@ -191,7 +194,10 @@ def _empty_bundle(config: dict) -> Bundle:
     if prior is not None and ("attributes" not in config or prior.z_dim != model_z_dim(model)):
         raise ConfigError("the prior needs the statistics of the codes, of the encoder's z_dim")
     info = config.get("info", {})
-    return Bundle(unet, diffusion, model, None, prior, stepping, framing, info)
+    floor = config.get("floor", 0)
+    if type(floor) is not int or not 0 <= floor < diffusion.schedule.timesteps:
+        raise ConfigError(f"floor must be a timestep, got {floor!r}")
+    return Bundle(unet, diffusion, model, None, prior, stepping, framing, floor, info)
 
 
 def _one_of(known: dict, config: dict, key: str, default: str) -> str:

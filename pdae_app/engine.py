@@ -16,7 +16,7 @@ from torch import Tensor
 
 from pdae_app.bundle import Bundle, load_bundle
 from pdae_app.diffusion.denoisers import ConditionedDenoiser, ShiftedDenoiser, slerp
-from pdae_app.diffusion.schedule import STEPPINGS, Stepping
+from pdae_app.diffusion.schedule import STEPPINGS, Stepping, jumping
 from pdae_app.diffusion.solvers import Denoiser, ddim_states
 from pdae_app.faces.align import Alignment, center_square, crop, find_alignment
 from pdae_app.faces.paste import paste_difference, paste_replacement
@@ -214,12 +214,21 @@ class Editor:
         return self.decode_steps(self.moved(code, sliders), steps, scale)
 
     def decode_steps(
-        self, code: Code, steps: int = 50, scale: float = 1.0, unguided: float = 0.0
+        self,
+        code: Code,
+        steps: int = 50,
+        scale: float = 1.0,
+        unguided: float = 0.0,
+        floor: int = 0,
     ) -> Iterator[Progress]:
-        """As `decode`, yielding a preview after every step; for `unguided` see `generate`."""
+        """As `decode`, yielding a preview after every step.
+
+        For `unguided` see `generate`; `floor` is for noise that was drawn, not inferred: see
+        `pdae_app.diffusion.schedule.jumping`.
+        """
         self._check(code)
         z = code.z.to(self.device)[None]
-        yield from self._render(((z, 1.0),), code.x_T, steps, scale, unguided)
+        yield from self._render(((z, 1.0),), code.x_T, steps, scale, unguided, floor)
 
     def moved(self, code: Code, sliders: dict[str, float]) -> Code:
         """The code with its attributes changed, nothing rendered yet."""
@@ -305,7 +314,8 @@ class Editor:
         if not 0 <= unguided <= 1:
             raise EditError(f"The unguided part must be between 0 and 1, got {unguided}.")
         codes = (self.sample_code(seed) for seed in seeds)
-        return [_result(self.decode_steps(code, steps, scale, unguided)) for code in codes]
+        floor = self.bundle.floor
+        return [_result(self.decode_steps(code, steps, scale, unguided, floor)) for code in codes]
 
     def paste(
         self,
@@ -332,7 +342,13 @@ class Editor:
         return tuple((z[None].to(self.device), part) for z, part in pairs if part > 0)
 
     def _render(
-        self, codes, x_T: Tensor, steps: int, scale: float, unguided: float = 0.0
+        self,
+        codes,
+        x_T: Tensor,
+        steps: int,
+        scale: float,
+        unguided: float = 0.0,
+        floor: int = 0,
     ) -> Iterator[Progress]:
         levels = self._levels(steps)
         if not math.isfinite(scale) or not 0 <= scale <= 10:
@@ -341,7 +357,7 @@ class Editor:
         tail = levels[::-1][int(unguided * steps) + 1] if 0 < unguided < 1 else 0
         denoiser = self._denoiser(codes, 0.0 if unguided == 1 else scale, tail)
         x = x_T[None].to(self.device, memory_format=torch.channels_last)
-        for state in self._states(denoiser, x, levels):
+        for state in self._states(denoiser, x, jumping(levels, floor)):
             last = state["step"] == state["steps"]
             image = _to_image(state["x" if last else "x0_hat"][0])
             yield Progress(state["step"], state["steps"], image)

@@ -8,7 +8,13 @@ import torch
 
 from pdae_app.diffusion.denoisers import ShiftedDenoiser, UNetDenoiser, slerp
 from pdae_app.diffusion.prediction import Diffusion
-from pdae_app.diffusion.schedule import CLEAN, Schedule, constant_betas, spaced_timesteps
+from pdae_app.diffusion.schedule import (
+    CLEAN,
+    Schedule,
+    constant_betas,
+    jumping,
+    spaced_timesteps,
+)
 from pdae_app.diffusion.solvers import ddim, ddim_invert, ddim_states, ddpm, predict_x0
 from pdae_app.diffusion.weighting import WEIGHTINGS, loss_weight
 from tests.tiny import tiny_pdae
@@ -87,6 +93,12 @@ def test_schedule_formulas():
     assert math.isclose(float(cosine[499]), math.cos(angle) ** 2 / start, rel_tol=1e-9)
     with pytest.raises(ValueError, match="known: linear"):
         Schedule("cosinus")
+
+
+def test_jumping_leaves_out_the_lowest_levels():
+    assert jumping([CLEAN, 30, 90, 400], 80) == [CLEAN, 90, 400]
+    assert jumping([400, 90, 30, CLEAN], 80) == [400, 90, CLEAN]
+    assert jumping([0, 30, 400], 0) == [0, 30, 400]
 
 
 def test_grids():

@@ -18,7 +18,7 @@ from tqdm import tqdm
 
 from pdae_app.bundle import Bundle, load_bundle
 from pdae_app.diffusion.denoisers import ShiftedDenoiser
-from pdae_app.diffusion.schedule import spaced_timesteps
+from pdae_app.diffusion.schedule import jumping, spaced_timesteps
 from pdae_app.diffusion.solvers import ddim, ddim_invert, predict_x0
 from training.config import parse
 from training.data import DataConfig, load_pictures, plain_squares
@@ -70,9 +70,9 @@ class Evaluation:
             self.z,
         )
 
-    def decode(self, z: Tensor, x_T: Tensor, steps: int) -> Tensor:
-        """Pictures of codes."""
-        levels = spaced_timesteps(self.schedule, steps)
+    def decode(self, z: Tensor, x_T: Tensor, steps: int, floor: int = 0) -> Tensor:
+        """Pictures of codes; for `floor` see `jumping`."""
+        levels = jumping(spaced_timesteps(self.schedule, steps), floor)
         return self._batched(
             "decoding", lambda z, x: ddim(self._denoiser(z), x, self.schedule, levels), z, x_T
         )
@@ -134,10 +134,15 @@ def reconstruction(evaluation: Evaluation, steps: int) -> dict[str, dict]:
     x_T = evaluation.invert(steps)
     random = torch.randn(x_T.shape, generator=torch.Generator().manual_seed(0))
     inferred = evaluation.decode(evaluation.z, x_T, steps)
-    return {
+    drawn, floor = evaluation.decode(evaluation.z, random, steps), evaluation.bundle.floor
+    figures = {
         "inferred x_T": compare(inferred, evaluation.squares) | {"x_T std": float(x_T.std())},
-        "random x_T": compare(evaluation.decode(evaluation.z, random, steps), evaluation.squares),
+        "random x_T": compare(drawn, evaluation.squares),
     }
+    if floor:
+        jumped = evaluation.decode(evaluation.z, random, steps, floor)
+        figures[f"random x_T, last step from t = {floor}"] = compare(jumped, evaluation.squares)
+    return figures
 
 
 def edits(evaluation: Evaluation, judge, names: list[str], x_T: Tensor, steps: int) -> dict:

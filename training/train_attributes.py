@@ -21,8 +21,8 @@ class AttributesConfig:
     `latents` is a file of `encode_latents.py`; `split` names its training rows, `test_split` the
     rows that the AUROC is measured on; `attributes` the label columns (default: every column of 0s
     and 1s); `person` the column that groups pictures of the same person; `controls` columns of
-    kinds (where a picture comes from) that no direction should carry along. `info` goes into the
-    bundle as it is.
+    kinds (where a picture comes from) that no direction should carry along. `floor` and `info`
+    go into the bundle as they are.
     """
 
     model: str
@@ -34,6 +34,7 @@ class AttributesConfig:
     person: str | None = None
     controls: tuple[str, ...] = ()
     folds: int = 5
+    floor: int | None = None
     info: dict[str, str] | None = None
 
 
@@ -75,6 +76,7 @@ def main() -> None:
     statistics = (bundle.latents.mean, bundle.latents.std) if bundle.prior else None
     bundle.latents = fit_latent_space(train, test, config.folds, statistics)
     bundle.info |= config.info or {}
+    bundle.floor = bundle.floor if config.floor is None else config.floor
     save_bundle(bundle, config.bundle)
     for attribute in bundle.latents.attributes:
         print(f"{attribute.name:24} AUROC {attribute.auroc}")

@@ -129,6 +129,15 @@ def spaced_timesteps(
     return [int(level) for level in levels]
 
 
+def jumping(levels: list[int], floor: int) -> list[int]:
+    """The levels, either way, without those between `floor` and CLEAN: one last step from there.
+
+    For networks that hardly denoise at low noise: their x0_hat at `floor` has no grain, and what
+    the skipped steps would add is noise.
+    """
+    return [level for level in levels if level >= floor or level == CLEAN]
+
+
 def _strided(timesteps: int, steps: int) -> list[int]:
     """Every k-th timestep, by the smallest k that leaves exactly `steps` of them."""
     counts = {len(range(0, timesteps, k)): k for k in range(timesteps, 0, -1)}
