@@ -10,9 +10,12 @@ import torch
 from PIL import Image
 
 from pdae_app import Code, Editor
+from pdae_app.bundle import save_bundle
 from pdae_app.engine import EditError
 from pdae_app.faces.align import NoFaceError, center_square, find_alignment
 from pdae_app.faces.photo import open_photo
+from pdae_app.latents.prior import Prior
+from pdae_app.models.latent_mlp import LatentMLP, LatentMLPConfig
 from pdae_app.ui.session import EXAMPLES
 from tests.tiny import tiny_bundle
 
@@ -194,3 +197,27 @@ def test_other_bad_requests_are_told(editor, photo, code):
     stranger = Code(code.z, code.x_T, None, "another")
     with pytest.raises(EditError, match="another model"):
         editor.decode(stranger)
+
+
+def test_new_pictures_follow_from_their_seed_alone(tmp_path):
+    bundle = tiny_bundle()
+    torch.manual_seed(0)
+    mlp = LatentMLP(LatentMLPConfig(z_dim=8, width=16, layers=3)).eval().requires_grad_(False)
+    bundle.prior, bundle.floor = Prior(mlp), 40
+    save_bundle(bundle, tmp_path / "b")
+    editor = Editor.from_pretrained(tmp_path / "b", device="cpu")
+    assert editor.bundle.floor == 40 and editor.bundle.kind == "pdae"
+    several = editor.generate([5, 6], steps=STEPS)
+    assert same(several[1], editor.generate([6], steps=STEPS)[0])
+    assert not same(*several)
+    unguided = editor.generate([5], steps=STEPS, unguided=1.0)[0]
+    assert same(unguided, editor.generate([5], steps=STEPS, scale=0.0)[0])
+    with pytest.raises(EditError, match="unguided part"):
+        editor.generate([5], unguided=1.5)
+    code = editor.sample_code(5)
+    assert same(editor.edit(code, {}, steps=STEPS), editor.decode(code, steps=STEPS))
+
+
+def test_a_bundle_without_a_prior_says_so(editor):
+    with pytest.raises(EditError, match="no latent diffusion model"):
+        editor.generate([0])

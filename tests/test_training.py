@@ -42,6 +42,7 @@ def load(cls, name, *overrides):
 SHIPPED = {
     "dpm": DpmConfig,
     "pdae": PdaeTrainConfig,
+    "pdae_more": PdaeTrainConfig,
     "sketch": PdaeTrainConfig,
     "diffae": DiffAETrainConfig,
     "latents": LatentsConfig,
