@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 from gradio_client import Client, handle_file
+from gradio_client.exceptions import AppError
 from PIL import Image
 
 from pdae_app.ui.session import EXAMPLES
@@ -188,6 +189,25 @@ def test_interpolation_fills_the_gallery(page):
     page.click("#interpolate")
     page.wait_for_selector('#interpolation-status:has-text("Done in")')
     assert page.locator("#frames-gallery img").count() >= 7
+
+
+def test_seeds_fill_the_gallery(page):
+    page.get_by_role("tab", name="Generate").click()
+    page.locator("#seed input").fill("7")
+    page.locator("#count input[type=number]").fill("3")
+    page.locator("#count input[type=number]").press("Enter")
+    page.click("#generate")
+    page.wait_for_selector('#generation-status:has-text("Done in")')
+    captions = page.locator("#generated .caption-label").all_inner_texts()
+    assert [caption.strip() for caption in captions] == ["seed 7", "seed 8", "seed 9"]
+
+
+def test_a_bad_seed_is_told(address):
+    client = Client(address, verbose=False)
+    with pytest.raises(AppError, match="whole number from 0"):
+        client.predict(2, -5, 1.0, 0.3, api_name="/generate")
+    gallery, _ = client.predict(2, 5, 1.0, 0.3, api_name="/generate")
+    assert [item["caption"] for item in gallery] == ["seed 5", "seed 6"]
 
 
 def test_the_about_tab_lists_the_attributes(page):

@@ -155,11 +155,19 @@ def test_all_problems_are_listed_at_once(folder):
 
 def test_an_unconditional_model_is_no_editor(tmp_path):
     bundle = tiny_bundle()
-    bundle.model = bundle.latents = None
+    bundle.model = bundle.latents = bundle.prior = None
     save_bundle(bundle, tmp_path / "dpm")
     assert load_bundle(tmp_path / "dpm").model is None
     with pytest.raises(EditError, match="train PDAE on it first"):
         Editor.from_pretrained(tmp_path / "dpm", device="cpu")
+
+
+def test_a_prior_without_codes_is_refused(tmp_path):
+    bundle = tiny_bundle()
+    bundle.latents = None
+    save_bundle(bundle, tmp_path / "b")
+    with pytest.raises(BundleError, match="the prior needs the statistics"):
+        load_bundle(tmp_path / "b")
 
 
 def test_neither_folder_nor_repository(monkeypatch):

@@ -6,6 +6,8 @@ from pdae_app.bundle import Bundle
 from pdae_app.diffusion.prediction import Diffusion
 from pdae_app.diffusion.schedule import Schedule
 from pdae_app.latents.directions import Attribute, LatentSpace
+from pdae_app.latents.prior import Prior
+from pdae_app.models.latent_mlp import LatentMLP, LatentMLPConfig
 from pdae_app.models.pdae import PDAE, PDAEConfig
 from pdae_app.models.semantic import EncoderConfig
 from pdae_app.models.unet import UNetConfig
@@ -42,8 +44,15 @@ def tiny_latents(names: tuple[str, ...] = ("Smiling", "Male"), dim: int = 8) -> 
     return LatentSpace(mean, std, weights, directions, attributes)
 
 
+def tiny_prior(dim: int = 8) -> Prior:
+    """A latent diffusion model over 200 steps."""
+    torch.manual_seed(2)
+    mlp = LatentMLP(LatentMLPConfig(z_dim=dim, width=16, layers=3)).eval().requires_grad_(False)
+    return Prior(mlp, Schedule("constant", 200))
+
+
 def tiny_bundle(seed: int = 0, prediction: str = "v", shift: str = "v") -> Bundle:
-    """A complete bundle at 16x16 with two sliders."""
+    """A complete bundle at 16x16 with two sliders and a latent diffusion model."""
     diffusion = Diffusion(Schedule("linear", 100), prediction, shift)
     model = tiny_pdae(seed)
-    return Bundle(model.unet, diffusion, model, tiny_latents())
+    return Bundle(model.unet, diffusion, model, tiny_latents(), tiny_prior())

@@ -3,7 +3,7 @@
 import gradio as gr
 
 from pdae_app.engine import Editor
-from pdae_app.ui import about_tab, edit_tab, interpolate_tab
+from pdae_app.ui import about_tab, edit_tab, generate_tab, interpolate_tab
 from pdae_app.ui.events import ONE_AT_A_TIME, ModelThread
 
 TITLE = "PDAE: edit a photograph by sliders"
@@ -41,6 +41,9 @@ def build(editor: Editor, model: ModelThread) -> gr.Blocks:
             edit_tab.build(editor, model)
         with gr.Tab("Interpolate"):
             interpolate_tab.build(editor, model)
+        if editor.bundle.prior is not None:
+            with gr.Tab("Generate"):
+                generate_tab.build(editor, model)
         with gr.Tab("About"):
             about_tab.build(editor)
     return page.queue(max_size=40, default_concurrency_limit=ONE_AT_A_TIME["concurrency_limit"])
