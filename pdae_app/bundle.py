@@ -102,6 +102,8 @@ def save_bundle(bundle: Bundle, folder: str | Path, dtype: torch.dtype = torch.f
 def _move_in(partial: Path, folder: Path) -> None:
     """Put the finished folder in the place of `folder`, by renaming; its other files come along."""
     partial.chmod(0o755)
+    for path in partial.iterdir():
+        path.chmod(0o644)
     if not folder.exists():
         os.replace(partial, folder)
         return

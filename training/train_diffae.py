@@ -11,8 +11,6 @@ from torch import Tensor, nn
 from pdae_app.bundle import Bundle
 from pdae_app.diffusion.denoisers import ConditionedDenoiser
 from pdae_app.diffusion.prediction import Diffusion
-from pdae_app.diffusion.schedule import spaced_timesteps
-from pdae_app.diffusion.solvers import ddim
 from pdae_app.diffusion.weighting import loss_weight
 from pdae_app.models.diffae import DiffAE, DiffAEConfig, PooledEncoderConfig
 from pdae_app.models.unet import UNetConfig
@@ -20,6 +18,7 @@ from training.config import parse
 from training.data import AugmentedSquares, DataConfig, load_pictures
 from training.loop import LoopConfig, Objective, describe_run, finish, run_script, train
 from training.losses import weighted_mse
+from training.samples import in_pairs_of_rows, random_decodings
 
 
 @dataclass(frozen=True)
@@ -59,13 +58,9 @@ class DiffAEObjective(Objective):
     def samples(self, device: torch.device) -> Tensor:
         """Training pictures, and below each what z alone brings back, from fixed random x_T."""
         x_0 = self.shown.to(device)
-        x_T = torch.randn(x_0.shape, generator=torch.Generator().manual_seed(0)).to(device)
         codes = ((self.model.encoder(x_0), 1.0),)
         denoiser = ConditionedDenoiser(self.model, self.config.diffusion, codes)
-        levels = spaced_timesteps(self.schedule, min(50, self.schedule.timesteps - 1))
-        decoded = ddim(denoiser, x_T, self.schedule, levels)
-        rows = zip(x_0.split(8), decoded.split(8), strict=True)
-        return torch.cat([pictures for pair in rows for pictures in pair])
+        return in_pairs_of_rows(x_0, random_decodings(denoiser, x_0, self.schedule))
 
 
 def main() -> None:

@@ -11,14 +11,13 @@ from torch import Tensor, nn
 from pdae_app.bundle import Bundle
 from pdae_app.diffusion.denoisers import UNetDenoiser
 from pdae_app.diffusion.prediction import Diffusion
-from pdae_app.diffusion.schedule import spaced_timesteps
-from pdae_app.diffusion.solvers import ddim
 from pdae_app.diffusion.weighting import loss_weight
 from pdae_app.models.unet import UNet, UNetConfig
 from training.config import parse
 from training.data import AugmentedSquares, DataConfig, load_pictures
 from training.loop import LoopConfig, Objective, describe_run, finish, run_script, train
 from training.losses import dpm_loss
+from training.samples import random_decodings
 
 
 @dataclass(frozen=True)
@@ -52,13 +51,12 @@ class DpmObjective(Objective):
         return dpm_loss(self.unet, config.diffusion, x_0, t, noise, weight)
 
     def samples(self, device: torch.device) -> Tensor:
-        """32 pictures from fixed noise, 50 DDIM steps."""
+        """32 pictures from fixed noise."""
         size = self.config.unet.image_size
-        x_T = torch.randn(32, 3, size, size, generator=torch.Generator().manual_seed(0))
-        schedule = self.config.diffusion.schedule
         denoiser = UNetDenoiser(self.unet, self.config.diffusion)
-        steps = min(50, schedule.timesteps - 1)
-        return ddim(denoiser, x_T.to(device), schedule, spaced_timesteps(schedule, steps))
+        return random_decodings(
+            denoiser, torch.empty(32, 3, size, size, device=device), self.schedule
+        )
 
 
 def main() -> None:

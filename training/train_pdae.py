@@ -11,8 +11,6 @@ from torch import Tensor, nn
 
 from pdae_app.bundle import Bundle, load_bundle
 from pdae_app.diffusion.denoisers import ShiftedDenoiser
-from pdae_app.diffusion.schedule import spaced_timesteps
-from pdae_app.diffusion.solvers import ddim
 from pdae_app.diffusion.weighting import loss_weight
 from pdae_app.models.pdae import PDAE, PDAEConfig
 from pdae_app.models.semantic import EncoderConfig
@@ -20,6 +18,7 @@ from training.config import parse
 from training.data import AugmentedSquares, DataConfig, load_pictures
 from training.loop import LoopConfig, Objective, describe_run, finish, run_script, train
 from training.losses import pdae_loss
+from training.samples import in_pairs_of_rows, random_decodings
 
 
 @dataclass(frozen=True)
@@ -80,18 +79,12 @@ class PdaeObjective(Objective):
 
     def samples(self, device: torch.device) -> Tensor:
         """Training pictures, and below each what z alone brings back, from fixed random x_T."""
-        schedule = self.diffusion.schedule
         x_0 = self.shown.to(device)
-        x_T = torch.randn(x_0.shape, generator=torch.Generator().manual_seed(0)).to(device)
         z = self.model.encoder(x_0)
         if self.config.stage == "sketch":
-            decoded = self.model.shift.sketch(z)
-        else:
-            denoiser = ShiftedDenoiser(self.model, self.diffusion, ((z, 1.0),))
-            steps = min(50, schedule.timesteps - 1)
-            decoded = ddim(denoiser, x_T, schedule, spaced_timesteps(schedule, steps))
-        rows = zip(x_0.split(8), decoded.split(8), strict=True)
-        return torch.cat([pictures for pair in rows for pictures in pair])
+            return in_pairs_of_rows(x_0, self.model.shift.sketch(z))
+        denoiser = ShiftedDenoiser(self.model, self.diffusion, ((z, 1.0),))
+        return in_pairs_of_rows(x_0, random_decodings(denoiser, x_0, self.schedule))
 
 
 def main() -> None:

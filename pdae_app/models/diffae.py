@@ -12,6 +12,8 @@ from torch import Tensor, nn
 from pdae_app.models.layers import (
     CodeInput,
     SelfAttention,
+    check_images,
+    check_same_size,
     group_norm,
     resampled,
     skip_connection,
@@ -96,12 +98,7 @@ class PooledEncoder(nn.Module):
         Raises:
             ValueError: if the images are not of the configured size.
         """
-        size = self.config.image_size
-        if tuple(x.shape[1:]) != (self.config.in_channels, size, size):
-            raise ValueError(
-                f"the encoder takes {self.config.in_channels} x {size} x {size} images, "
-                f"got {tuple(x.shape[1:])}; resize them first"
-            )
+        check_images(x, self.config.in_channels, self.config.image_size)
         h = self.conv_in(x)
         for block in self.blocks:
             h = block(h)
@@ -117,11 +114,7 @@ class DiffAEConfig:
     encoder: PooledEncoderConfig
 
     def __post_init__(self):
-        if self.unet.image_size != self.encoder.image_size:
-            raise ValueError(
-                f"the U-Net works at {self.unet.image_size} px, "
-                f"the encoder at {self.encoder.image_size} px; they must agree"
-            )
+        check_same_size(self.unet.image_size, self.encoder.image_size)
 
 
 class DiffAE(nn.Module):

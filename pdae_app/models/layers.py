@@ -17,6 +17,23 @@ from torch import Tensor, nn
 Norm = Callable[[int], nn.GroupNorm]
 
 
+def check_images(x: Tensor, channels: int, size: int) -> None:
+    """Raise a ValueError unless x is (N, channels, size, size)."""
+    if tuple(x.shape[1:]) != (channels, size, size):
+        raise ValueError(
+            f"the encoder takes {channels} x {size} x {size} images, got {tuple(x.shape[1:])}; "
+            "resize them first"
+        )
+
+
+def check_same_size(unet: int, encoder: int) -> None:
+    """Raise a ValueError unless both networks work at one image size."""
+    if unet != encoder:
+        raise ValueError(
+            f"the U-Net works at {unet} px, the encoder at {encoder} px; they must agree"
+        )
+
+
 def group_norm(channels: int, groups: int = 32, eps: float = 1e-5) -> nn.GroupNorm:
     """GroupNorm with `groups` groups, or the largest common divisor with `channels` below that."""
     return nn.GroupNorm(math.gcd(groups, channels), channels, eps=eps)

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from pdae_app.models.layers import CodeInput
+from pdae_app.models.layers import CodeInput, check_same_size
 from pdae_app.models.semantic import EncoderConfig, SemanticEncoder
 from pdae_app.models.unet import UNet, UNetConfig, UNetDecoder
 
@@ -18,11 +18,7 @@ class PDAEConfig:
     sketch: bool = False
 
     def __post_init__(self):
-        if self.unet.image_size != self.encoder.image_size:
-            raise ValueError(
-                f"the U-Net works at {self.unet.image_size} px, "
-                f"the encoder at {self.encoder.image_size} px; they must agree"
-            )
+        check_same_size(self.unet.image_size, self.encoder.image_size)
 
 
 class PDAE(nn.Module):

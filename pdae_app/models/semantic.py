@@ -6,7 +6,7 @@ from itertools import pairwise
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pdae_app.models.layers import SelfAttention, group_norm
+from pdae_app.models.layers import SelfAttention, check_images, group_norm
 
 
 @dataclass(frozen=True)
@@ -72,12 +72,7 @@ class SemanticEncoder(nn.Module):
         Raises:
             ValueError: if the images are not of the configured size.
         """
-        size = self.config.image_size
-        if tuple(x.shape[1:]) != (self.config.in_channels, size, size):
-            raise ValueError(
-                f"the encoder takes {self.config.in_channels} x {size} x {size} images, "
-                f"got {tuple(x.shape[1:])}; resize them first"
-            )
+        check_images(x, self.config.in_channels, self.config.image_size)
         for i, (conv, norm) in enumerate(zip(self.convs, self.norms, strict=True)):
             x = conv(x)
             if i == self.attention_at:
