@@ -242,6 +242,13 @@ def test_a_full_disk_is_told_and_the_last_checkpoint_survives(tmp_path, data, mo
     assert not list(Path(config.loop.out).glob("*.tmp"))
 
 
+def test_a_tracker_that_is_not_there_is_told(tmp_path, data):
+    for tracker, message in (("nonsense", "Choose between"), ("clearml", "pip install clearml")):
+        loop = LoopConfig(str(tmp_path), 4, 4, tracker=tracker)
+        with pytest.raises(TrainingError, match=message):
+            train(loop, DpmObjective(load(DpmConfig, "smoke/dpm.yaml")), data)
+
+
 def test_an_infinite_loss_stops_the_run(tmp_path, data, monkeypatch):
     config, _ = run_dpm(tmp_path, data, "run", 32)
     monkeypatch.setattr(train_dpm, "dpm_loss", lambda *a: a[0].decoder.conv_out.bias.sum() / 0)

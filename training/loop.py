@@ -358,6 +358,8 @@ def _accelerator(config: LoopConfig) -> Accelerator:
             log_with=config.tracker,
             project_dir=config.out,
         )
+        if config.tracker and not accelerator.log_with:
+            raise ImportError(f"{config.tracker} is not installed; pip install {config.tracker}")
         if config.tracker:
             accelerator.init_trackers("pdae_app")
     except (ValueError, ImportError) as error:
