@@ -185,7 +185,7 @@ def test_interpolation(model, oracle):
     chain_close(ours, oracle["interp_traj_ddim5_0.3"])
 
 
-def test_one_step_predictions(unet, oracle):
+def test_one_step_predictions(unet, model, oracle):
     t = torch.tensor([400, 800])
     x_t = SCHEDULE.add_noise(oracle["in_x0"], oracle["in_noise"], t)
     eps = unet(x_t, t)
@@ -196,6 +196,11 @@ def test_one_step_predictions(unet, oracle):
         ]
     )
     close(ours.clamp(-1, 1), oracle["denoise1_pred_x0"].clamp(-1, 1), 1e-4)
+    # With the shift, by the factor that training uses.
+    eps = shifted(model, oracle["z"], posterior=True)(x_t, t)
+    alpha_bar = SCHEDULE.alpha_bar(t, like=x_t)
+    ours = (x_t - (1 - alpha_bar).sqrt() * eps) / alpha_bar.sqrt()
+    close(ours.clamp(-1, 1), oracle["denoise1_ae_x0"].clamp(-1, 1), 1e-4)
 
 
 def test_ddpm_step_without_noise_is_the_posterior_mean(model, oracle):
@@ -375,6 +380,8 @@ def test_diffae_interpolates(diffae, diffae_oracle):
 def test_diffae_latent_diffusion(diffae, diffae_oracle):
     oracle, prior = diffae_oracle, diffae.prior
     assert not prior.clip
+    times = torch.tensor([0, 999])
+    close(prior.mlp(oracle["in_z_T"], times), oracle["latent_eps_t0_999"], 2e-5)
     z_n = prior.sample(oracle["in_z_T"], 10, STEPPINGS["diffae"])
     close(z_n, oracle["latent_sample_T10"], 1e-4)
     z = z_n * diffae.latents.std + diffae.latents.mean
@@ -387,3 +394,7 @@ def test_diffae_loss(diffae, diffae_oracle):
     x_t = SCHEDULE.add_noise(oracle["in_x0"], oracle["in_noise"], t)
     error = (diffae.model(x_t, t, oracle["cond"]) - oracle["in_noise"]).square()
     close(error.mean(dim=(1, 2, 3)), oracle["loss_per_sample"], 1e-5)
+    # The oracle took the codes as they are here, not normalised.
+    prior, noise = diffae.prior, oracle["in_z_T"]
+    z_t = prior.schedule.add_noise(oracle["cond"], noise, t)
+    close((prior.mlp(z_t, t) - noise).abs().mean(dim=1), oracle["latent_loss_per_sample"], 1e-5)
