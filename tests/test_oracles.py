@@ -203,6 +203,15 @@ def test_one_step_predictions(unet, model, oracle):
     close(ours.clamp(-1, 1), oracle["denoise1_ae_x0"].clamp(-1, 1), 1e-4)
 
 
+@pytest.mark.parametrize("name, clip", [("p_sample", False), ("x0clip_p_sample", True)])
+def test_ddpm_step(oracle, name, clip):
+    """At t = 0 and 500, from in_xT, with eps_t250 for the network's answer."""
+    for i, t in enumerate((0, 500)):
+        x, eps, noise = (oracle[key][i] for key in ("in_xT", "eps_t250", "in_noise"))
+        mean, variance, _ = ddpm_posterior(x, eps, SCHEDULE, t, clip)
+        close(mean + variance**0.5 * noise, oracle[f"{name}_t0_500"][i], 1e-5)
+
+
 def test_ddpm_step_without_noise_is_the_posterior_mean(model, oracle):
     x, t = oracle["x_t250"], torch.full((2,), 250)
     denoiser = shifted(model, oracle["z"], posterior=True)
