@@ -180,6 +180,17 @@ def test_learned_variance_is_left_out(tmp_path):
     assert load_bundle(tmp_path / "b").unet(x, t).isfinite().all()
 
 
+def test_a_model_without_attention_needs_its_size(tmp_path):
+    """As the official MNIST model."""
+    unet = UNet(UNetConfig(32, 32, (1, 2), in_channels=1, attention_resolutions=()))
+    names, state = unet_names(unet), unet.state_dict()
+    tensors = {names[ours]: torch.randn(official_shape(ours, state[ours])) for ours in state}
+    torch.save({"ema_denoise_fn": tensors}, tmp_path / "mnist.pt")
+    with pytest.raises(ConvertError, match="give --image-size"):
+        convert_dpm(tmp_path / "mnist.pt", QUIET)
+    assert convert_dpm(tmp_path / "mnist.pt", TINY).unet.config.attention_resolutions == ()
+
+
 def test_the_new_order_of_attention_is_undone(files):
     """Each head's q, k, v against all q, all k, all v."""
     legacy = convert_dpm(files["checkpoint"], TINY)

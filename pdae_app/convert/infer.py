@@ -46,7 +46,7 @@ def _unet_config(shapes: Shapes, hints: Hints, time_embed: str) -> UNetConfig:
     widths = [shapes[f"input_blocks.{i}.0.in_layers.2.weight"][0] for i in first]
     emb = shapes[f"{time_embed}.0.bias"][0]
     attended = [f"input_blocks.{i}.1.qkv.weight" in shapes for i in first]
-    size = hints.known("image_size", *_size_guess(attended, base))
+    size = hints.image_size or hints.known("image_size", *_size_guess(attended))
     heads = None if hints.head_channels else hints.known("heads", 1 if base >= 128 else 4, "usual")
     return UNetConfig(
         image_size=size,
@@ -94,7 +94,7 @@ def _multipliers(widths: list[int], base: int) -> tuple[int, ...]:
     return tuple(width // base for width in widths)
 
 
-def _size_guess(attended: list[bool], base: int) -> tuple[int, str]:
+def _size_guess(attended: list[bool]) -> tuple[int, str]:
     """These models attend at 16x16, as a rule, and at coarser levels."""
     if not any(attended):
         raise ConvertError("the image size cannot be told from these tensors; give --image-size")
