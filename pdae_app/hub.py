@@ -1,13 +1,17 @@
 """Where a bundle lies: a local folder, or a repository on the Hugging Face Hub."""
 
-import os
 import re
-import shutil
-import tempfile
 from contextlib import contextmanager
 from pathlib import Path
 
-from huggingface_hub import HfApi, ModelCard, ModelCardData, constants, snapshot_download
+from huggingface_hub import (
+    CommitOperationAdd,
+    HfApi,
+    ModelCard,
+    ModelCardData,
+    constants,
+    snapshot_download,
+)
 from huggingface_hub.errors import (
     GatedRepoError,
     HfHubHTTPError,
@@ -51,25 +55,14 @@ def push(
     if bundle.folder is None:
         raise BundleError("this bundle is not on disk; save it with save_bundle and load it first")
     api = HfApi(token=token)
-    with (
-        tempfile.TemporaryDirectory() as folder,
-        _as_sentences(f"{repo_id} could not be uploaded to the Hub"),
-    ):
-        for name in bundle_files(bundle):
-            _link(bundle.folder / name, Path(folder) / name)
-        _card(bundle, repo_id).save(Path(folder) / "README.md")
+    files = [CommitOperationAdd(name, bundle.folder / name) for name in bundle_files(bundle)]
+    card = CommitOperationAdd("README.md", str(_card(bundle, repo_id)).encode())
+    with _as_sentences(f"{repo_id} could not be uploaded to the Hub"):
         api.create_repo(repo_id, private=private, exist_ok=True)
-        commit = api.upload_folder(
-            repo_id=repo_id, folder_path=folder, commit_message="Upload a pdae_app bundle"
+        commit = api.create_commit(
+            repo_id, [*files, card], commit_message="Upload a pdae_app bundle"
         )
     return commit.commit_url
-
-
-def _link(source: Path, target: Path) -> None:
-    try:
-        os.link(source.resolve(), target)
-    except OSError:  # another disk
-        shutil.copyfile(source, target)
 
 
 def _card(bundle: Bundle, repo_id: str) -> ModelCard:
@@ -113,8 +106,6 @@ def _as_sentences(what: str, revision: str | None = None):
         raise BundleError(_unreachable(what)) from error
     except HfHubHTTPError as error:
         raise BundleError(f"{what}: {_refusal(error)}") from error
-    except BundleError:
-        raise
     except Exception as error:  # of the HTTP library, which changes with huggingface_hub's version
         raise BundleError(
             f"{what}: {_first_line(error)}. Run the command again; what was fetched is kept."
