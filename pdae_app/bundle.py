@@ -27,7 +27,7 @@ from pdae_app.latents.prior import Prior
 from pdae_app.models.diffae import DiffAE, DiffAEConfig, PooledEncoderConfig
 from pdae_app.models.latent_mlp import LatentMLP, LatentMLPConfig
 from pdae_app.models.pdae import PDAE, PDAEConfig
-from pdae_app.models.semantic import EncoderConfig
+from pdae_app.models.semantic import ClassEncoderConfig, EncoderConfig
 from pdae_app.models.unet import UNet, UNetConfig
 from pdae_app.typed_config import ConfigError, build
 
@@ -46,6 +46,7 @@ class Bundle:
     `stepping` names the way of stepping that the model is used with by default (`STEPPINGS`),
     `framing` how its training pictures were framed (`FRAMINGS`); `floor` is the timestep from which
     new pictures jump to x0_hat (`jumping`), 0 for networks that denoise at all levels.
+    `classes` are the names of the classes that the U-Net, or PDAE in place of images, is told.
     `info` is free: training data, licence, measured figures. `identity` names the exact files,
     `folder` is where they were read from.
     """
@@ -58,6 +59,7 @@ class Bundle:
     stepping: str = "clean"
     framing: str = "face"
     floor: int = 0
+    classes: tuple[str, ...] = ()
     info: dict = field(default_factory=dict)
     identity: str = "unsaved"
     folder: Path | None = None
@@ -128,6 +130,8 @@ def _config(bundle: Bundle) -> dict:
         "framing": bundle.framing,
         "floor": bundle.floor,
     }
+    if bundle.classes:
+        config["classes"] = list(bundle.classes)
     if bundle.model is not None:
         config["encoder"] = dataclasses.asdict(bundle.model.config.encoder)
     if bundle.kind == "pdae":
@@ -199,7 +203,20 @@ def _empty_bundle(config: dict) -> Bundle:
     floor = config.get("floor", 0)
     if type(floor) is not int or not 0 <= floor < diffusion.schedule.timesteps:
         raise ConfigError(f"floor must be a timestep, got {floor!r}")
-    return Bundle(unet, diffusion, model, None, prior, stepping, framing, floor, info)
+    classes = _class_names(config, unet, model)
+    return Bundle(unet, diffusion, model, None, prior, stepping, framing, floor, classes, info)
+
+
+def _class_names(config: dict, unet: UNet, model: PDAE | DiffAE | None) -> tuple[str, ...]:
+    """The names of the classes, as many as the network knows."""
+    names = config.get("classes", [])
+    by_class = isinstance(model, PDAE) and model.config.by_class
+    count = (model.config.encoder.classes if by_class else unet.config.classes) or 0
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise ConfigError(f"classes must be a list of names, got {names!r}")
+    if len(names) != count:
+        raise ConfigError(f"the model knows {count} classes, but {len(names)} names are given")
+    return tuple(names)
 
 
 def _one_of(known: dict, config: dict, key: str, default: str) -> str:
@@ -222,7 +239,8 @@ def _empty_model(config: dict) -> tuple[UNet, PDAE | DiffAE | None]:
         encoder = build(PooledEncoderConfig, values, "encoder.")
         model = DiffAE(_agreeing(DiffAEConfig, unet, encoder))
     else:
-        encoder = build(EncoderConfig, values, "encoder.")
+        by_class = isinstance(values, dict) and "classes" in values
+        encoder = build(ClassEncoderConfig if by_class else EncoderConfig, values, "encoder.")
         model = PDAE(_agreeing(PDAEConfig, unet, encoder, config.get("sketch") is True))
     return model.unet, model
 

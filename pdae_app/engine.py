@@ -138,6 +138,11 @@ class Editor:
         """The names of the bundle's sliders."""
         return self.bundle.latents.names if self.bundle.latents else []
 
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names of the classes that the model's codes are made of; none where it takes pictures."""
+        return self.bundle.classes
+
     def strengths(self, code: Code) -> dict[str, float]:
         """Where the picture stands on each attribute: -1 typical negative, +1 typical positive."""
         self._check(code)
@@ -174,11 +179,13 @@ class Editor:
         self, photo: Image.Image, steps: int = 50, align: bool | Alignment = True
     ) -> Iterator[tuple[float, Code | None]]:
         """As `encode`, yielding (part done, None) after every step, at last (1, code)."""
+        if self.classes:
+            raise EditError(f"{self.name} knows classes only, and cannot read a picture.")
         levels = self._levels(steps, inverting=True)
         photo = open_photo(photo)
         alignment = self._alignment(photo, align)
         square = crop(photo, alignment or center_square(photo), self.image_size)
-        x_0 = _to_tensor(square).to(self.device, memory_format=torch.channels_last)
+        x_0 = _to_tensor(square, self._shape[0]).to(self.device, memory_format=torch.channels_last)
         with torch.inference_mode():
             z = self.bundle.model.encoder(x_0)
         for state in self._states(self._denoiser(((z, 1.0),)), x_0, levels):
@@ -278,13 +285,16 @@ class Editor:
             # One by one: a picture must not depend on the others in its batch.
             yield _result(self._render(codes, x_T, steps, scale))
 
-    def sample_code(self, seed: int, steps: int = 100) -> Code:
+    def sample_code(self, seed: int, steps: int = 100, label: str | None = None) -> Code:
         """A new picture's code from the latent diffusion model; x_T is plain noise.
 
         Args:
             seed: the same seed gives the same code, alone or among others.
             steps: evaluations of the latent network.
+            label: the class, where the model knows classes; it has no latent model then.
         """
+        if self.classes:
+            return self._class_code(seed, label)
         prior, latents = self.bundle.prior, self.bundle.latents
         if prior is None:
             raise EditError(
@@ -296,24 +306,44 @@ class Editor:
             z_n = prior.sample(noise.to(self.device), steps, self._stepping)
         except ValueError as error:
             raise EditError(f"The number of latent steps cannot be used: {error}.") from error
-        unet = self.bundle.unet.config
-        shape = (unet.in_channels, unet.image_size, unet.image_size)
-        x_T = torch.randn(shape, generator=generator)
+        x_T = torch.randn(self._shape, generator=generator)
         z = z_n[0].float().cpu() * latents.std + latents.mean
         return Code(_plain(z), x_T, None, self.bundle.identity)
 
+    def _class_code(self, seed: int, label: str | None) -> Code:
+        if label not in self.classes:
+            shown = ", ".join(self.classes[:20]) + (" …" if len(self.classes) > 20 else "")
+            raise EditError(f"There is no class {label!r}. Known: {shown}.")
+        number = torch.tensor([self.classes.index(label)], device=self.device)
+        with torch.inference_mode():
+            z = self.bundle.model.encoder(number)[0]
+        x_T = torch.randn(self._shape, generator=torch.Generator().manual_seed(seed))
+        return Code(_plain(z), x_T, None, self.bundle.identity)
+
+    @property
+    def _shape(self) -> tuple[int, int, int]:
+        unet = self.bundle.unet.config
+        return unet.in_channels, unet.image_size, unet.image_size
+
     def generate(
-        self, seeds: list[int], steps: int = 50, scale: float = 1.0, unguided: float = 0.3
+        self,
+        seeds: list[int],
+        steps: int = 50,
+        scale: float = 1.0,
+        unguided: float = 0.3,
+        label: str | None = None,
     ) -> list[Image.Image]:
         """New pictures, one a seed.
 
         Args:
             unguided: the last part of the steps that the frozen model does alone (PDAE,
                 Section 4.5); of no effect on Diff-AE.
+            label: the class of the pictures, where the model knows classes; a scale above 1 then
+                drives towards what is typical of it (PDAE, Section 4.6).
         """
         if not 0 <= unguided <= 1:
             raise EditError(f"The unguided part must be between 0 and 1, got {unguided}.")
-        codes = (self.sample_code(seed) for seed in seeds)
+        codes = (self.sample_code(seed, label=label) for seed in seeds)
         floor = self.bundle.floor
         return [_result(self.decode_steps(code, steps, scale, unguided, floor)) for code in codes]
 
@@ -428,13 +458,15 @@ def _plain(tensor: Tensor) -> Tensor:
     return torch.from_numpy(tensor.detach().float().cpu().contiguous().numpy().copy())
 
 
-def _to_tensor(image: Image.Image) -> Tensor:
-    """PIL RGB (S, S) -> (1, 3, S, S) float32 in [-1, 1]."""
-    pixels = torch.from_numpy(np.asarray(image, np.float32)).permute(2, 0, 1)
-    return pixels[None] / 127.5 - 1
+def _to_tensor(image: Image.Image, channels: int) -> Tensor:
+    """PIL RGB (S, S) -> (1, 3, S, S) float32 in [-1, 1]; for one channel, grey (1, 1, S, S)."""
+    image = image if channels == 3 else image.convert("L")
+    pixels = torch.from_numpy(np.asarray(image, np.float32).reshape(*image.size[::-1], channels))
+    return pixels.permute(2, 0, 1)[None] / 127.5 - 1
 
 
 def _to_image(x: Tensor) -> Image.Image:
-    """(3, S, S) in [-1, 1] -> PIL RGB."""
+    """(3, S, S), or grey (1, S, S), in [-1, 1] -> PIL RGB."""
+    x = x.expand(3, -1, -1)
     pixels = ((x.float().clamp(-1, 1) + 1) * 127.5).round().byte()
     return Image.fromarray(pixels.permute(1, 2, 0).cpu().numpy())

@@ -1,15 +1,16 @@
-"""Training pictures: a folder, aligned once by the app's own face code, cached, varied on the fly.
+"""Training pictures: aligned once by the app's own face code, cached, varied on the fly.
 
 Every random choice follows from a seed that comes with the index, never from a global state: an
 item does not depend on workers or on what came before, so a resumed run sees the same pictures.
 """
 
-import csv
 import hashlib
 import json
 import os
+import sys
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -21,9 +22,8 @@ from torchvision.transforms.v2 import functional as TF
 from tqdm import tqdm
 
 from pdae_app.faces.align import FRAMINGS, crop, find_alignment
-from pdae_app.faces.photo import PhotoError, open_photo
-
-PICTURES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"}
+from pdae_app.faces.photo import PhotoError
+from training.sources import Folder, HubDataset, Lmdb, Rows, Source, Torchvision
 
 # Squares are cached larger and wider than the model sees them, so that the framing can be varied
 # without blur and without mirrored borders.
@@ -35,29 +35,53 @@ CACHE_MARGIN = 0.0625
 class DataConfig:
     """Where the pictures are and how they are varied.
 
+    `folder` holds picture files, or an LMDB as Diff-AE's scripts write it. Instead of it,
+    `dataset` is a name or path for Hugging Face's `datasets`, or `torchvision` one of its sets
+    (CelebA, CIFAR10, LSUN, MNIST), which lies in `folder`.
     `labels` is a CSV with a column `file` (relative to `folder`), optionally `split`, and one 0/1
-    column an attribute. `align` is one of `FRAMINGS`. The jitters are standard deviations:
-    of the frame's scale, of its place (in squares), and of brightness, contrast and saturation.
+    column an attribute; or CelebA's own text file. `split` names the training part, `held_out`
+    the part on which progress is measured. `class_column` gives each picture its class.
+    `align` is one of `FRAMINGS`. The jitters are standard deviations: of the frame's scale, of its
+    place (in squares), and of brightness, contrast and saturation. `cache` is where aligned squares
+    are kept, read piece by piece; null aligns them anew at every use, for sets beyond the disk.
     """
 
-    folder: str
+    folder: str | None = None
+    dataset: str | None = None
+    torchvision: str | None = None
+    download: bool = False
     labels: str | None = None
     split: str | None = None
+    held_out: str | None = None
+    class_column: str | None = None
     align: str = "face"
     flip: bool = True
     scale_jitter: float = 0.0
     shift_jitter: float = 0.0
     color_jitter: float = 0.0
-    cache: str = "runs/cache"
+    cache: str | None = "runs/cache"
 
 
 @dataclass(frozen=True)
 class Pictures:
-    """Aligned squares (N, S, S, 3) uint8 with their file names and label rows."""
+    """Aligned squares, (S, S, 3) uint8 by index, with their label rows.
 
-    squares: np.ndarray
-    rows: list[dict[str, str]]
+    `squares` lie in a file, of which only what is asked for is read, or are made when asked for.
+    """
+
+    squares: "np.ndarray | LiveSquares"
+    rows: Rows
     skipped: dict[str, str]
+
+    def classes(self, column: str) -> list[str]:
+        """The classes that a column knows, sorted.
+
+        Raises:
+            ValueError: there is no such column.
+        """
+        if column not in self.rows[0]:
+            raise ValueError(f"there is no column {column!r}; known: {', '.join(self.rows[0])}")
+        return sorted({row[column] for row in self.rows})
 
 
 def load_pictures(config: DataConfig, image_size: int) -> Pictures:
@@ -68,47 +92,58 @@ def load_pictures(config: DataConfig, image_size: int) -> Pictures:
     """
     if config.align not in FRAMINGS:
         raise ValueError(f"align must be one of {', '.join(FRAMINGS)}, got {config.align!r}")
-    rows = _rows(config)
+    source = open_source(config)
     side = round(image_size * CACHE_ZOOM * (1 + 2 * CACHE_MARGIN))
-    cached = Path(config.cache) / f"{_fingerprint(config, rows, side)}.npz"
-    if not cached.exists():
-        _prepare(config, rows, side, cached)
-    with np.load(cached) as archive:
-        index, skipped = archive["index"], json.loads(str(archive["skipped"]))
-        squares = archive["squares"]
+    if config.cache is None:
+        return Pictures(LiveSquares(source, config.align, side), source.rows, {})
+    cached = Path(config.cache) / _fingerprint(config, source, side)
+    facts = cached.with_suffix(".json")
+    if not facts.exists():
+        _prepare(source, config.align, side, cached)
+    found = json.loads(facts.read_text())
+    index, skipped = found["index"], found["skipped"]
     if skipped:
-        print(f"{len(skipped)} of {len(rows)} pictures skipped (no face, or damaged)")
-    if not len(squares):
-        raise ValueError(f"none of the {len(rows)} pictures in {config.folder} can be used")
-    return Pictures(squares, [rows[i] for i in index], skipped)
+        print(f"{len(skipped)} of {len(source.rows)} pictures skipped (no face, or damaged)")
+    if not index:
+        raise ValueError(f"none of the {len(source.rows)} pictures can be used")
+    squares = np.load(cached.with_suffix(".npy"), mmap_mode="r")[: len(index)]
+    return Pictures(squares, [source.rows[i] for i in index], skipped)
 
 
-def _rows(config: DataConfig) -> list[dict[str, str]]:
-    folder = Path(config.folder)
-    if not folder.is_dir():
-        raise ValueError(f"there is no folder {folder}; set data.folder=PATH")
-    if config.labels:
-        with open(config.labels, newline="") as file:
-            rows = list(csv.DictReader(file))
-        if config.split:
-            rows = [row for row in rows if row.get("split") == config.split]
-    else:
-        files = sorted(p for p in folder.rglob("*") if p.suffix.lower() in PICTURES)
-        rows = [{"file": str(p.relative_to(folder))} for p in files]
-    if not rows:
+def open_source(config: DataConfig) -> Source:
+    """What the configuration names, restricted to its split.
+
+    Raises:
+        ValueError: it names nothing, or there is nothing in it.
+    """
+    if config.dataset:
+        return _filled(HubDataset(config.dataset, config.split), config)
+    if config.folder is None:
+        raise ValueError("set data.folder=PATH, or data.dataset=NAME")
+    if config.torchvision:
+        return _filled(
+            Torchvision(config.torchvision, config.folder, config.split, config.download), config
+        )
+    is_lmdb = (Path(config.folder) / "data.mdb").exists()
+    source = (Lmdb if is_lmdb else Folder)(config.folder, config.labels)
+    if config.labels and config.split:
+        # Rows are dropped in place of pictures: the source opens by row.
+        source.rows[:] = [row for row in source.rows if row.get("split") == config.split]
+    return _filled(source, config)
+
+
+def _filled(source: Source, config: DataConfig) -> Source:
+    if not source.rows:
         split = f" of split {config.split!r}" if config.split else ""
-        raise ValueError(f"no pictures{split} found in {config.labels or folder}")
-    return rows
+        where = config.labels or config.dataset or config.folder
+        raise ValueError(f"no pictures{split} found in {where}")
+    return source
 
 
-def _fingerprint(config: DataConfig, rows: list[dict[str, str]], side: int) -> str:
-    files = [(row["file"], _stat(Path(config.folder) / row["file"])) for row in rows]
-    facts = (str(Path(config.folder).resolve()), config.align, side, files, _alignment_version())
+def _fingerprint(config: DataConfig, source: Source, side: int) -> str:
+    pictures = [source.fingerprint(i) for i in range(len(source.rows))]
+    facts = (config.align, side, pictures, _alignment_version())
     return hashlib.sha256(repr(facts).encode()).hexdigest()[:16]
-
-
-def _stat(path: Path) -> tuple[int, int] | None:
-    return (path.stat().st_size, path.stat().st_mtime_ns) if path.exists() else None
 
 
 def _alignment_version() -> str:
@@ -118,56 +153,138 @@ def _alignment_version() -> str:
     return hashlib.sha256(b"".join(sources)).hexdigest()
 
 
-def _prepare(config: DataConfig, rows: list[dict[str, str]], side: int, cached: Path) -> None:
-    def load(row: dict[str, str]) -> np.ndarray | str:
+def _aligned(source: Source, index: int, align: str, side: int) -> np.ndarray:
+    photo = source.open(index)
+    found = find_alignment(photo, framing=align)
+    return np.asarray(crop(photo, found.widened(CACHE_MARGIN), side))
+
+
+def _prepare(source: Source, align: str, side: int, cached: Path) -> None:
+    """Write all aligned squares to a file, one by one, and then which rows they belong to."""
+    cached.parent.mkdir(parents=True, exist_ok=True)
+    partial, count = cached.with_suffix(f".{os.getpid()}.tmp"), len(source.rows)
+    index, skipped = [], {}
+    squares = np.lib.format.open_memmap(partial, "w+", np.uint8, (count, side, side, 3))
+    try:
+        for i, result in enumerate(_in_order(source, align, side)):
+            if isinstance(result, str):
+                skipped[source.rows[i]["file"]] = result
+            else:
+                squares[len(index)] = result
+                index.append(i)
+        squares.flush()
+        os.replace(partial, cached.with_suffix(".npy"))
+    finally:
+        partial.unlink(missing_ok=True)
+    # The second file is there only when the first is whole.
+    facts = cached.with_suffix(f".{os.getpid()}.json.tmp")
+    facts.write_text(json.dumps({"index": index, "skipped": skipped}))
+    os.replace(facts, cached.with_suffix(".json"))
+
+
+def _in_order(source: Source, align: str, side: int) -> Iterator[np.ndarray | str]:
+    """Every row's square, or why there is none."""
+
+    def load(index: int) -> np.ndarray | str:
         try:
-            photo = open_photo(Path(config.folder) / row["file"])
-            found = find_alignment(photo, framing=config.align)
-            return np.asarray(crop(photo, found.widened(CACHE_MARGIN), side))
+            return _aligned(source, index, align, side)
         except PhotoError as error:
             return str(error)
 
-    # OpenCV and Pillow release the interpreter lock, so threads are enough.
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        results = list(tqdm(pool.map(load, rows), total=len(rows), desc="aligning"))
-    good = [i for i, result in enumerate(results) if not isinstance(result, str)]
-    skipped = {rows[i]["file"]: r for i, r in enumerate(results) if isinstance(r, str)}
-    squares = np.stack([results[i] for i in good]) if good else np.empty((0, side, side, 3))
-    cached.parent.mkdir(parents=True, exist_ok=True)
-    partial = cached.with_suffix(f".{os.getpid()}.tmp")
-    with open(partial, "wb") as file:
-        np.savez(file, squares=squares, index=np.array(good, int), skipped=json.dumps(skipped))
-    os.replace(partial, cached)
+    # OpenCV and Pillow release the interpreter lock, so threads are enough. A bounded piece at a
+    # time, lest finished squares pile up.
+    count, piece = len(source.rows), 1024
+    with ThreadPoolExecutor(os.cpu_count()) as pool, tqdm(total=count, desc="aligning") as bar:
+        for start in range(0, count, piece):
+            for result in pool.map(load, range(start, min(start + piece, count))):
+                bar.update()
+                yield result
 
 
-def plain_squares(pictures: Pictures, image_size: int) -> Tensor:
-    """All pictures exactly as the app's alignment frames them: (N, 3, S, S) in [-1, 1]."""
-    margin = (pictures.squares.shape[1] - CACHE_ZOOM * image_size) // 2
-    inner = torch.from_numpy(pictures.squares).permute(0, 3, 1, 2)
-    inner = inner[:, :, margin : margin + CACHE_ZOOM * image_size, margin:][
-        ..., : CACHE_ZOOM * image_size
-    ]
-    return F.avg_pool2d(inner.float(), CACHE_ZOOM) / 127.5 - 1
+class LiveSquares:
+    """Squares that are aligned when asked for; a broken picture is told and its successor taken."""
+
+    def __init__(self, source: Source, align: str, side: int):
+        self.source, self.align = source, align
+        self.shape = (len(source.rows), side, side, 3)
+        self._told: set[int] = set()
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, index: int) -> np.ndarray:
+        for offset in range(len(self)):
+            chosen = (index + offset) % len(self)
+            try:
+                return _aligned(self.source, chosen, self.align, self.shape[1])
+            except PhotoError as error:
+                self._tell(chosen, error)
+        raise ValueError("none of the pictures can be used")
+
+    def _tell(self, index: int, error: PhotoError) -> None:
+        if index not in self._told:
+            self._told.add(index)
+            file = self.source.rows[index]["file"]
+            print(f"picture {len(self._told)} skipped, {file}: {error}", file=sys.stderr)
+
+
+def plain_squares(
+    pictures: Pictures, image_size: int, which: slice | None = None, channels: int = 3
+) -> Tensor:
+    """Pictures exactly as the app's alignment frames them: (N, C, S, S) in [-1, 1].
+
+    Args:
+        which: a part of them; None takes all.
+    """
+    chosen = range(len(pictures.rows))[which or slice(None)]
+    margin, inner = _margin(pictures, image_size), CACHE_ZOOM * image_size
+    squares = torch.empty(len(chosen), channels, image_size, image_size)
+    for place, i in enumerate(chosen):
+        square = _channels_first(pictures.squares[i])
+        square = square[:, margin : margin + inner, margin : margin + inner].float()
+        squares[place] = in_channels(F.avg_pool2d(square, CACHE_ZOOM) / 127.5 - 1, channels)
+    return squares
+
+
+def _margin(pictures: Pictures, image_size: int) -> int:
+    return (pictures.squares.shape[1] - CACHE_ZOOM * image_size) // 2
+
+
+def _channels_first(square: np.ndarray) -> Tensor:
+    return torch.from_numpy(np.array(square)).permute(2, 0, 1)
+
+
+def in_channels(picture: Tensor, channels: int) -> Tensor:
+    """(3, S, S) as it is, or grey (1, S, S)."""
+    return picture if channels == 3 else TF.rgb_to_grayscale(picture)
 
 
 class AugmentedSquares(Dataset):
-    """Squares as tensors in [-1, 1], varied by a seed: `dataset[index, seed]` -> (3, S, S)."""
+    """Squares as tensors in [-1, 1], varied by a seed: `dataset[index, seed]` -> (C, S, S).
 
-    def __init__(self, pictures: Pictures, config: DataConfig, image_size: int):
-        self.squares = torch.from_numpy(pictures.squares).permute(0, 3, 1, 2)
-        self.config = config
-        self.image_size = image_size
+    With `config.class_column`, an item is (square, number of its class among `classes`).
+    """
+
+    def __init__(self, pictures: Pictures, config: DataConfig, image_size: int, channels: int = 3):
+        self.pictures, self.config = pictures, config
+        self.image_size, self.channels = image_size, channels
+        column = config.class_column
+        self.classes = pictures.classes(column) if column else []
+        numbers = {name: number for number, name in enumerate(self.classes)}
+        self._class_of = [numbers[row[column]] for row in pictures.rows] if column else None
 
     def __len__(self) -> int:
-        return len(self.squares)
+        return len(self.pictures.rows)
 
-    def __getitem__(self, key: tuple[int, int]) -> Tensor:
+    def __getitem__(self, key: tuple[int, int]) -> Tensor | tuple[Tensor, int]:
         index, seed = key
         rng = np.random.default_rng(seed)
-        picture = self._reframed(self.squares[index], rng).float() / 255
+        square = _channels_first(self.pictures.squares[index])
+        picture = in_channels(self._reframed(square, rng).float() / 255, self.channels)
         if self.config.flip and rng.random() < 0.5:
             picture = picture.flip(-1)
-        return self._recolored(picture, rng) * 2 - 1
+        picture = self._recolored(picture, rng) * 2 - 1
+        return picture if self._class_of is None else (picture, self._class_of[index])
 
     def _reframed(self, square: Tensor, rng: np.random.Generator) -> Tensor:
         full, plain = square.shape[-1], CACHE_ZOOM * self.image_size
@@ -187,6 +304,27 @@ class AugmentedSquares(Dataset):
         picture = TF.adjust_brightness(picture, brightness)
         picture = TF.adjust_contrast(picture, contrast)
         return TF.adjust_saturation(picture, saturation)
+
+
+def training_set(config: DataConfig, image_size: int, channels: int = 3) -> AugmentedSquares:
+    """The varied training pictures."""
+    return AugmentedSquares(load_pictures(config, image_size), config, image_size, channels)
+
+
+def example_pictures(dataset: AugmentedSquares, count: int = 16) -> Tensor:
+    """The first pictures of a data set, for grids of samples."""
+    items = (dataset[i, 0] for i in range(min(count, len(dataset))))
+    return torch.stack([item[0] if isinstance(item, tuple) else item for item in items])
+
+
+def held_out_squares(
+    config: DataConfig, image_size: int, channels: int = 3, most: int = 64
+) -> Tensor | None:
+    """The first `most` pictures of `config.held_out`, as the app frames them; None without it."""
+    if not config.held_out:
+        return None
+    pictures = load_pictures(replace(config, split=config.held_out), image_size)
+    return plain_squares(pictures, image_size, slice(most), channels)
 
 
 class SeededBatches(Sampler):

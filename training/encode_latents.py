@@ -12,6 +12,7 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
+from tqdm import tqdm
 
 from pdae_app.bundle import load_bundle
 from training.config import ConfigError, parse
@@ -112,19 +113,24 @@ def encode_pictures(
     encoder: nn.Module, pictures: Pictures, mirrored: bool, batch_size: int = 64
 ) -> Latents:
     """The codes of a data set."""
-    squares = plain_squares(pictures, encoder.config.image_size)
-    ways = [squares, squares.flip(-1)] if mirrored else [squares]
-    z = torch.cat([encode_squares(encoder, way, batch_size) for way in ways])
-    flags = torch.arange(len(z)) >= len(squares)
-    return Latents(z, pictures.rows * len(ways), flags, encoder_identity(encoder))
+    size, channels = encoder.config.image_size, encoder.config.in_channels
+    count, codes = len(pictures.rows), []
+    for start in tqdm(range(0, count, batch_size), desc="encoding"):
+        part = slice(start, start + batch_size)
+        squares = plain_squares(pictures, size, part, channels)
+        ways = (squares, squares.flip(-1)) if mirrored else (squares,)
+        codes.append([encode_squares(encoder, way, batch_size) for way in ways])
+    z = torch.cat([torch.cat(way) for way in zip(*codes, strict=True)])
+    flags = torch.arange(len(z)) >= count
+    return Latents(z, pictures.rows * (len(z) // count), flags, encoder_identity(encoder))
 
 
 def main() -> None:
     """The command line."""
     config = parse(LatentsConfig, __doc__)
     bundle = load_bundle(config.model)
-    if bundle.model is None:
-        raise ConfigError(f"{config.model} has no encoder")
+    if bundle.model is None or bundle.classes:
+        raise ConfigError(f"{config.model} has no encoder of pictures")
     pictures = load_pictures(config.data, bundle.unet.config.image_size)
     encoder = bundle.model.encoder
     latents = encode_pictures(encoder, pictures, config.mirrored, config.batch_size)

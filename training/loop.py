@@ -6,6 +6,7 @@ for the batches of all processes together, and each takes its part; so n process
 times the batch.
 """
 
+import copy
 import math
 import sys
 from collections.abc import Callable
@@ -79,7 +80,8 @@ class Objective(nn.Module):
 
     `trained()` are the modules, by name, whose parameters are trained, averaged and saved;
     `draw(shape, device)` the random numbers of a batch of this shape; `forward(x_0, *drawn)` is the
-    loss; `samples(device)` a grid of pictures (N, 3, S, S) in [-1, 1].
+    loss, with the batch's classes, if it has any, as the last argument; `samples(device)` a grid of
+    pictures (N, C, S, S) in [-1, 1]; `validate(x_0)` figures of held-out pictures by name.
     """
 
     def trained(self) -> dict[str, nn.Module]:
@@ -92,6 +94,10 @@ class Objective(nn.Module):
 
     def samples(self, device: torch.device) -> Tensor:
         raise TypeError(f"{type(self).__name__} does not draw samples")
+
+    def validate(self, x_0: Tensor) -> dict[str, float]:
+        """Nothing, unless a script knows better."""
+        return {}
 
 
 class Ema:
@@ -136,16 +142,19 @@ def learning_rate(config: LoopConfig, seen: int) -> float:
     return warm * config.learning_rate * (0.1 + 0.9 * cosine)
 
 
-def train(config: LoopConfig, objective: Objective, dataset: Dataset) -> None:
+def train(
+    config: LoopConfig, objective: Objective, dataset: Dataset, held_out: Tensor | None = None
+) -> None:
     """Train until `config.pictures` were seen; leaves the averaged weights in `objective`.
 
-    To resume, run the same command again. With `config.export` nothing is trained: the newest
-    checkpoint's average is taken.
+    To resume, run the same command again. `held_out` (N, C, S, S) pictures are measured whenever
+    samples are drawn, a line of `validation.jsonl` each time. With `config.export` nothing is
+    trained: the newest checkpoint's average is taken.
 
     Raises:
         TrainingError: the loss is not finite, the disk is full, or there is nothing to export.
     """
-    run = Run(config, objective)
+    run = Run(config, objective, held_out)
     run.resume()
     if not config.export:
         run.train(dataset)
@@ -154,15 +163,28 @@ def train(config: LoopConfig, objective: Objective, dataset: Dataset) -> None:
     copy_into(run.parameters, run.ema.average)
 
 
-def describe_run(config: LoopConfig, objective: Objective) -> str:
-    """What `--dry-run` prints: parameters and the memory that they take in training."""
+def describe_run(
+    config: LoopConfig, objective: Objective, shape: tuple[int, ...], classes: bool = False
+) -> str:
+    """What `--dry-run` prints: parameters and the memory that training takes.
+
+    Args:
+        shape: of one item of a batch; `classes` says whether a class comes with it.
+    """
     rows = {name: _parameters(module) for name, module in objective.trained().items()}
     trained, whole = sum(rows.values()), _parameters(objective)
     # Of every parameter its value; of a trained one also gradient, EMA and Adam's two moments.
-    memory = 4 * (whole + 4 * trained) / 1e6
+    weights = 4 * (whole + 4 * trained)
+    n = config.batch_size // config.accumulate
+    batch = [torch.empty(n, *shape, device="meta")]
+    batch += [torch.zeros(n, dtype=torch.long, device="meta")] if classes else []
+    kept = activation_bytes(objective, *batch)
     lines = [f"{name}: {count:,} parameters, trained" for name, count in rows.items()]
     lines += [f"frozen: {whole - trained:,} parameters"] if whole > trained else []
-    lines.append(f"memory: about {memory:,.0f} MB, activations not counted")
+    lines.append(
+        f"memory: about {(weights + kept) / 1e6:,.0f} MB a process ({weights / 1e6:,.0f} for "
+        f"weights and optimiser, {kept / 1e6:,.0f} kept for the backward pass in float32)"
+    )
     batches = math.ceil(config.pictures / config.batch_size)
     lines.append(f"{batches:,} steps of {config.batch_size} pictures on one process")
     return "\n".join(lines)
@@ -172,11 +194,31 @@ def _parameters(module: nn.Module) -> int:
     return sum(parameter.numel() for parameter in module.parameters())
 
 
+def activation_bytes(objective: Objective, x_0: Tensor, *labels: Tensor) -> int:
+    """What a forward pass keeps for the backward pass, counted on tensors without memory.
+
+    Args:
+        x_0: a batch on the meta device; `labels` what comes with it.
+    """
+    ghost, kept = copy.deepcopy(objective).to("meta").train(), {}
+
+    def count(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        kept[storage._cdata] = storage.nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(count, lambda tensor: tensor):
+        loss = ghost(x_0, *ghost.draw(tuple(x_0.shape), x_0.device), *labels)
+    weights = {tensor.untyped_storage()._cdata for tensor in ghost.parameters()}
+    # The graph, which holds what was counted, must live till here.
+    return sum(size for key, size in kept.items() if key not in weights) if loss.ndim == 0 else 0
+
+
 class Run:
     """One training run: weights, average and optimiser, and the number of steps done."""
 
-    def __init__(self, config: LoopConfig, objective: Objective):
-        self.config, self.objective = config, objective
+    def __init__(self, config: LoopConfig, objective: Objective, held_out: Tensor | None = None):
+        self.config, self.objective, self.held_out = config, objective, held_out
         self.accelerator = _accelerator(config)
         objective.to(self.accelerator.device, memory_format=torch.channels_last)
         self.parameters = {
@@ -224,10 +266,9 @@ class Run:
         forward, self.optimizer = self.accelerator.prepare(forward, self.optimizer)
         self.objective.train()
         with self._bar() as bar:
-            for x_0 in self._batches(dataset):
-                loss, norm = self._step(forward, x_0)
-                rate = self.optimizer.param_groups[0]["lr"]
-                self.metrics.add(loss, norm, self.steps, self.seen, rate)
+            for batch in self._batches(dataset):
+                loss, norm = self._step(forward, *(batch if isinstance(batch, list) else [batch]))
+                self._note(loss, norm)
                 bar.set_postfix(loss=f"{self.metrics.average:.4f}", refresh=False)
                 bar.update(self.total_batch)
                 if self.accelerator.is_main_process:
@@ -262,25 +303,40 @@ class Run:
             worker_init_fn=lambda _: torch.set_num_threads(1),
         )
 
-    def _step(self, forward: nn.Module, x_0: Tensor) -> tuple[float, float]:
+    def _note(self, loss: Tensor, norm: Tensor) -> None:
+        """Take down a finished step.
+
+        Reading a number waits for the device, so on a GPU that is done now and then, and always
+        before a checkpoint is written: none is of a run that had diverged.
+        """
+        self.metrics.add(loss, norm)
+        soon = self._crossed(self.config.save_every) or self.accelerator.device.type == "cpu"
+        if soon or self.steps % self.config.log_every == 0:
+            rate = self.optimizer.param_groups[0]["lr"]
+            bad = self.metrics.read(self.steps, self.seen, rate)
+            if bad is not None:
+                raise TrainingError(self._diverged(*bad))
+
+    def _step(self, forward: nn.Module, x_0: Tensor, *labels: Tensor) -> tuple[Tensor, Tensor]:
         """One optimiser step; the loss and the norm of its gradient."""
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate(self.config, self.seen)
+        device = self.accelerator.device
         layout = torch.channels_last if x_0.ndim == 4 else torch.contiguous_format
-        x_0 = x_0.to(self.accelerator.device, memory_format=layout, non_blocking=True)
-        parts = [tensor.chunk(self.config.accumulate) for tensor in (x_0, *self._drawn(x_0))]
+        x_0 = x_0.to(device, memory_format=layout, non_blocking=True)
+        labels = [label.to(device, non_blocking=True) for label in labels]
+        inputs = (x_0, *self._drawn(x_0), *labels)
+        parts = zip(*(tensor.chunk(self.config.accumulate) for tensor in inputs), strict=True)
         loss = sum(
             self._backward(forward, part, last=i == self.config.accumulate - 1)
-            for i, part in enumerate(zip(*parts, strict=True))
+            for i, part in enumerate(parts)
         )
-        if not math.isfinite(loss):
-            raise TrainingError(self._diverged(loss))
         norm = self.accelerator.clip_grad_norm_(self.parameters.values(), self.config.clip)
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         self.ema.update(self.parameters, self.steps)
         self.steps += 1
-        return loss, float(norm)
+        return loss, norm
 
     def _drawn(self, x_0: Tensor) -> list[Tensor]:
         """The part of the random numbers, which all processes draw alike, that is this one's."""
@@ -292,17 +348,17 @@ class Run:
         torch.manual_seed(hash((seed, self.steps, rank)) & 0x7FFFFFFF)
         return [tensor[rank * own : (rank + 1) * own] for tensor in drawn]
 
-    def _backward(self, forward: nn.Module, part: tuple[Tensor, ...], last: bool) -> float:
+    def _backward(self, forward: nn.Module, part: tuple[Tensor, ...], last: bool) -> Tensor:
         """Add a part's share to the gradients, which the processes exchange after the last."""
         wait = nullcontext() if last else self.accelerator.no_sync(forward)
         with wait:
             loss = forward(*part) / self.config.accumulate
             self.accelerator.backward(loss)
-        return loss.detach().item()
+        return loss.detach()
 
-    def _diverged(self, value: float) -> str:
+    def _diverged(self, step: int, value: float) -> str:
         return (
-            f"the loss became {value} at step {self.steps}; {last_good(self.config.out)}. "
+            f"the loss became {value} at step {step}; {last_good(self.config.out)}. "
             "Lower loop.learning_rate and run the command again."
         )
 
@@ -311,7 +367,9 @@ class Run:
         if self._crossed(self.config.save_every):
             self.save()
         if self._crossed(self.config.sample_every):
-            self.draw()
+            with self._average():
+                self.draw()
+                self.validate()
 
     def _crossed(self, every: int) -> bool:
         before = self.seen - self.total_batch
@@ -338,12 +396,23 @@ class Run:
         for old in checkpoints(out)[: -self.config.keep]:
             old.unlink()
 
-    def draw(self) -> None:
-        """Write a grid of samples from the averaged weights."""
+    @contextmanager
+    def _average(self):
+        """Within this context, the networks are the averaged ones, and only evaluated."""
         self.objective.eval()
         with torch.inference_mode(), averaged(self.parameters, self.ema):
-            pictures = self.objective.samples(self.accelerator.device).float().cpu()
+            yield
         self.objective.train()
+
+    def validate(self) -> None:
+        """Write down the figures of the held-out pictures."""
+        if self.held_out is not None:
+            figures = self.objective.validate(self.held_out.to(self.accelerator.device))
+            self.metrics.validation(figures, self.steps, self.seen)
+
+    def draw(self) -> None:
+        """Write a grid of samples."""
+        pictures = self.objective.samples(self.accelerator.device).float().cpu()
         path = Path(self.config.out) / "samples" / f"{self.seen:09d}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
         pictures = pictures.clamp(-1, 1) / 2 + 0.5

@@ -4,6 +4,10 @@ from torch import Tensor, nn
 
 from pdae_app.diffusion.prediction import Diffusion
 from pdae_app.diffusion.schedule import expand
+from pdae_app.diffusion.variance import variational_bound
+
+# The bound's weight beside the simple loss (Nichol & Dhariwal 2021, Eq. 16).
+BOUND_WEIGHT = 0.001
 
 
 def weighted_mse(eps: Tensor, noise: Tensor, weight: Tensor) -> Tensor:
@@ -12,11 +16,28 @@ def weighted_mse(eps: Tensor, noise: Tensor, weight: Tensor) -> Tensor:
 
 
 def dpm_loss(
-    unet: nn.Module, diffusion: Diffusion, x_0: Tensor, t: Tensor, noise: Tensor, weight: Tensor
+    unet: nn.Module,
+    diffusion: Diffusion,
+    x_0: Tensor,
+    t: Tensor,
+    noise: Tensor,
+    weight: Tensor,
+    classes: Tensor | None = None,
 ) -> Tensor:
-    """The weighted simple loss of an unconditional model (Ho et al. 2020, Eq. 14)."""
-    x_t = diffusion.schedule.add_noise(x_0, noise, t)
-    return weighted_mse(diffusion.eps(unet(x_t, t), x_t, t), noise, weight)
+    """The weighted simple loss (Ho et al. 2020, Eq. 14), with `classes` (N,) of p(x | y).
+
+    Where the network has a variance to learn, L_simple + 0.001 L_vlb, the bound's gradient kept
+    from the mean (Nichol & Dhariwal 2021, Eq. 16).
+    """
+    schedule = diffusion.schedule
+    x_t = schedule.add_noise(x_0, noise, t)
+    output = unet(x_t, t, y=classes)
+    eps, v = diffusion.eps(output, x_t, t), output[:, x_0.shape[1] :]
+    loss = weighted_mse(eps, noise, weight)
+    if v.shape[1]:
+        bound = variational_bound(schedule, x_0, x_t, t, eps.detach(), v)
+        loss = loss + BOUND_WEIGHT * schedule.timesteps * bound.mean()
+    return loss
 
 
 def pdae_loss(
@@ -27,13 +48,16 @@ def pdae_loss(
     noise: Tensor,
     weight: Tensor,
     posterior: bool = True,
+    classes: Tensor | None = None,
 ) -> Tensor:
     """PDAE Alg. 1: lambda_t || e - eps + sqrt(alpha_t) (1 - abar_{t-1}) / sqrt(1 - abar_t) G ||^2.
 
     `posterior=False` takes sqrt(1 - abar_t), the factor that DDIM uses at sampling (Alg. 3), so
-    that G is also trained below t of about 50, where the two part.
+    that G is also trained below t of about 50, where the two part. The code is made of the image,
+    or of `classes` (N,) (Section 4.6).
     """
     x_t = diffusion.schedule.add_noise(x_0, noise, t)
-    output, shift = model(x_t, t, model.encoder(x_0))
+    z = model.encoder(x_0 if classes is None else classes)
+    output, shift = model(x_t, t, z)
     eps = diffusion.eps(output, x_t, t).detach()
     return weighted_mse(diffusion.shifted_eps(eps, shift, t, posterior=posterior), noise, weight)

@@ -3,11 +3,16 @@
 python training/train_attributes.py --config training/configs/faces64/attributes.yaml
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
+import torch
+from sklearn.metrics import roc_auc_score
+from torch import Tensor
 
 from pdae_app.bundle import load_bundle, save_bundle
+from pdae_app.latents.directions import LatentSpace
+from pdae_app.latents.few_shot import FewShot, fit_few_shot
 from pdae_app.latents.fit import Labelled, fit_latent_space
 from training.config import ConfigError, parse
 from training.encode_latents import Latents, load_latents
@@ -23,6 +28,9 @@ class AttributesConfig:
     and 1s); `person` the column that groups pictures of the same person; `controls` columns of
     kinds (where a picture comes from) that no direction should carry along. `floor` and `info`
     go into the bundle as they are.
+
+    `few_shot` fits on so many positives and as many negatives, drawn by `seed`, and nothing else;
+    with `unlabelled`, on the positives and so many codes whose labels are not looked at.
     """
 
     model: str
@@ -36,11 +44,18 @@ class AttributesConfig:
     folds: int = 5
     floor: int | None = None
     info: dict[str, str] | None = None
+    few_shot: int | None = None
+    unlabelled: int | None = None
+    seed: int = 0
+
+    def __post_init__(self):
+        if self.unlabelled and not self.few_shot:
+            raise ValueError("unlabelled goes with few_shot, the number of positives")
 
 
 def label_columns(rows: list[dict[str, str]]) -> list[str]:
-    """The columns that hold nothing but 0 and 1."""
-    return [c for c in rows[0] if all(row[c] in ("0", "1") for row in rows)]
+    """The columns that hold both 0 and 1, and nothing else."""
+    return [c for c in rows[0] if {row[c] for row in rows} == {"0", "1"}]
 
 
 def labelled(latents: Latents, config: AttributesConfig) -> Labelled:
@@ -62,6 +77,41 @@ def _one_hot(rows: list[dict[str, str]], columns: tuple[str, ...]) -> np.ndarray
     return np.array([[float(row[column] == kind) for column, kind in kinds] for row in rows])
 
 
+def fit_few(
+    config: AttributesConfig,
+    train: Labelled,
+    test: Labelled | None,
+    statistics: tuple[Tensor, Tensor] | None = None,
+) -> LatentSpace:
+    """The space of directions fitted on few codes each; for `statistics` see `fit_latent_space`."""
+    mean, std = statistics or (train.z.mean(dim=0), train.z.std(dim=0).clamp(min=1e-6))
+    space = LatentSpace(mean, std, *torch.zeros(2, 0, train.z.shape[1]))
+    for name, labels in train.labels.items():
+        found = _drawn_and_fitted(config, name, train.z, labels, space)
+        space = found.added_to(space)
+    return space if test is None else _scored(space, test)
+
+
+def _drawn_and_fitted(config, name: str, z, labels: np.ndarray, space: LatentSpace) -> FewShot:
+    order = np.random.default_rng(config.seed).permutation(len(labels))
+    positives = order[labels[order] == 1][: config.few_shot]
+    if config.unlabelled:
+        others = order[~np.isin(order, positives)][: config.unlabelled]
+    else:
+        others = order[labels[order] == 0][: config.few_shot]
+    return fit_few_shot(name, z[positives], z[others], space, bool(config.unlabelled))
+
+
+def _scored(space: LatentSpace, test: Labelled) -> LatentSpace:
+    """The space with each AUROC measured on the test rows."""
+    logits = space.logits(test.z).numpy()
+    attributes = tuple(
+        replace(a, auroc=round(float(roc_auc_score(test.labels[a.name], logits[:, i])), 4))
+        for i, a in enumerate(space.attributes)
+    )
+    return replace(space, attributes=attributes)
+
+
 def main() -> None:
     """The command line."""
     config = parse(AttributesConfig, __doc__)
@@ -74,7 +124,10 @@ def main() -> None:
         test = labelled(latents.of_split(config.test_split, mirrored=False), config)
     # A prior was trained on codes normalised by certain statistics, and needs them again.
     statistics = (bundle.latents.mean, bundle.latents.std) if bundle.prior else None
-    bundle.latents = fit_latent_space(train, test, config.folds, statistics)
+    if config.few_shot:
+        bundle.latents = fit_few(config, train, test, statistics)
+    else:
+        bundle.latents = fit_latent_space(train, test, config.folds, statistics)
     bundle.info |= config.info or {}
     bundle.floor = bundle.floor if config.floor is None else config.floor
     save_bundle(bundle, config.bundle)

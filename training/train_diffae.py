@@ -15,10 +15,10 @@ from pdae_app.diffusion.weighting import loss_weight
 from pdae_app.models.diffae import DiffAE, DiffAEConfig, PooledEncoderConfig
 from pdae_app.models.unet import UNetConfig
 from training.config import parse
-from training.data import AugmentedSquares, DataConfig, load_pictures
+from training.data import DataConfig, example_pictures, held_out_squares, training_set
 from training.loop import LoopConfig, Objective, describe_run, finish, run_script, train
 from training.losses import weighted_mse
-from training.samples import in_pairs_of_rows, random_decodings
+from training.samples import decoding_errors, in_pairs_of_rows, random_decodings
 
 
 @dataclass(frozen=True)
@@ -34,6 +34,10 @@ class DiffAETrainConfig:
     weighting: str = "constant"
     weighting_options: dict[str, float] = field(default_factory=dict)
 
+    def __post_init__(self):
+        if self.data.class_column:
+            raise ValueError("Diff-AE takes no classes; leave data.class_column out")
+
 
 class DiffAEObjective(Objective):
     """The simple loss of eps(x_t, t, E(x_0)) (Diff-AE Eq. 6)."""
@@ -48,7 +52,7 @@ class DiffAEObjective(Objective):
         return {"encoder": self.model.encoder, "unet": self.model.unet}
 
     def forward(self, x_0: Tensor, t: Tensor, noise: Tensor) -> Tensor:
-        """x_0, noise (N, 3, S, S), t (N,) -> the loss."""
+        """x_0, noise (N, C, S, S), t (N,) -> the loss."""
         config = self.config
         x_t = self.schedule.add_noise(x_0, noise, t)
         output = self.model(x_t, t, self.model.encoder(x_0))
@@ -58,24 +62,29 @@ class DiffAEObjective(Objective):
     def samples(self, device: torch.device) -> Tensor:
         """Training pictures, and below each what z alone brings back, from fixed random x_T."""
         x_0 = self.shown.to(device)
+        return in_pairs_of_rows(x_0, random_decodings(self._denoiser(x_0), x_0, self.schedule))
+
+    def _denoiser(self, x_0: Tensor) -> ConditionedDenoiser:
         codes = ((self.model.encoder(x_0), 1.0),)
-        denoiser = ConditionedDenoiser(self.model, self.config.diffusion, codes)
-        return in_pairs_of_rows(x_0, random_decodings(denoiser, x_0, self.schedule))
+        return ConditionedDenoiser(self.model, self.config.diffusion, codes)
+
+    def validate(self, x_0: Tensor) -> dict[str, float]:
+        """Errors of what z brings back."""
+        return decoding_errors(self._denoiser(x_0), x_0, self.schedule)
 
 
 def main() -> None:
     """The command line."""
     config = parse(DiffAETrainConfig, __doc__)
     torch.manual_seed(config.loop.seed)  # of the first weights
-    size = config.unet.image_size
+    channels, size = config.unet.in_channels, config.unet.image_size
     if config.loop.dry_run:
-        objective = DiffAEObjective(config, torch.empty(0, 3, size, size))
-        print(describe_run(config.loop, objective))
+        objective = DiffAEObjective(config, torch.empty(0))
+        print(describe_run(config.loop, objective, (channels, size, size)))
         return
-    dataset = AugmentedSquares(load_pictures(config.data, size), config.data, size)
-    shown = torch.stack([dataset[i, 0] for i in range(min(16, len(dataset)))])
-    objective = DiffAEObjective(config, shown)
-    train(config.loop, objective, dataset)
+    dataset = training_set(config.data, size, channels)
+    objective = DiffAEObjective(config, example_pictures(dataset))
+    train(config.loop, objective, dataset, held_out_squares(config.data, size, channels))
     model, info = objective.model, {"diffae": {"pictures": config.loop.pictures}}
     trained = Bundle(model.unet, config.diffusion, model, framing=config.data.align, info=info)
     finish(trained, config.bundle, config.loop)

@@ -1,9 +1,9 @@
-"""Train an unconditional diffusion model: the one that PDAE adapts.
+"""Train a diffusion model: unconditional, the one that PDAE adapts, or told a class.
 
 accelerate launch training/train_dpm.py --config training/configs/faces64/dpm.yaml
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor, nn
@@ -14,15 +14,19 @@ from pdae_app.diffusion.prediction import Diffusion
 from pdae_app.diffusion.weighting import loss_weight
 from pdae_app.models.unet import UNet, UNetConfig
 from training.config import parse
-from training.data import AugmentedSquares, DataConfig, load_pictures
+from training.data import DataConfig, held_out_squares, training_set
 from training.loop import LoopConfig, Objective, describe_run, finish, run_script, train
 from training.losses import dpm_loss
-from training.samples import random_decodings
+from training.samples import one_step_error, random_decodings
 
 
 @dataclass(frozen=True)
 class DpmConfig:
-    """Everything that `train_dpm.py` takes."""
+    """Everything that `train_dpm.py` takes.
+
+    With `data.class_column` the model is told the class of every picture; `unet.classes` is then
+    counted from the data. `unet.learned_variance` trains the variance too.
+    """
 
     unet: UNetConfig
     data: DataConfig
@@ -32,9 +36,14 @@ class DpmConfig:
     weighting: str = "constant"
     weighting_options: dict[str, float] = field(default_factory=dict)
 
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Of one picture."""
+        return self.unet.in_channels, self.unet.image_size, self.unet.image_size
+
 
 class DpmObjective(Objective):
-    """The simple loss of an unconditional U-Net."""
+    """The simple loss of a U-Net, and the bound where it learns its variance."""
 
     def __init__(self, config: DpmConfig):
         super().__init__()
@@ -44,33 +53,50 @@ class DpmObjective(Objective):
     def trained(self) -> dict[str, nn.Module]:
         return {"unet": self.unet}
 
-    def forward(self, x_0: Tensor, t: Tensor, noise: Tensor) -> Tensor:
-        """x_0, noise (N, 3, S, S), t (N,) -> the loss."""
+    def forward(self, x_0: Tensor, t: Tensor, noise: Tensor, classes: Tensor | None = None):
+        """x_0, noise (N, C, S, S), t (N,), classes (N,) or None -> the loss."""
         config = self.config
         weight = loss_weight(config.weighting, self.schedule, t, **config.weighting_options)
-        return dpm_loss(self.unet, config.diffusion, x_0, t, noise, weight)
+        return dpm_loss(self.unet, config.diffusion, x_0, t, noise, weight, classes)
 
     def samples(self, device: torch.device) -> Tensor:
-        """32 pictures from fixed noise."""
-        size = self.config.unet.image_size
+        """32 pictures from fixed noise, of the classes in turn where there are any."""
+        known, classes = self.config.unet.classes, None
+        if known:
+            classes = torch.arange(32, device=device) % known
+        denoiser = UNetDenoiser(self.unet, self.config.diffusion, classes)
+        like = torch.empty(32, *self.config.shape, device=device)
+        return random_decodings(denoiser, like, self.schedule)
+
+    def validate(self, x_0: Tensor) -> dict[str, float]:
+        """The error of x0_hat in one step from t = T / 2."""
+        if self.config.unet.classes:
+            return {}
         denoiser = UNetDenoiser(self.unet, self.config.diffusion)
-        return random_decodings(
-            denoiser, torch.empty(32, 3, size, size, device=device), self.schedule
-        )
+        return {"one_step_mse": one_step_error(denoiser, x_0, self.schedule)}
 
 
 def main() -> None:
     """The command line."""
     config = parse(DpmConfig, __doc__)
     torch.manual_seed(config.loop.seed)  # of the first weights
-    objective, size = DpmObjective(config), config.unet.image_size
+    channels, size, _ = config.shape
     if config.loop.dry_run:
-        print(describe_run(config.loop, objective))
+        told = bool(config.data.class_column)
+        config = replace(config, unet=replace(config.unet, classes=1000)) if told else config
+        print(describe_run(config.loop, DpmObjective(config), config.shape, told))
         return
-    dataset = AugmentedSquares(load_pictures(config.data, size), config.data, size)
-    train(config.loop, objective, dataset)
-    info = {"dpm": {"pictures": config.loop.pictures}}
-    trained = Bundle(objective.unet, config.diffusion, framing=config.data.align, info=info)
+    dataset = training_set(config.data, size, channels)
+    config = replace(config, unet=replace(config.unet, classes=len(dataset.classes) or None))
+    objective = DpmObjective(config)
+    train(config.loop, objective, dataset, held_out_squares(config.data, size, channels))
+    trained = Bundle(
+        objective.unet,
+        config.diffusion,
+        framing=config.data.align,
+        classes=tuple(dataset.classes),
+        info={"dpm": {"pictures": config.loop.pictures}},
+    )
     finish(trained, config.bundle, config.loop)
 
 

@@ -89,7 +89,7 @@ def main() -> None:
         bundle.latents = LatentSpace(*latents.statistics(), nothing, nothing)
     objective = LatentObjective(config, bundle)
     if config.loop.dry_run:
-        print(describe_run(config.loop, objective))
+        print(describe_run(config.loop, objective, (config.mlp.z_dim,)))
         return
     train(config.loop, objective, Codes(bundle.latents.normalize(latents.z)))
     finish(objective.bundle, config.bundle, config.loop)

@@ -10,13 +10,19 @@ from pdae_app.diffusion.prediction import Diffusion
 
 @dataclass(frozen=True)
 class UNetDenoiser:
-    """The frozen model alone."""
+    """A U-Net alone; one that knows classes is told `classes` (N,)."""
 
     unet: nn.Module
     diffusion: Diffusion
+    classes: Tensor | None = None
 
     def __call__(self, x: Tensor, t: Tensor) -> Tensor:
-        return self.diffusion.eps(self.unet(x, t), x, t)
+        return self.diffusion.eps(self.unet(x, t, y=self.classes), x, t)
+
+    def with_variance(self, x: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
+        """Eps, and the learned variance's raw output (see `pdae_app.diffusion.variance`)."""
+        output = self.unet(x, t, y=self.classes)
+        return self.diffusion.eps(output, x, t), output[:, x.shape[1] :]
 
 
 @dataclass(frozen=True)

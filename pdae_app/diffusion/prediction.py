@@ -34,7 +34,11 @@ class Diffusion:
         _known("shift", self.shift, ("G", "v", "x0"))
 
     def eps(self, output: Tensor, x_t: Tensor, t: Tensor) -> Tensor:
-        """The noise that a network's `output` at (x_t, t) stands for."""
+        """The noise that a network's `output` at (x_t, t) stands for.
+
+        A learned variance in the output's second half of channels is left aside.
+        """
+        output = output[:, : x_t.shape[1]]
         if self.prediction == "eps":
             return output
         a, s = self._coefficients(x_t, t)

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from pdae_app.diffusion.schedule import Schedule
+from pdae_app.diffusion.variance import log_variance
 
 Denoiser = Callable[[Tensor, Tensor], Tensor]
 Callback = Callable[[dict], None]
@@ -96,16 +97,24 @@ def ddpm(
     generator: torch.Generator | None = None,
     clip_x0: bool = False,
     callback: Callback | None = None,
+    learned_variance: bool = False,
 ) -> Tensor:
     """Ancestral sampling over all timesteps (Ho et al. 2020, Alg. 2; PDAE Alg. 2).
 
     The posterior variance (1 - abar_{t-1}) / (1 - abar_t) beta_t is used; none at the last step.
     A denoiser shifted with the posterior's factor moves the mean by sigma_t^2 G.
+    `learned_variance` takes the denoiser's own (Nichol & Dhariwal 2021).
     """
     x = x_T
     for t in reversed(range(schedule.timesteps)):
-        eps = denoiser(x, torch.full((len(x),), t, device=x.device))
+        times = torch.full((len(x),), t, device=x.device)
+        if learned_variance:
+            eps, v = denoiser.with_variance(x, times)
+        else:
+            eps = denoiser(x, times)
         mean, variance, x0_hat = ddpm_posterior(x, eps, schedule, t, clip_x0)
+        if learned_variance and t > 0:
+            variance = log_variance(v, schedule, times).exp()
         noise = torch.randn(x.shape, generator=generator, device=x.device, dtype=x.dtype)
         x = mean + variance**0.5 * noise
         if callback is not None:

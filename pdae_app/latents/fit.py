@@ -58,7 +58,7 @@ def fit_latent_space(
     directions = [
         unit_logit(weight, effect, codes) for weight, effect in zip(weights, effects, strict=True)
     ]
-    return LatentSpace(mean, std, _rows(weights), _rows(directions), tuple(attributes))
+    return LatentSpace(mean, std, stacked(weights), stacked(directions), tuple(attributes))
 
 
 def partial_effects(
@@ -88,7 +88,8 @@ def unit_logit(weight: np.ndarray, effect: np.ndarray, codes: np.ndarray) -> np.
     return effect / (weight @ effect)
 
 
-def _rows(vectors: list[np.ndarray]) -> Tensor:
+def stacked(vectors: list[np.ndarray]) -> Tensor:
+    """Vectors (D,) as rows (A, D), float32."""
     return torch.from_numpy(np.stack(vectors)).float()
 
 

@@ -1,24 +1,40 @@
 """PDAE: a frozen U-Net, a semantic encoder, and a gradient estimator on the U-Net's features."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from torch import Tensor, nn
 
 from pdae_app.models.layers import CodeInput, check_same_size
-from pdae_app.models.semantic import EncoderConfig, SemanticEncoder
+from pdae_app.models.semantic import (
+    ClassEncoder,
+    ClassEncoderConfig,
+    EncoderConfig,
+    SemanticEncoder,
+)
 from pdae_app.models.unet import UNet, UNetConfig, UNetDecoder
 
 
 @dataclass(frozen=True)
 class PDAEConfig:
-    """Architecture of all three networks; for `sketch` see `UNetDecoder`."""
+    """Architecture of all three networks; for `sketch` see `UNetDecoder`.
+
+    The code is made of an image, or of a class (Section 4.6).
+    """
 
     unet: UNetConfig
-    encoder: EncoderConfig
+    encoder: EncoderConfig | ClassEncoderConfig
     sketch: bool = False
 
     def __post_init__(self):
-        check_same_size(self.unet.image_size, self.encoder.image_size)
+        if self.unet.classes:
+            raise ValueError("PDAE adapts an unconditional U-Net; this one takes a class")
+        if not self.by_class:
+            check_same_size(self.unet.image_size, self.encoder.image_size)
+
+    @property
+    def by_class(self) -> bool:
+        """Whether codes are made of classes."""
+        return isinstance(self.encoder, ClassEncoderConfig)
 
 
 class PDAE(nn.Module):
@@ -28,8 +44,11 @@ class PDAE(nn.Module):
         super().__init__()
         self.config = config
         self.unet = UNet(config.unet)
-        self.encoder = SemanticEncoder(config.encoder)
-        self.shift = UNetDecoder(config.unet, CodeInput(config.encoder.z_dim), config.sketch)
+        kind = ClassEncoder if config.by_class else SemanticEncoder
+        self.encoder = kind(config.encoder)
+        # The shift moves the mean; a variance that the frozen model learned stays its own.
+        estimator = replace(config.unet, learned_variance=False)
+        self.shift = UNetDecoder(estimator, CodeInput(config.encoder.z_dim), config.sketch)
 
     def freeze_unet(self) -> "PDAE":
         """Keep the pre-trained U-Net out of training: no gradients, no dropout."""

@@ -79,3 +79,24 @@ class SemanticEncoder(nn.Module):
                 x = self.attention(x)
             x = F.silu(norm(x))
         return self.linear(x.flatten(1))
+
+
+@dataclass(frozen=True)
+class ClassEncoderConfig:
+    """A code for every class, in place of an encoder of images (PDAE, Section 4.6)."""
+
+    classes: int
+    z_dim: int = 512
+
+
+class ClassEncoder(nn.Module):
+    """Class numbers to codes z."""
+
+    def __init__(self, config: ClassEncoderConfig):
+        super().__init__()
+        self.config = config
+        self.embed = nn.Embedding(config.classes, config.z_dim)
+
+    def forward(self, y: Tensor) -> Tensor:
+        """Classes y (N,) -> z (N, z_dim)."""
+        return self.embed(y)

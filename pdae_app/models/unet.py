@@ -35,6 +35,8 @@ class UNetConfig:
     `patch_size` p folds p x p pixels into channels first: p*p times fewer positions, for CPUs.
     `emb_channels` is the width of the time embedding (None: four times the base).
     `head_channels`, where given, replaces `heads` by one head for so many channels.
+    `classes`: the model knows so many classes, and is told one with every image (ADM).
+    `learned_variance` doubles the output: see `pdae_app.diffusion.variance`.
     The rest are the variants of older models: see `ResBlock` for `time_scale`, `ConvResample` for
     `resampling`, `timestep_embedding` for `frequency_shift`.
     """
@@ -55,6 +57,8 @@ class UNetConfig:
     frequency_shift: int = 0
     norm_groups: int = 32
     norm_eps: float = 1e-5
+    classes: int | None = None
+    learned_variance: bool = False
 
     def __post_init__(self):
         if self.resampling not in RESAMPLINGS:
@@ -72,6 +76,11 @@ class UNetConfig:
     def emb_dim(self) -> int:
         """Width of the time embedding."""
         return self.emb_channels or 4 * self.base_channels
+
+    @property
+    def out_channels(self) -> int:
+        """Channels of the network's output."""
+        return self.in_channels * (2 if self.learned_variance else 1)
 
     @property
     def norm(self) -> Norm:
@@ -169,6 +178,7 @@ class UNetEncoder(nn.Module):
         self.time_embed = nn.Sequential(
             nn.Linear(config.base_channels, emb), nn.SiLU(), nn.Linear(emb, emb)
         )
+        self.class_embed = nn.Embedding(config.classes, emb) if config.classes else None
         in_channels = config.in_channels * config.patch_size**2
         self.conv_in = nn.Conv2d(in_channels, config.base_channels, 3, padding=1)
         self.blocks = nn.ModuleList(self._blocks(config, code))
@@ -185,18 +195,27 @@ class UNetEncoder(nn.Module):
                 blocks.append(Block(config.resample(width, "down", code)))
         return blocks
 
-    def forward(self, x: Tensor, t: Tensor, z: Tensor | None = None) -> Features:
-        """X (N, C, S, S) in the scale of x_t, t (N,) timestep indices -> Features."""
+    def forward(
+        self, x: Tensor, t: Tensor, z: Tensor | None = None, y: Tensor | None = None
+    ) -> Features:
+        """X (N, C, S, S) in the scale of x_t, t (N,) timesteps, y (N,) classes -> Features."""
         self._check(x)
         config = self.config
         times = timestep_embedding(t, config.base_channels, config.frequency_shift)
-        emb = self.time_embed(times.to(x.dtype))
+        emb = self._with_class(self.time_embed(times.to(x.dtype)), y)
         h = self.conv_in(F.pixel_unshuffle(x, config.patch_size))
         skips = [h]
         for block in self.blocks:
             h = block(h, emb, z)
             skips.append(h)
         return Features(tuple(skips), emb)
+
+    def _with_class(self, emb: Tensor, y: Tensor | None) -> Tensor:
+        if (y is None) != (self.class_embed is None):
+            raise ValueError(
+                "this network takes no class" if y is not None else "this network takes a class"
+            )
+        return emb if y is None else emb + self.class_embed(y)
 
     def _check(self, x: Tensor) -> None:
         expected = (self.config.in_channels, self.config.image_size, self.config.image_size)
@@ -226,7 +245,7 @@ class UNetDecoder(nn.Module):
         self.middle_out = config.res(width, width, code)
         self.blocks = nn.ModuleList(self._blocks(config, code))
         self.norm_out = config.norm(finest)
-        out_channels = config.in_channels * config.patch_size**2
+        out_channels = config.out_channels * config.patch_size**2
         self.conv_out = zero_init(nn.Conv2d(finest, out_channels, 3, padding=1))
 
     @staticmethod
@@ -300,7 +319,7 @@ class Sketch(nn.Module):
 
 
 class UNet(nn.Module):
-    """Both halves in sequence: unconditional, or with `code` conditioned on z throughout."""
+    """Both halves in sequence: unconditional, told a class, or with `code` a code z throughout."""
 
     def __init__(self, config: UNetConfig, code: CodeInput | None = None):
         super().__init__()
@@ -308,6 +327,8 @@ class UNet(nn.Module):
         self.encoder = UNetEncoder(config, code)
         self.decoder = UNetDecoder(config, code)
 
-    def forward(self, x: Tensor, t: Tensor, z: Tensor | None = None) -> Tensor:
-        """X (N, C, S, S), t (N,), z (N, D) or None -> the network's prediction (N, C, S, S)."""
-        return self.decoder(self.encoder(x, t, z), z)
+    def forward(
+        self, x: Tensor, t: Tensor, z: Tensor | None = None, y: Tensor | None = None
+    ) -> Tensor:
+        """X (N, C, S, S), t (N,), codes z (N, D), classes y (N,) -> prediction (N, C_out, S, S)."""
+        return self.decoder(self.encoder(x, t, z, y), z)

@@ -36,12 +36,13 @@ def build(editor: Editor, model: ModelThread) -> gr.Blocks:
     """The whole page for one loaded model, which runs on its thread only."""
     # Files of the cache are looked at every ten minutes and deleted after an hour.
     with gr.Blocks(title=TITLE, analytics_enabled=False, delete_cache=(600, 3600)) as page:
-        gr.Markdown(INTRO)
-        with gr.Tab("Edit"):
-            edit_tab.build(editor, model)
-        with gr.Tab("Interpolate"):
-            interpolate_tab.build(editor, model)
-        if editor.bundle.prior is not None:
+        if not editor.classes:
+            gr.Markdown(INTRO)
+            with gr.Tab("Edit"):
+                edit_tab.build(editor, model)
+            with gr.Tab("Interpolate"):
+                interpolate_tab.build(editor, model)
+        if editor.bundle.prior is not None or editor.classes:
             with gr.Tab("Generate"):
                 generate_tab.build(editor, model)
         with gr.Tab("About"):

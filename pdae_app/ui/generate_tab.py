@@ -17,7 +17,14 @@ SCALE_INFO = "1 follows the code, 0 ignores it; above 1 the pictures become more
 
 def build(editor: Editor, model: ModelThread) -> None:
     """Lay the tab out and connect it."""
-    gr.Markdown("New faces: each seed is one person, the same again whenever you ask.")
+    gr.Markdown("New pictures: each seed is one, the same again whenever you ask.")
+    label = gr.Dropdown(
+        list(editor.classes),
+        label="Class",
+        value=editor.classes[0] if editor.classes else None,
+        visible=bool(editor.classes),
+        elem_id="class",
+    )
     with gr.Row():
         count = gr.Slider(1, MOST, value=6, step=1, label="Pictures", elem_id="count")
         seed = gr.Number(0, label="First seed", precision=0, elem_id="seed")
@@ -39,7 +46,7 @@ def build(editor: Editor, model: ModelThread) -> None:
     )
     running = run.click(
         model.told(partial(_generate, editor)),
-        [count, seed, scale, unguided],
+        [count, seed, scale, unguided, label],
         [gallery, status],
         show_progress="hidden",
         api_name="generate",
@@ -48,7 +55,14 @@ def build(editor: Editor, model: ModelThread) -> None:
     stop.click(lambda: "Stopped.", None, status, cancels=[running], api_visibility="private")
 
 
-def _generate(editor: Editor, count: float, seed: float, scale: float, unguided: float):
+def _generate(
+    editor: Editor,
+    count: float,
+    seed: float,
+    scale: float,
+    unguided: float,
+    label: str | None = None,
+):
     """Yield the growing gallery with a status line; captions name the seeds."""
     if seed is None or not 0 <= seed <= LARGEST_SEED:
         message = f"The first seed must be a whole number from 0 to {LARGEST_SEED}."
@@ -56,6 +70,6 @@ def _generate(editor: Editor, count: float, seed: float, scale: float, unguided:
     start, done = time.monotonic(), []
     for number in range(int(seed), int(seed) + int(count)):
         yield done, f"Picture {len(done) + 1} of {int(count)}…"
-        (picture,) = editor.generate([number], STEPS, scale, unguided)
+        (picture,) = editor.generate([number], STEPS, scale, unguided, label)
         done = [*done, (shown(picture), f"seed {number}")]
     yield done, f"Done in {time.monotonic() - start:.1f} s."
