@@ -16,6 +16,11 @@ from pdae_app.diffusion.schedule import (
     spaced_timesteps,
 )
 from pdae_app.diffusion.solvers import ddim, ddim_invert, ddim_states, ddpm, predict_x0
+from pdae_app.diffusion.variance import (
+    log_variance,
+    posterior_log_variance,
+    variational_bound,
+)
 from pdae_app.diffusion.weighting import WEIGHTINGS, loss_weight
 from tests.tiny import tiny_pdae
 
@@ -226,3 +231,57 @@ def test_slerp_ends_norm_and_degenerate_arcs():
     for other in (a, -a, torch.zeros_like(a)):
         assert slerp(a, other, 0.5).isfinite().all()
     torch.testing.assert_close(slerp(a, a, 0.3), a)
+
+
+def test_the_variational_bound_is_zero_at_the_true_posterior():
+    """Nichol & Dhariwal 2021, Eq. 5 and 15: the true noise and the least variance leave no gap."""
+    schedule = Schedule("cosine", 200)
+    x_0 = torch.rand(6, 3, 4, 4, dtype=torch.float64) * 2 - 1
+    noise = torch.randn_like(x_0)
+    t = torch.tensor([1, 2, 10, 60, 150, 199])
+    x_t = schedule.add_noise(x_0, noise, t)
+    least, largest = torch.full_like(x_0, -1.0), torch.full_like(x_0, 1.0)
+    assert variational_bound(schedule, x_0, x_t, t, noise, least).abs().max() < 1e-9
+    assert (variational_bound(schedule, x_0, x_t, t, noise, largest)[1:-1] > 0).all()
+    assert torch.allclose(log_variance(largest, schedule, t)[:, 0, 0, 0], schedule.beta(t).log())
+
+
+def test_the_last_step_is_the_likelihood_of_grey_levels():
+    """At t = 0 all 256 levels together have probability one."""
+    schedule = Schedule("linear", 100)
+    levels = (torch.arange(256, dtype=torch.float64) / 127.5 - 1).view(256, 1, 1, 1)
+    noise = torch.zeros_like(levels)
+    t = torch.zeros(256, dtype=torch.long)
+    # The same x_t for every level, so that the model's distribution is one and the same.
+    x_t = schedule.add_noise(torch.full_like(levels, 0.2), noise, t)
+    bits = variational_bound(schedule, levels, x_t, t, noise, torch.ones_like(levels))
+    assert (2**-bits).sum() == pytest.approx(1, abs=1e-6)
+
+
+def test_ddpm_takes_the_learned_variance():
+    """A Gaussian of mean 0: with the posterior's variance learned, samples have its spread."""
+    schedule = Schedule("linear", 100)
+
+    class Gaussian:
+        def __call__(self, x, t):
+            alpha_bar = schedule.alpha_bar(t, like=x)
+            return (1 - alpha_bar).sqrt() * x / (1 - 0.75 * alpha_bar)
+
+        def with_variance(self, x, t):
+            """The variance of p(x_{t-1} | x_t), which lies between beta~ and beta."""
+            beta, alpha_bar = schedule.beta(t), schedule.alpha_bar(t)
+            previous = schedule.alpha_bar(t - 1)
+            before, now = 1 - 0.75 * previous, 1 - 0.75 * alpha_bar
+            true = before - before.square() * (1 - beta) / now
+            least = posterior_log_variance(schedule, t)
+            fraction = (true.log() - least) / (beta.log() - least)
+            return self(x, t), (2 * fraction - 1).view(-1, 1, 1, 1).expand_as(x)
+
+    spread = {}
+    for learned in (True, False):
+        generator = torch.Generator().manual_seed(0)
+        x_T = torch.randn(2000, 1, 2, 2, generator=generator, dtype=torch.float64)
+        x_0 = ddpm(Gaussian(), x_T, schedule, generator, learned_variance=learned)
+        spread[learned] = float(x_0.var())
+    assert spread[True] == pytest.approx(0.25, rel=0.05)
+    assert spread[False] < spread[True]

@@ -1,8 +1,10 @@
 import numpy as np
 import pytest
 import torch
+from sklearn.metrics import roc_auc_score
 
 from pdae_app.latents.directions import SMALLEST_STEP
+from pdae_app.latents.few_shot import fit_few_shot
 from pdae_app.latents.fit import Labelled, fit_latent_space, partial_effects, unit_logit
 from tests.tiny import tiny_latents
 
@@ -108,3 +110,33 @@ def test_unknown_attributes_and_too_few_labels_are_errors():
     few.labels["A"][:] = 0
     with pytest.raises(ValueError, match="0 positives"):
         fit_latent_space(few, None)
+
+
+@pytest.mark.parametrize("unlabelled", [False, True])
+def test_a_few_examples_make_a_slider(space, unlabelled):
+    """Its score on left-out examples agrees with that on other people."""
+    train, test = synthetic(), synthetic(seed=1)
+    has = train.labels["A"] == 1
+    others = train.z[50:450] if unlabelled else train.z[~has][:20]
+    few = fit_few_shot("Mine", train.z[has][:20], others, space, unlabelled)
+    own = few.added_to(space)
+    logits = own.logits(test.z)[:, -1].numpy()
+    measured = roc_auc_score(test.labels["A"], logits)
+    assert own.names == ["A", "B", "Mine"] and measured > 0.8
+    # Unlabelled codes hold positives, which count as errors, so the score may be too low.
+    assert few.attribute.auroc == pytest.approx(measured - 0.1 * unlabelled, abs=0.15)
+    assert float(own.weights[-1] @ own.directions[-1]) == pytest.approx(1, abs=1e-4)
+    moved = own.move(train.z[~has][0], {"Mine": 1.0})
+    assert own.logits(moved)[-1] > own.logits(train.z[~has][0])[-1]
+    again = few.added_to(own)
+    assert again.names == own.names and torch.equal(again.weights, own.weights)
+
+
+def test_left_out_examples_score_chance_where_there_is_nothing_to_learn(space):
+    scores = []
+    for seed in range(20):
+        codes = torch.randn(12, 6, generator=torch.Generator().manual_seed(seed))
+        scores.append(fit_few_shot("None", codes[:6], codes[6:], space).attribute.auroc)
+    assert np.mean(scores) == pytest.approx(0.5, abs=0.15)
+    with pytest.raises(ValueError, match="at least 2 pictures with it, got 1"):
+        fit_few_shot("One", codes[:1], codes[6:], space)

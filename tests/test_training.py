@@ -14,6 +14,7 @@ import torch
 
 from pdae_app import Editor
 from pdae_app.bundle import load_bundle
+from pdae_app.engine import EditError
 from pdae_app.models.presets import PRESETS, preset
 from pdae_app.typed_config import ConfigError
 from pdae_app.ui.session import EXAMPLES
@@ -23,7 +24,14 @@ from training.checkpoints import checkpoints
 from training.data import AugmentedSquares, DataConfig, SeededBatches, load_pictures, plain_squares
 from training.encode_latents import LatentsConfig, load_latents
 from training.evaluate import EvaluateConfig
-from training.loop import LoopConfig, TrainingError, learning_rate, train
+from training.loop import (
+    LoopConfig,
+    TrainingError,
+    activation_bytes,
+    describe_run,
+    learning_rate,
+    train,
+)
 from training.train_attributes import AttributesConfig
 from training.train_diffae import DiffAETrainConfig
 from training.train_dpm import DpmConfig, DpmObjective
@@ -41,7 +49,10 @@ def load(cls, name, *overrides):
 
 SHIPPED = {
     "dpm": DpmConfig,
+    "dpm_class": DpmConfig,
     "pdae": PdaeTrainConfig,
+    "pdae_class": PdaeTrainConfig,
+    "pdae_constant": PdaeTrainConfig,
     "pdae_more": PdaeTrainConfig,
     "sketch": PdaeTrainConfig,
     "diffae": DiffAETrainConfig,
@@ -350,6 +361,77 @@ def test_latents_know_their_encoder_and_rows(pipeline):
     torch.nn.init.zeros_(stranger.linear.bias)
     with pytest.raises(ConfigError, match="made by another model"):
         load_latents(out / "latents.safetensors", stranger)
+
+
+def test_training_by_class(pipeline, tmp_path):
+    """A model told classes, and the shift by class of an unconditional one (PDAE, Section 4.6)."""
+    out, _ = pipeline
+    folder = tmp_path / "pictures"
+    for i, example in enumerate(EXAMPLES):
+        (folder / f"kind {i % 2}").mkdir(parents=True, exist_ok=True)
+        (folder / f"kind {i % 2}" / example.name).write_bytes(example.read_bytes())
+    data = [f"data.folder={folder}", f"data.cache={tmp_path / 'cache'}"]
+    for name, more in (("dpm_class", []), ("pdae_class", [f"dpm={out / 'dpm' / 'bundle'}"])):
+        script = f"train_{name.removesuffix('_class')}.py"
+        given = ["--config", f"training/configs/smoke/{name}.yaml", *data, *more]
+        folders = [f"loop.out={tmp_path / name}", f"bundle={tmp_path / name / 'bundle'}"]
+        result = launch(script, *given, *folders)
+        assert result.returncode == 0, result.stderr[-2000:]
+        assert load_bundle(tmp_path / name / "bundle").classes == ("kind 0", "kind 1")
+    told = load_bundle(tmp_path / "dpm_class" / "bundle").unet.config
+    assert told.classes == 2 and told.out_channels == 6
+    editor = Editor.from_pretrained(tmp_path / "pdae_class" / "bundle", device="cpu")
+    one, other = (editor.generate([0], steps=5, label=f"kind {i}")[0] for i in (0, 1))
+    assert one.size == (32, 32) and one.tobytes() != other.tobytes()
+    with pytest.raises(EditError, match=r"no class .cat.\. Known: kind 0, kind 1"):
+        editor.generate([0], label="cat")
+    with pytest.raises(EditError, match="knows classes only"):
+        editor.encode(EXAMPLES[0])
+
+
+def test_few_shot_sliders_from_the_command_line(pipeline, tmp_path):
+    out, _ = pipeline
+    common = ["--config", "training/configs/smoke/attributes.yaml", f"model={out / 'final'}"]
+    common += [f"latents={out / 'latents.safetensors'}", f"bundle={tmp_path / 'few'}"]
+    for more in (["few_shot=3"], ["few_shot=3", "unlabelled=5"]):
+        result = launch("train_attributes.py", *common, *more)
+        assert result.returncode == 0, result.stderr[-2000:]
+        assert load_bundle(tmp_path / "few").latents.attributes[0].positives == 3
+    wrong = launch("train_attributes.py", *common, "unlabelled=5")
+    assert wrong.returncode == 2 and "goes with few_shot" in wrong.stderr
+
+
+def test_held_out_pictures_are_measured(tmp_path, data):
+    config = load(DpmConfig, "smoke/dpm.yaml", f"loop.out={tmp_path / 'run'}")
+    loop = replace(config.loop, pictures=64, sample_every=32)
+    pictures = load_pictures(data, 32)
+    held_out = plain_squares(pictures, 32, slice(3))
+    train(loop, DpmObjective(config), AugmentedSquares(pictures, data, 32), held_out)
+    lines = (tmp_path / "run" / "validation.jsonl").read_text().splitlines()
+    figures = [json.loads(line) for line in lines]
+    assert [line["pictures"] for line in figures] == [32, 64]
+    assert all(0 < line["one_step_mse"] < 1 for line in figures)
+
+
+def test_the_memory_estimate_counts_activations():
+    config = load(DpmConfig, "smoke/dpm.yaml", "unet.dropout=0.0")
+    objective = DpmObjective(config)
+    empty = torch.empty(4, 3, 32, 32, device="meta")
+    counted = activation_bytes(objective, empty)
+    kept = {}
+
+    def count(tensor):
+        kept[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(count, lambda tensor: tensor):
+        loss = objective(torch.zeros(4, 3, 32, 32), *objective.draw((4, 3, 32, 32), "cpu"))
+    own = {p.untyped_storage().data_ptr() for p in objective.parameters()}
+    real = sum(size for key, size in kept.items() if key not in own) * int(loss.isfinite())
+    assert counted == pytest.approx(real, rel=0.1)
+    twice = activation_bytes(objective, torch.empty(8, 3, 32, 32, device="meta"))
+    assert twice == pytest.approx(2 * counted, rel=0.1)
+    assert "kept for the backward pass" in describe_run(config.loop, objective, (3, 32, 32))
 
 
 def test_metrics_are_written(pipeline):

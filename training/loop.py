@@ -266,8 +266,8 @@ class Run:
         forward, self.optimizer = self.accelerator.prepare(forward, self.optimizer)
         self.objective.train()
         with self._bar() as bar:
-            for batch in self._batches(dataset):
-                loss, norm = self._step(forward, *(batch if isinstance(batch, list) else [batch]))
+            for batch in self.batches(dataset):
+                loss, norm = self.step(forward, *(batch if isinstance(batch, list) else [batch]))
                 self._note(loss, norm)
                 bar.set_postfix(loss=f"{self.metrics.average:.4f}", refresh=False)
                 bar.update(self.total_batch)
@@ -284,7 +284,7 @@ class Run:
             disable=not self.accelerator.is_main_process,
         )
 
-    def _batches(self, dataset: Dataset) -> DataLoader:
+    def batches(self, dataset: Dataset) -> DataLoader:
         sampler = SeededBatches(
             len(dataset),
             self.config.batch_size,
@@ -317,7 +317,7 @@ class Run:
             if bad is not None:
                 raise TrainingError(self._diverged(*bad))
 
-    def _step(self, forward: nn.Module, x_0: Tensor, *labels: Tensor) -> tuple[Tensor, Tensor]:
+    def step(self, forward: nn.Module, x_0: Tensor, *labels: Tensor) -> tuple[Tensor, Tensor]:
         """One optimiser step; the loss and the norm of its gradient."""
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate(self.config, self.seen)
