@@ -16,14 +16,18 @@ from torch import Tensor
 
 from pdae_app.bundle import Bundle, load_bundle
 from pdae_app.diffusion.denoisers import ConditionedDenoiser, ShiftedDenoiser, slerp
+from pdae_app.diffusion.inversion import exact_states
 from pdae_app.diffusion.schedule import STEPPINGS, Stepping, jumping
-from pdae_app.diffusion.solvers import Denoiser, ddim_states
+from pdae_app.diffusion.solvers import Denoiser, ddim_states, dpm_solver_states
 from pdae_app.faces.align import Alignment, center_square, crop, find_alignment
 from pdae_app.faces.paste import paste_difference, paste_replacement
 from pdae_app.faces.photo import open_photo
 from pdae_app.hub import local_folder, push
 
 STRONGEST = 5.0
+# Steps of encoding and decoding, and evaluations to solve each step of encoding with, at most.
+STEPS = 20
+ITERATIONS = 5
 MODES = ("latent", "trajectory")
 
 
@@ -36,13 +40,31 @@ class Code:
     """A photograph as the model sees it; on the CPU, deep-copyable, of no use to another bundle.
 
     z (D,), x_T (C, S, S); `alignment` says where the square lies in the photograph, None when the
-    square itself was given; `bundle` names the model that made it.
+    square itself was given; `bundle` names the model that made it. `inversion` says how x_T was
+    found; None for noise that was drawn.
     """
 
     z: Tensor
     x_T: Tensor
     alignment: Alignment | None
     bundle: str
+    inversion: "Inversion | None" = None
+
+
+@dataclass(frozen=True)
+class Inversion:
+    """How a photograph's x_T was found: it belongs to decoding in `steps` of this `stepping`.
+
+    `residuals` (steps, C, S, S) are what solving each step left, added again in decoding; None for
+    the plain inversion of PDAE's Eq. 8. `evaluations` of the networks were made; `error` is the
+    root mean square of the residuals.
+    """
+
+    steps: int
+    stepping: str
+    evaluations: int
+    residuals: Tensor | None = None
+    error: float | None = None
 
 
 @dataclass(frozen=True)
@@ -62,7 +84,8 @@ class Progress:
 class Editor:
     """The one object that the UI, scripts and tests talk to; PDAE and Diff-AE look alike in it.
 
-    `stepping` is how it steps: "clean" (ours), "pdae" or "diffae" (as the official code does).
+    `stepping` is how it steps: "clean" or "quick" (ours), "pdae" or "diffae" (as the official code
+    does).
     """
 
     def __init__(
@@ -100,7 +123,7 @@ class Editor:
             revision: branch, tag or commit on the Hub.
             token: of the Hub, for private and gated repositories; by default the saved one.
             device: "cpu", "cuda", "mps"; by default the best that this machine has.
-            stepping: "clean", "pdae" or "diffae"; by default the bundle's own.
+            stepping: "clean", "quick", "pdae" or "diffae"; by default the bundle's own.
 
         Raises:
             BundleError: the bundle is incomplete or damaged; the message lists every problem.
@@ -164,46 +187,84 @@ class Editor:
         photo = open_photo(photo)
         return crop(photo, find_alignment(photo, which, self.framing), self.image_size)
 
-    def encode(self, photo: Image.Image, steps: int = 50, align: bool | Alignment = True) -> Code:
+    def encode(
+        self,
+        photo: Image.Image,
+        steps: int = STEPS,
+        align: bool | Alignment = True,
+        iterations: int | None = None,
+    ) -> Code:
         """Z and the inferred noise map of a photograph (PDAE, Section 4.1).
 
         Args:
-            steps: network evaluations of the inversion.
+            steps: of the decoding that x_T is made for.
             align: True finds the face; False takes the picture as the square that it is; an
                 `Alignment` says where the square lies.
+            iterations: the most network evaluations to solve each step exactly with (see
+                `pdae_app.diffusion.inversion`); 0 takes the plain inversion of PDAE's Eq. 8, one a
+                step. By default exact, but plain where x0_hat is clamped, which cannot be undone.
         """
-        *_, last = self.encode_steps(photo, steps, align)
+        *_, last = self.encode_steps(photo, steps, align, iterations)
         return last[1]
 
     def encode_steps(
-        self, photo: Image.Image, steps: int = 50, align: bool | Alignment = True
+        self,
+        photo: Image.Image,
+        steps: int = STEPS,
+        align: bool | Alignment = True,
+        iterations: int | None = None,
     ) -> Iterator[tuple[float, Code | None]]:
         """As `encode`, yielding (part done, None) after every step, at last (1, code)."""
         if self.classes:
             raise EditError(f"{self.name} knows classes only, and cannot read a picture.")
-        levels = self._levels(steps, inverting=True)
+        levels, iterations = self._levels(steps, inverting=True), self._iterations(iterations)
         photo = open_photo(photo)
         alignment = self._alignment(photo, align)
         square = crop(photo, alignment or center_square(photo), self.image_size)
         x_0 = _to_tensor(square, self._shape[0]).to(self.device, memory_format=torch.channels_last)
         with torch.inference_mode():
             z = self.bundle.model.encoder(x_0)
-        for state in self._states(self._denoiser(((z, 1.0),)), x_0, levels):
+        schedule, denoiser = self.bundle.diffusion.schedule, self._denoiser(((z, 1.0),))
+        if iterations:
+            states = exact_states(denoiser, x_0, schedule, levels, iterations)
+        else:
+            states = ddim_states(denoiser, x_0, schedule, levels, self._stepping.clip_x0)
+        for state in _inferring(states):
             if state["step"] < state["steps"]:
                 yield state["step"] / state["steps"], None
-        yield 1.0, Code(_plain(z[0]), _plain(state["x"][0]), alignment, self.bundle.identity)
+        inversion = Inversion(steps, self.stepping, state.get("evaluations", state["steps"]))
+        if iterations:
+            solved = state["solved"]
+            residuals = _plain(solved.residuals[:, 0])
+            inversion = replace(inversion, residuals=residuals, error=solved.error)
+        x_T = _plain(state["x"][0])
+        yield 1.0, Code(_plain(z[0]), x_T, alignment, self.bundle.identity, inversion)
 
-    def decode(self, code: Code, steps: int = 50, scale: float = 1.0) -> Image.Image:
+    def _iterations(self, asked: int | None) -> int:
+        clamped = self._stepping.clip_x0
+        if asked is None:
+            return 0 if clamped else ITERATIONS
+        if not isinstance(asked, int) or not 0 <= asked <= 50:
+            raise EditError(f"The iterations of a step must be between 0 and 50, got {asked!r}.")
+        if asked and clamped:
+            raise EditError(
+                f"The stepping {self.stepping!r} clamps, which cannot be undone exactly: use "
+                "iterations=0, or the stepping 'clean' or 'quick'."
+            )
+        return asked
+
+    def decode(self, code: Code, steps: int | None = None, scale: float = 1.0) -> Image.Image:
         """The picture of a code: with the inferred x_T, the reconstruction.
 
         Args:
+            steps: by default those that x_T was found for.
             scale: factor of the shift; 1 reconstructs, 0 is the unconditional model, above 1
                 drives towards what z says (PDAE, Section 4.6).
         """
         return _result(self.decode_steps(code, steps, scale))
 
     def edit(
-        self, code: Code, sliders: dict[str, float], steps: int = 50, scale: float = 1.0
+        self, code: Code, sliders: dict[str, float], steps: int | None = None, scale: float = 1.0
     ) -> Image.Image:
         """The picture with attributes changed, e.g. {"Smiling": 1.0, "Eyeglasses": -0.5}.
 
@@ -215,7 +276,7 @@ class Editor:
         return _result(self.edit_steps(code, sliders, steps, scale))
 
     def edit_steps(
-        self, code: Code, sliders: dict[str, float], steps: int = 50, scale: float = 1.0
+        self, code: Code, sliders: dict[str, float], steps: int | None = None, scale: float = 1.0
     ) -> Iterator[Progress]:
         """As `edit`, yielding a preview after every step; closing the generator stops the work."""
         return self.decode_steps(self.moved(code, sliders), steps, scale)
@@ -223,7 +284,7 @@ class Editor:
     def decode_steps(
         self,
         code: Code,
-        steps: int = 50,
+        steps: int | None = None,
         scale: float = 1.0,
         unguided: float = 0.0,
         floor: int = 0,
@@ -234,8 +295,11 @@ class Editor:
         `pdae_app.diffusion.schedule.jumping`.
         """
         self._check(code)
-        z = code.z.to(self.device)[None]
-        yield from self._render(((z, 1.0),), code.x_T, steps, scale, unguided, floor)
+        steps = self._steps(steps, code)
+        z, residuals = code.z.to(self.device)[None], self._residuals(steps, floor, (code, 1.0))
+        drawn = code.inversion is None
+        run = _Run(((z, 1.0),), code.x_T, steps, scale, unguided, floor, residuals, drawn)
+        yield from self._render(run)
 
     def moved(self, code: Code, sliders: dict[str, float]) -> Code:
         """The code with its attributes changed, nothing rendered yet."""
@@ -258,7 +322,7 @@ class Editor:
         code_b: Code,
         frames: int = 7,
         mode: str = "trajectory",
-        steps: int = 50,
+        steps: int | None = None,
         scale: float = 1.0,
     ) -> list[Image.Image]:
         """Pictures from one code to another; the ends are the two reconstructions.
@@ -269,7 +333,7 @@ class Editor:
         return list(self.interpolate_frames(code_a, code_b, frames, mode, steps, scale))
 
     def interpolate_frames(
-        self, code_a, code_b, frames=7, mode="trajectory", steps=50, scale=1.0
+        self, code_a, code_b, frames=7, mode="trajectory", steps=None, scale=1.0
     ) -> Iterator[Image.Image]:
         """As `interpolate`, yielding each frame when it is finished."""
         self._check(code_a)
@@ -278,12 +342,14 @@ class Editor:
             raise EditError(f"There is no mode {mode!r}. Known: {', '.join(MODES)}.")
         if not 2 <= frames <= 100:
             raise EditError(f"The number of frames must be between 2 and 100, got {frames}.")
+        steps = self._steps(steps, code_a)
         for i in range(frames):
             weight = i / (frames - 1)
             codes = self._blend(code_a.z, code_b.z, weight, mode)
             x_T = slerp(code_a.x_T, code_b.x_T, weight)
+            residuals = self._residuals(steps, 0, (code_a, 1 - weight), (code_b, weight))
             # One by one: a picture must not depend on the others in its batch.
-            yield _result(self._render(codes, x_T, steps, scale))
+            yield _result(self._render(_Run(codes, x_T, steps, scale, residuals=residuals)))
 
     def sample_code(self, seed: int, steps: int = 100, label: str | None = None) -> Code:
         """A new picture's code from the latent diffusion model; x_T is plain noise.
@@ -371,37 +437,41 @@ class Editor:
         pairs = ((z_a, 1 - weight), (z_b, weight))
         return tuple((z[None].to(self.device), part) for z, part in pairs if part > 0)
 
-    def _render(
-        self,
-        codes,
-        x_T: Tensor,
-        steps: int,
-        scale: float,
-        unguided: float = 0.0,
-        floor: int = 0,
-    ) -> Iterator[Progress]:
-        levels = self._levels(steps)
-        if not math.isfinite(scale) or not 0 <= scale <= 10:
-            raise EditError(f"The guidance scale must be between 0 and 10, got {scale}.")
-        # The official rule: of N steps, counted from the image, the first int(unguided N).
-        tail = levels[::-1][int(unguided * steps) + 1] if 0 < unguided < 1 else 0
-        denoiser = self._denoiser(codes, 0.0 if unguided == 1 else scale, tail)
-        x = x_T[None].to(self.device, memory_format=torch.channels_last)
-        for state in self._states(denoiser, x, jumping(levels, floor)):
+    def _steps(self, asked: int | None, code: Code) -> int:
+        if asked is not None:
+            return asked
+        return code.inversion.steps if code.inversion else STEPS
+
+    def _residuals(self, steps: int, floor: int, *parts: tuple[Code, float]) -> Tensor | None:
+        """What the inversion left, where decoding takes the very steps that it was made for."""
+        left = [(code.inversion, weight) for code, weight in parts if weight > 0]
+        made_for = all(
+            i is not None
+            and i.residuals is not None
+            and (i.steps, i.stepping) == (steps, self.stepping)
+            for i, _ in left
+        )
+        if not made_for or floor:
+            return None
+        return sum(weight * i.residuals for i, weight in left).to(self.device)
+
+    def _render(self, run: "_Run") -> Iterator[Progress]:
+        levels = self._levels(run.steps)
+        if not math.isfinite(run.scale) or not 0 <= run.scale <= 10:
+            raise EditError(f"The guidance scale must be between 0 and 10, got {run.scale}.")
+        tail = self._stepping.tail(self.bundle.diffusion.schedule, run.steps, run.unguided)
+        denoiser = self._denoiser(run.codes, 0.0 if run.unguided == 1 else run.scale, tail)
+        x = run.x_T[None].to(self.device, memory_format=torch.channels_last)
+        schedule, clip = self.bundle.diffusion.schedule, self._stepping.clip_x0
+        levels = jumping(levels, run.floor)
+        if run.drawn and self._stepping.multistep:
+            states = dpm_solver_states(denoiser, x, schedule, levels, clip)
+        else:
+            states = ddim_states(denoiser, x, schedule, levels, clip, run.residuals)
+        for state in _inferring(states):
             last = state["step"] == state["steps"]
             image = _to_image(state["x" if last else "x0_hat"][0])
             yield Progress(state["step"], state["steps"], image)
-
-    def _states(self, denoiser: Denoiser, x: Tensor, levels: list[int]) -> Iterator[dict]:
-        """The solver's states; inference mode is on inside a step only, never in the caller."""
-        schedule, clip = self.bundle.diffusion.schedule, self._stepping.clip_x0
-        states = ddim_states(denoiser, x, schedule, levels, clip)
-        while True:
-            with torch.inference_mode():
-                state = next(states, None)
-            if state is None:
-                return
-            yield state
 
     def _denoiser(self, codes, scale: float = 1.0, unguided_below: int = 0) -> Denoiser:
         model, diffusion = self.bundle.model, self.bundle.diffusion
@@ -439,6 +509,30 @@ class Editor:
             raise EditError(
                 f"This code was made by another model than {self.name}. Encode the picture again."
             )
+
+
+@dataclass(frozen=True)
+class _Run:
+    """What is decoded and how; the names are those of `Editor.decode_steps` and `generate`."""
+
+    codes: tuple[tuple[Tensor, float], ...]
+    x_T: Tensor
+    steps: int
+    scale: float = 1.0
+    unguided: float = 0.0
+    floor: int = 0
+    residuals: Tensor | None = None
+    drawn: bool = False
+
+
+def _inferring(states: Iterator[dict]) -> Iterator[dict]:
+    """The solver's states; inference mode is on inside a step only, never in the caller."""
+    while True:
+        with torch.inference_mode():
+            state = next(states, None)
+        if state is None:
+            return
+        yield state
 
 
 def best_device() -> str:

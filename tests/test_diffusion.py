@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from pdae_app.diffusion.denoisers import ShiftedDenoiser, UNetDenoiser, slerp
+from pdae_app.diffusion.inversion import exact_states
 from pdae_app.diffusion.prediction import Diffusion
 from pdae_app.diffusion.schedule import (
     CLEAN,
@@ -15,7 +16,14 @@ from pdae_app.diffusion.schedule import (
     jumping,
     spaced_timesteps,
 )
-from pdae_app.diffusion.solvers import ddim, ddim_invert, ddim_states, ddpm, predict_x0
+from pdae_app.diffusion.solvers import (
+    ddim,
+    ddim_invert,
+    ddim_states,
+    ddpm,
+    dpm_solver_states,
+    predict_x0,
+)
 from pdae_app.diffusion.variance import (
     log_variance,
     posterior_log_variance,
@@ -285,3 +293,71 @@ def test_ddpm_takes_the_learned_variance():
         spread[learned] = float(x_0.var())
     assert spread[True] == pytest.approx(0.25, rel=0.05)
     assert spread[False] < spread[True]
+
+
+@pytest.mark.parametrize("steps, iterations, largest", [(10, 8, 1e-5), (20, 5, 1e-5)])
+def test_exact_inversion_leads_back(steps, iterations, largest):
+    """The image comes back through the same few steps, which plain inversion fails to do."""
+    x_0 = torch.randn(3, 1, 4, 4, dtype=torch.float64) * STD + MEAN
+    levels = spaced_timesteps(SCHEDULE, steps)
+    *_, last = exact_states(gaussian_denoiser, x_0, SCHEDULE, levels, iterations, 1e-7)
+    back = ddim(gaussian_denoiser, last["x"], SCHEDULE, levels)
+    plain = ddim_invert(gaussian_denoiser, x_0, SCHEDULE, levels)
+    assert (back - x_0).abs().max() < largest
+    assert (ddim(gaussian_denoiser, plain, SCHEDULE, levels) - x_0).abs().max() > 100 * largest
+    assert last["solved"].evaluations <= steps * iterations
+    assert last["solved"].error < largest
+
+
+def test_residuals_make_any_inversion_exact():
+    """With one evaluation a step nothing is solved; what is left is kept and added again."""
+    x_0 = torch.randn(2, 1, 4, 4, dtype=torch.float64)
+    levels = spaced_timesteps(SCHEDULE, 7)
+    *_, last = exact_states(gaussian_denoiser, x_0, SCHEDULE, levels, iterations=1)
+    solved = last["solved"]
+    states = ddim_states(
+        gaussian_denoiser, last["x"], SCHEDULE, levels[::-1], residuals=solved.residuals
+    )
+    *_, end = states
+    assert solved.evaluations == 7 and solved.error > 1e-3
+    assert torch.allclose(end["x"], x_0, atol=1e-10)
+
+
+def test_a_step_that_does_not_contract_keeps_its_best():
+    """A denoiser that swings wildly: the report says so, and the result stays finite."""
+
+    def wild(x, t):
+        return 5 * torch.sin(40 * x)
+
+    x_0 = torch.randn(1, 1, 4, 4, dtype=torch.float64)
+    levels = spaced_timesteps(SCHEDULE, 10)
+    *_, last = exact_states(wild, x_0, SCHEDULE, levels, iterations=6)
+    assert last["x"].isfinite().all() and last["solved"].error > 1e-3
+    assert last["solved"].evaluations == 60
+
+
+def test_the_order_of_the_solvers():
+    """Halving the steps' length halves DDIM's error and quarters DPM-Solver++(2M)'s."""
+    x_T = torch.randn(4, 1, 2, 2, dtype=torch.float64) * 2
+    end = spaced_timesteps(SCHEDULE, 1000 // 2, "log_snr")[1:]  # without the last step to CLEAN
+    truth = exact_flow(x_T, end[-1], end[0])
+
+    def error(solver, steps):
+        levels = spaced_timesteps(SCHEDULE, steps, "log_snr")[1:]
+        *_, last = solver(gaussian_denoiser, x_T, SCHEDULE, levels[::-1])
+        return float((last["x"] - truth).abs().max())
+
+    for solver, order in ((ddim_states, 1), (dpm_solver_states, 2)):
+        coarse, fine = error(solver, 33), error(solver, 65)
+        assert math.log2(coarse / fine) == pytest.approx(order, abs=0.35), solver.__name__
+    assert error(dpm_solver_states, 17) < error(ddim_states, 17) / 5
+
+
+def test_the_log_snr_grid_is_even_and_takes_every_timestep_once():
+    levels = spaced_timesteps(SCHEDULE, 12, "log_snr")
+    assert levels[0] == CLEAN and levels[1] == 0 and levels[-1] == 999 and len(levels) == 13
+    gaps = SCHEDULE.snr(torch.tensor(levels[1:])).log().diff().abs()
+    assert gaps[3:].std() < 0.1 * gaps[3:].mean()  # near t = 0 whole timesteps are too coarse
+    for steps in (1, 2, 100, 999):
+        levels = spaced_timesteps(SCHEDULE, steps, "log_snr")
+        assert len(levels) == steps + 1 and all(a < b for a, b in pairwise(levels))

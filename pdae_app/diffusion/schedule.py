@@ -110,6 +110,8 @@ def spaced_timesteps(
     """The `steps` + 1 levels that a run of `steps` evaluations visits, ascending.
 
     grid "clean": evenly from CLEAN to T - 1; sampling ends at alpha_bar = 1. Our default.
+    grid "log_snr": evenly in log(abar / (1 - abar)) between t = 0 and T - 1, and CLEAN: for few
+    steps (Lu et al. 2022, DPM-Solver, Section 3.4).
     grid "pdae": the official PDAE code's int(linspace(0, T - 1, steps + 1)); the image counts as
     x at t = 0.
     grid "diffae": the official Diff-AE code's every k-th timestep from 0; sampling ends at
@@ -121,12 +123,31 @@ def spaced_timesteps(
     last = schedule.timesteps - 1
     if not 1 <= steps <= last:
         raise ValueError(f"steps must be between 1 and {last}, got {steps}")
+    if grid == "log_snr":
+        return [CLEAN, *_even_in_log_snr(schedule, steps)]
     starts = {"clean": CLEAN, "pdae": 0}
     if grid not in starts:
-        raise ValueError(f"unknown grid {grid!r}; known: {', '.join((*starts, 'diffae'))}")
+        raise ValueError(
+            f"unknown grid {grid!r}; known: {', '.join((*starts, 'log_snr', 'diffae'))}"
+        )
     points = torch.linspace(starts[grid], last, steps + 1, dtype=torch.float64)
     levels = points.round() if grid == "clean" else points.trunc()
     return [int(level) for level in levels]
+
+
+def _even_in_log_snr(schedule: Schedule, count: int) -> list[int]:
+    """So many timesteps, ascending and all different, the nearest to an even spacing."""
+    if count == 1:
+        return [schedule.timesteps - 1]
+    log_snr = schedule.snr(torch.arange(schedule.timesteps)).log()
+    wanted = torch.linspace(float(log_snr[0]), float(log_snr[-1]), count, dtype=torch.float64)
+    nearest = (log_snr[None] - wanted[:, None]).abs().argmin(dim=1).tolist()
+    levels: list[int] = []
+    for i, level in enumerate(nearest):
+        # Where the spacing is finer than timesteps are, each is taken once.
+        lowest = levels[-1] + 1 if levels else 0
+        levels.append(min(max(level, lowest), schedule.timesteps - count + i))
+    return levels
 
 
 def jumping(levels: list[int], floor: int) -> list[int]:
@@ -151,20 +172,38 @@ def _strided(timesteps: int, steps: int) -> list[int]:
 
 @dataclass(frozen=True)
 class Stepping:
-    """How a code base steps: its grid (see `spaced_timesteps`), and x0_hat clamped or not."""
+    """How a code base steps: its grid (see `spaced_timesteps`), and x0_hat clamped or not.
+
+    `multistep`: noise that was drawn, not inferred, is decoded by DPM-Solver++(2M), not by DDIM.
+    """
 
     grid: str
     clip_x0: bool
+    multistep: bool = False
 
     def levels(self, schedule: Schedule, steps: int, inverting: bool = False) -> list[int]:
         """The levels visited, falling for sampling, rising for inversion."""
         ascending = spaced_timesteps(schedule, steps, self.grid, inverting)
         return ascending if inverting else ascending[::-1]
 
+    def tail(self, schedule: Schedule, steps: int, part: float) -> int:
+        """The timestep below which the last `part` of a run goes unguided.
 
-# "clean" is ours: no clamp, so that inversion can be undone, and the image is at alpha_bar = 1.
+        By the official rule of N steps, counted from the image, the first int(part N). Where they
+        are not even in t, the same timestep as if they were.
+        """
+        if not 0 < part < 1:
+            return 0
+        if self.grid == "log_snr":
+            return round(part * schedule.timesteps)
+        return self.levels(schedule, steps)[::-1][int(part * steps) + 1]
+
+
+# "clean" and "quick" are ours: no clamp, so that inversion can be undone, and the image is at
+# alpha_bar = 1. "quick" is for few steps.
 STEPPINGS = {
     "clean": Stepping("clean", clip_x0=False),
+    "quick": Stepping("log_snr", clip_x0=False, multistep=True),
     "pdae": Stepping("pdae", clip_x0=True),
     "diffae": Stepping("diffae", clip_x0=True),
 }

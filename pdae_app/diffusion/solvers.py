@@ -5,13 +5,14 @@ the ascending list of levels from `spaced_timesteps`. The callback gets {step, s
 after every evaluation; an exception that it raises ends the run.
 """
 
+import math
 from collections.abc import Callable, Iterator
 from itertools import pairwise
 
 import torch
 from torch import Tensor
 
-from pdae_app.diffusion.schedule import Schedule
+from pdae_app.diffusion.schedule import CLEAN, Schedule
 from pdae_app.diffusion.variance import log_variance
 
 Denoiser = Callable[[Tensor, Tensor], Tensor]
@@ -41,18 +42,57 @@ def ddim_step(
 
 
 def ddim_states(
-    denoiser: Denoiser, x: Tensor, schedule: Schedule, levels: list[int], clip_x0: bool = False
+    denoiser: Denoiser,
+    x: Tensor,
+    schedule: Schedule,
+    levels: list[int],
+    clip_x0: bool = False,
+    residuals: Tensor | None = None,
 ) -> Iterator[dict]:
     """DDIM steps through `levels` in the order given, falling (sampling) or rising (inversion).
 
     Yields {step, steps, t, x, x0_hat} after every evaluation; closing the generator stops the run.
-    At CLEAN the network is asked at t = 0, the least noise that it knows.
+    At CLEAN the network is asked at t = 0, the least noise that it knows. `residuals`, one a step,
+    are added to the states: see `pdae_app.diffusion.inversion`.
     """
     for step, (t, t_next) in enumerate(pairwise(levels), 1):
         eps = denoiser(x, torch.full((len(x),), max(t, 0), device=x.device))
         alpha_bar, alpha_bar_next = (float(schedule.alpha_bar(level)) for level in (t, t_next))
         x, x0_hat = ddim_step(x, eps, alpha_bar, alpha_bar_next, clip_x0)
+        if residuals is not None:
+            x = x + residuals[step - 1]
         yield {"step": step, "steps": len(levels) - 1, "t": t, "x": x, "x0_hat": x0_hat}
+
+
+def dpm_solver_states(
+    denoiser: Denoiser, x: Tensor, schedule: Schedule, levels: list[int], clip_x0: bool = False
+) -> Iterator[dict]:
+    """DPM-Solver++(2M) through falling `levels` (Lu et al. 2022, "DPM-Solver++", Alg. 2).
+
+    Of second order in the log signal-to-noise ratio: each x0_hat is extended along the line through
+    the last two. The first step has no predecessor, and the one to CLEAN, where that ratio is
+    infinite, takes x0_hat itself. Yields as `ddim_states`.
+    """
+    before = None  # (x0_hat, h) of the last step
+    for step, (t, t_next) in enumerate(pairwise(levels), 1):
+        eps = denoiser(x, torch.full((len(x),), max(t, 0), device=x.device))
+        alpha_bar, alpha_bar_next = (float(schedule.alpha_bar(level)) for level in (t, t_next))
+        x0_hat = predict_x0(x, eps, alpha_bar)
+        if clip_x0:
+            x0_hat = x0_hat.clamp(-1, 1)
+        h = _half_log_snr(alpha_bar_next) - _half_log_snr(alpha_bar)
+        extended = x0_hat
+        if before is not None and t_next != CLEAN:
+            extended = x0_hat + (h / before[1] / 2) * (x0_hat - before[0])
+        sigma_ratio = ((1 - alpha_bar_next) / (1 - alpha_bar)) ** 0.5
+        x = sigma_ratio * x - alpha_bar_next**0.5 * math.expm1(-h) * extended
+        before = x0_hat, h
+        yield {"step": step, "steps": len(levels) - 1, "t": t, "x": x, "x0_hat": x0_hat}
+
+
+def _half_log_snr(alpha_bar: float) -> float:
+    """Lambda = log(alpha / sigma); infinite at CLEAN."""
+    return math.inf if alpha_bar == 1 else math.log(alpha_bar / (1 - alpha_bar)) / 2
 
 
 def _last_x(states: Iterator[dict], callback: Callback | None) -> Tensor:
