@@ -1,72 +1,105 @@
 """Time from a slider's release to the first preview and the final picture, by the app's API.
 
-python benchmarks/slider_release.py --model checkpoints/faces64 --out runs/slider_release
+python -m benchmarks.slider_release --model checkpoints/faces64
+
+The app runs as a program of its own. Every edited picture is fetched over one open connection, as a
+browser does (gradio_client itself opens a new one for each file, which takes longer than the edit).
 """
 
 import argparse
-import json
+import http.client
+import socket
 import statistics
+import subprocess
+import sys
 import time
+from contextlib import contextmanager
 from pathlib import Path
+from urllib.parse import urlsplit
 
-import torch
 from gradio_client import Client, handle_file
 
-from pdae_app.engine import Editor
-from pdae_app.ui.app import build, launch
+from benchmarks.tables import publish
+from pdae_app.bundle import load_bundle
 from pdae_app.ui.edit_tab import QUALITY
-from pdae_app.ui.events import ModelThread
 from pdae_app.ui.session import EXAMPLES
 
+ROOT = Path(__file__).parent.parent
 
-def one_release(client: Client, sliders: int, strength: float) -> tuple[float, float]:
-    """Seconds to the first preview and to the final picture."""
+
+@contextmanager
+def running_app(model: str):
+    """The address of `python app.py`, which ends with this context."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    command = [sys.executable, ROOT / "app.py", "--model", model, "--port", str(port)]
+    app = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+    try:
+        for _ in range(240):
+            with socket.socket() as probe:
+                if probe.connect_ex(("127.0.0.1", port)) == 0:
+                    break
+            time.sleep(0.5)
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        app.terminate()
+        app.wait()
+
+
+class Browser:
+    """A client that knows what came from the app, fetched as pictures."""
+
+    def __init__(self, address: str):
+        self.client = Client(address, verbose=False, download_files=False)
+        self.connection = http.client.HTTPConnection(urlsplit(address).netloc)
+
+    def fetch(self, url: str) -> None:
+        """Get a file, whole."""
+        self.connection.request("GET", urlsplit(url).path)
+        response = self.connection.getresponse()
+        if response.status != 200 or not response.read():
+            raise RuntimeError(f"{url} answered {response.status}")
+
+
+def one_release(browser: Browser, sliders: int, strength: float) -> dict[str, float]:
+    """Seconds to the first preview, to the finished face, and to the whole photograph."""
     values = [strength] + [0.0] * (sliders - 1)
-    start, first = time.perf_counter(), None
-    for _ in client.submit("Add the change", 1.0, *values, api_name="/edit"):
-        first = first or time.perf_counter() - start
-    return first, time.perf_counter() - start
+    start, arrived = time.perf_counter(), {}
+    updates = browser.client.submit("Add the change", 1.0, *values, api_name="/edit")
+    for face, *_, status in updates:
+        if not isinstance(face, list):
+            continue  # nothing new in its place
+        browser.fetch(face[1]["url"])
+        now = time.perf_counter() - start
+        arrived.setdefault("first preview", now)
+        if str(status).startswith("Done"):
+            arrived.setdefault("final", now)
+    return arrived | {"whole photograph": time.perf_counter() - start}
 
 
-def measure(address: str, sliders: int, quality: str, repeats: int) -> dict[str, float]:
-    """Medians over `repeats` releases, after one that warms up."""
-    client = Client(address, verbose=False)
-    photo = handle_file(EXAMPLES[0])
-    client.predict(photo, api_name="/choose")
-    client.predict(photo, "Face 1", quality, api_name="/open")
-    times = [one_release(client, sliders, 0.1 * i) for i in range(repeats + 1)][1:]
-    first, final = (statistics.median(column) for column in zip(*times, strict=True))
-    return {"first preview": round(first, 3), "final": round(final, 3)}
+def measure(address: str, sliders: int, quality: str, repeats: int) -> dict[str, float | str]:
+    """Medians over `repeats` releases, after two that warm up."""
+    browser, photo = Browser(address), handle_file(EXAMPLES[0])
+    browser.client.predict(photo, api_name="/choose")
+    start = time.perf_counter()
+    browser.client.predict(photo, "Face 1", quality, api_name="/open")
+    opened = time.perf_counter() - start
+    times = [one_release(browser, sliders, 0.05 * (i + 1)) for i in range(repeats + 2)][2:]
+    medians = {key: statistics.median(row[key] for row in times) for key in times[0]}
+    return {"quality": f"{quality}, {QUALITY[quality]} steps", "opening, once": opened} | medians
 
 
 def main() -> None:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--model", default="checkpoints/faces64")
+    parser.add_argument("--model", default=str(ROOT / "checkpoints" / "faces64"))
     parser.add_argument("--repeats", type=int, default=20)
-    parser.add_argument("--out", default="runs/slider_release")
     arguments = parser.parse_args()
-    model = ModelThread()
-    editor = model.call(Editor.from_pretrained, arguments.model)
-    page = build(editor, model)
-    _, address, _ = launch(page, prevent_thread_lock=True, quiet=True)
-    rows = {
-        quality: measure(address, len(editor.attributes), quality, arguments.repeats)
-        for quality in QUALITY
-    }
-    page.close()
-    report = {
-        "device": str(editor.device),
-        "threads": torch.get_num_threads(),
-        "seconds, median": rows,
-    }
-    lines = ["| quality | first preview (s) | final (s) |", "|---|---|---|"]
-    lines += [f"| {q} | {r['first preview']} | {r['final']} |" for q, r in rows.items()]
-    out = Path(arguments.out)
-    out.mkdir(parents=True, exist_ok=True)
-    (out / "report.json").write_text(json.dumps(report, indent=2) + "\n")
-    (out / "report.md").write_text("\n".join(lines) + "\n")
-    print("\n".join(lines))
+    sliders = len(load_bundle(arguments.model).latents.names)
+    with running_app(arguments.model) as address:
+        rows = [measure(address, sliders, quality, arguments.repeats) for quality in QUALITY]
+    publish("slider_release", rows, f"Seconds, medians of {arguments.repeats} releases.")
 
 
 if __name__ == "__main__":

@@ -3,12 +3,13 @@
 import time
 
 import gradio as gr
+from PIL import Image
 
 from pdae_app.engine import Editor
 from pdae_app.faces.align import FRAMINGS, crop
 from pdae_app.faces.photo import PhotoError, open_photo
 from pdae_app.ui.events import ONE_AT_A_TIME, ModelThread, shown
-from pdae_app.ui.files import saved
+from pdae_app.ui.files import saved, stored
 from pdae_app.ui.framing import CENTER, framings
 from pdae_app.ui.photo_input import photo_input
 from pdae_app.ui.session import (
@@ -25,7 +26,7 @@ NO_FACE = (
     f"or choose **{CENTER}** on the left."
 )
 READY = "Ready: drag a slider and let go."
-QUALITY = {"Fast": 25, "Best": 100}
+QUALITY = {"Fast": 10, "Best": 40}
 QUALITY_INFO = ", ".join(f"{name}: {steps} steps" for name, steps in QUALITY.items())
 ADD, REPLACE = "Add the change", "Replace the face"
 SLIDER_NOTE = (
@@ -103,6 +104,7 @@ class EditTab:
         )
         with gr.Row():
             self.reset = gr.Button("Reset all sliders", elem_id="reset")
+            self.stopping = gr.Button("Stop", elem_id="stop-edit")
             self.save_face = gr.DownloadButton(
                 "Save face (PNG)", interactive=False, elem_id="save-face"
             )
@@ -135,16 +137,25 @@ class EditTab:
             show_progress="hidden",
             api_name="choose",
         ).success(**opening, api_name="open").success(**rendering, api_visibility="private")
-        # A change during a render must not be dropped: the last one wins.
+        # A change during a render stops it, and is not dropped: the last one wins.
         last_wins = {**rendering, "trigger_mode": "always_last"}
+        at_once = {
+            "fn": self.stop,
+            "inputs": self.portrait,
+            "outputs": None,
+            "queue": False,
+            "show_progress": "hidden",
+            "api_visibility": "private",
+        }
         for choice in (self.framing, self.quality):
             choice.input(**opening, trigger_mode="always_last", api_visibility="private").success(
                 **rendering, api_visibility="private"
             )
-        self.pasting.input(**last_wins, api_visibility="private")
-        self.scale.release(**last_wins, api_name="edit")
+        self.pasting.input(**at_once).then(**last_wins, api_visibility="private")
+        self.scale.release(**at_once).then(**last_wins, api_name="edit")
         for slider in self.sliders.values():
-            slider.release(**last_wins, api_visibility="private")
+            slider.release(**at_once).then(**last_wins, api_visibility="private")
+        self.stopping.click(**at_once)
         self.reset.click(self.at_rest, None, controls, api_visibility="private").success(
             **rendering, api_visibility="private"
         )
@@ -207,28 +218,39 @@ class EditTab:
         if portrait is None:
             yield self._unchanged()
             return
-        start, marks = time.monotonic(), preview_steps(portrait.steps)
+        start, marks, turn = time.monotonic(), preview_steps(portrait.steps), portrait.turn.number
         sliders = {name: v for name, v in zip(self.sliders, values, strict=True) if v}
         for progress in self.editor.edit_steps(portrait.code, sliders, portrait.steps, scale):
+            if portrait.turn.number != turn:
+                yield self._unchanged()
+                return
             if progress.step in marks:
                 view = portrait.view_with(progress.image, progress.step)
-                after = saved(view, preview=not progress.done)
-                yield {
-                    self.result: (saved(portrait.view), after),
-                    self.status: f"Step {progress.step} of {progress.steps}…",
-                }
-        edited = progress.image
+                face = saved(view, "face", preview=not progress.done)
+                told = f"Step {progress.step} of {progress.steps}…"
+                if progress.done:
+                    changed = bool(sliders) or scale != 1
+                    told = f"Done in {time.monotonic() - start:.1f} s." if changed else READY
+                before = stored(portrait.view_file)
+                yield {self.result: (before, face), self.status: told}
+        yield self._finished(portrait, progress.image, face, pasting)
+
+    def _finished(self, portrait: Portrait, edited: Image.Image, face: str, pasting: str) -> dict:
+        """What follows the finished face: the whole photograph, the model's square, downloads."""
         reference = None if pasting == REPLACE else portrait.reconstructions[portrait.steps]
-        whole = saved(self.editor.paste(portrait.photo, portrait.code, edited, reference), "edited")
-        changed = bool(sliders) or scale != 1
-        seconds = time.monotonic() - start
-        yield {
-            self.whole: (saved(portrait.photo), whole),
-            self.raw: (saved(shown(portrait.square)), saved(shown(edited))),
-            self.save_face: gr.DownloadButton(value=saved(view, "face"), interactive=True),
+        pasted = self.editor.paste(portrait.photo, portrait.code, edited, reference)
+        whole = saved(pasted, "edited")
+        return {
+            self.whole: (stored(portrait.photo_file), whole),
+            self.raw: (stored(portrait.square_file), saved(shown(edited))),
+            self.save_face: gr.DownloadButton(value=face, interactive=True),
             self.save_whole: gr.DownloadButton(value=whole, interactive=True),
-            self.status: f"Done in {seconds:.1f} s." if changed else READY,
         }
+
+    def stop(self, portrait: Portrait | None) -> None:
+        """End the rendering that runs; also before a newer one begins."""
+        if portrait is not None:
+            portrait.turn.next()
 
 
 def _before_after(elem_id: str) -> gr.ImageSlider:

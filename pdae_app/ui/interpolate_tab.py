@@ -17,7 +17,7 @@ MODES = {
     "By trajectory (the two pulls are blended at every step)": "trajectory",
     "By code (one code between the two)": "latent",
 }
-STEPS = 25
+STEPS = 10
 
 
 def build(editor: Editor, model: ModelThread) -> None:

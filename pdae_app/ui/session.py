@@ -1,6 +1,7 @@
 """What a visitor's session holds: a photograph and its code. Nothing is shared between visitors."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 from PIL import Image
@@ -8,7 +9,8 @@ from PIL import Image
 from pdae_app.engine import Code, Editor
 from pdae_app.faces.align import Alignment, center_square, crop
 from pdae_app.faces.paste import paste_difference
-from pdae_app.ui.events import SHOWN_SIDE
+from pdae_app.ui.events import SHOWN_SIDE, shown
+from pdae_app.ui.files import encoded
 
 EXAMPLES = sorted((Path(__file__).parent / "examples").glob("*.jpg"))
 
@@ -16,7 +18,18 @@ EXAMPLES = sorted((Path(__file__).parent / "examples").glob("*.jpg"))
 TIME_TO_LIVE = 3600
 
 # Previews at these parts of the way; more would cost time and flicker.
-PREVIEWS = (0.0, 0.2, 0.5)
+PREVIEWS = (0.0, 0.5)
+
+
+class Turn:
+    """Which of a visitor's renderings is the newest; the older ones stop within a step."""
+
+    def __init__(self):
+        self.number = 0
+
+    def next(self) -> None:
+        """A newer wish has come, or the person wants to stop."""
+        self.number += 1
 
 
 @dataclass(frozen=True)
@@ -35,6 +48,22 @@ class Portrait:
     code: Code
     reconstructions: dict[int, Image.Image]
     steps: int
+    turn: Turn = field(default_factory=Turn)
+
+    @cached_property
+    def view_file(self) -> bytes:
+        """The view, encoded once: it stands beside every edit."""
+        return encoded(self.view)
+
+    @cached_property
+    def photo_file(self) -> bytes:
+        """The photograph, encoded once."""
+        return encoded(self.photo)
+
+    @cached_property
+    def square_file(self) -> bytes:
+        """What the model saw, enlarged."""
+        return encoded(shown(self.square))
 
     def view_with(self, edited: Image.Image, step: int) -> Image.Image:
         """The sharp square with the change that `edited` shows at this step."""
