@@ -20,6 +20,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--model", default=DEFAULT_MODEL, help="a bundle: folder or Hub owner/name")
     parser.add_argument("--revision", help="branch, tag or commit of a Hub model")
     parser.add_argument("--device", help="cpu, cuda or mps (default: the best there is)")
+    parser.add_argument("--precision", default="auto", help="auto (half on GPUs), float32, or half")
     parser.add_argument("--host", help="address to listen on (default: this machine only)")
     parser.add_argument("--port", type=int, help="port (default: the first free one from 7860)")
     return parser.parse_args()
@@ -34,6 +35,7 @@ def main() -> int:
             arguments.model,
             revision=arguments.revision,
             device=arguments.device,
+            precision=arguments.precision,
         )
     except (BundleError, EditError) as error:
         print(f"error: {error}", file=sys.stderr)

@@ -15,7 +15,12 @@ from PIL import Image
 from torch import Tensor
 
 from pdae_app.bundle import Bundle, load_bundle
-from pdae_app.diffusion.denoisers import ConditionedDenoiser, ShiftedDenoiser, slerp
+from pdae_app.diffusion.denoisers import (
+    ConditionedDenoiser,
+    ShiftedDenoiser,
+    WithFallback,
+    slerp,
+)
 from pdae_app.diffusion.inversion import exact_states
 from pdae_app.diffusion.schedule import STEPPINGS, Stepping, jumping
 from pdae_app.diffusion.solvers import Denoiser, ddim_states, dpm_solver_states
@@ -23,6 +28,7 @@ from pdae_app.faces.align import Alignment, center_square, crop, find_alignment
 from pdae_app.faces.paste import paste_difference, paste_replacement
 from pdae_app.faces.photo import open_photo
 from pdae_app.hub import local_folder, push
+from pdae_app.models.precision import half_dtype, in_half
 
 STRONGEST = 5.0
 # Steps of encoding and decoding, and evaluations to solve each step of encoding with, at most.
@@ -85,7 +91,8 @@ class Editor:
     """The one object that the UI, scripts and tests talk to; PDAE and Diff-AE look alike in it.
 
     `stepping` is how it steps: "clean" or "quick" (ours), "pdae" or "diffae" (as the official code
-    does).
+    does). `precision` is "float32", "half", or "auto": half on GPUs; where half precision
+    overflows, the step is computed again in float32.
     """
 
     def __init__(
@@ -94,6 +101,7 @@ class Editor:
         name: str,
         device: str | torch.device = "cpu",
         stepping: str | None = None,
+        precision: str = "auto",
     ):
         if bundle.model is None:
             raise EditError(
@@ -107,6 +115,12 @@ class Editor:
         if self.stepping not in STEPPINGS:
             known = ", ".join(STEPPINGS)
             raise EditError(f"There is no stepping {self.stepping!r}. Known: {known}.")
+        self.precision = precision
+        try:
+            dtype = half_dtype(precision, self.device)
+        except ValueError as error:
+            raise EditError(f"The precision cannot be used: {error}.") from error
+        self._half = (in_half(bundle.model, dtype), dtype) if dtype else None
 
     @classmethod
     def from_pretrained(
@@ -116,6 +130,7 @@ class Editor:
         token: str | None = None,
         device: str | torch.device | None = None,
         stepping: str | None = None,
+        precision: str = "auto",
     ) -> "Editor":
         """Load a bundle from a folder, or from the Hub by "owner/name".
 
@@ -124,17 +139,18 @@ class Editor:
             token: of the Hub, for private and gated repositories; by default the saved one.
             device: "cpu", "cuda", "mps"; by default the best that this machine has.
             stepping: "clean", "quick", "pdae" or "diffae"; by default the bundle's own.
+            precision: "float32", "half", or "auto": half on GPUs.
 
         Raises:
             BundleError: the bundle is incomplete or damaged; the message lists every problem.
         """
         device = device or best_device()
         folder = local_folder(path_or_repo, revision, token)
-        return cls(load_bundle(folder, device), str(path_or_repo), device, stepping)
+        return cls(load_bundle(folder, device), str(path_or_repo), device, stepping, precision)
 
     def with_stepping(self, stepping: str) -> "Editor":
         """An editor of the same weights that steps as `stepping` says."""
-        return Editor(self.bundle, self.name, self.device, stepping)
+        return Editor(self.bundle, self.name, self.device, stepping, self.precision)
 
     def push_to_hub(
         self, repo_id: str, private: bool | None = None, token: str | None = None
@@ -474,6 +490,13 @@ class Editor:
             yield Progress(state["step"], state["steps"], image)
 
     def _denoiser(self, codes, scale: float = 1.0, unguided_below: int = 0) -> Denoiser:
+        exact = self._exact_denoiser(codes, scale, unguided_below)
+        if self._half is None:
+            return exact
+        model, dtype = self._half
+        return WithFallback(replace(exact, model=model, dtype=dtype), exact)
+
+    def _exact_denoiser(self, codes, scale: float, unguided_below: int):
         model, diffusion = self.bundle.model, self.bundle.diffusion
         if self.bundle.kind == "pdae":
             return ShiftedDenoiser(model, diffusion, codes, scale, unguided_below)

@@ -11,12 +11,17 @@ import time
 import urllib.request
 from pathlib import Path
 
+import gradio as gr
 import pytest
 from gradio_client import Client, handle_file
 from gradio_client.exceptions import AppError
 from PIL import Image
 
-from pdae_app.ui.session import EXAMPLES
+from pdae_app.faces.align import find_alignment
+from pdae_app.faces.photo import open_photo
+from pdae_app.ui.edit_tab import ADD, EditTab
+from pdae_app.ui.events import ModelThread
+from pdae_app.ui.session import EXAMPLES, open_portrait
 
 ROOT = Path(__file__).parent.parent
 BROWSER_FLAGS = [
@@ -116,6 +121,46 @@ def test_drag_a_slider_and_the_picture_changes(page):
     page.click("#reset")
     status(page, "Ready: drag a slider")
     assert picture(page) == before
+
+
+def test_the_newest_release_wins(page):
+    """A second drag, before the first has ended, leaves the picture of the second."""
+    click_example(page)
+    page.locator("#quality").get_by_text("Best", exact=True).click()
+    page.wait_for_timeout(300)
+    status(page, "Ready: drag a slider")
+    drag(page, "Smiling", 0.2)
+    status(page, "Done in")
+    alone = picture(page)
+    page.click("#reset")
+    status(page, "Ready: drag a slider")
+    drag(page, "Smiling", 0.95)
+    drag(page, "Smiling", 0.2)
+    status(page, "Done in")
+    page.wait_for_timeout(2000)
+    assert picture(page) == alone
+    page.click("#stop-edit")
+    drag(page, "Smiling", 0.5)
+    status(page, "Ready: drag a slider")
+
+
+def test_a_rendering_stops_within_a_step(editor):
+    """When the turn passes to a newer one, nothing further is computed."""
+    with gr.Blocks():
+        tab = EditTab(editor, ModelThread())
+        tab.lay_out_inputs()
+        tab.lay_out_results()
+        tab.lay_out_controls()
+    photo = open_photo(EXAMPLES[0])
+    alignment = find_alignment(photo)
+    code = editor.encode(photo, 10, alignment)
+    portrait = open_portrait(editor, photo, alignment, code, 10)
+    rendering = tab.render(portrait, ADD, 1.0, 1.0, 0.0)
+    assert next(rendering)[tab.status] == "Step 1 of 10…"
+    tab.stop(portrait)
+    assert list(rendering) == [tab._unchanged()]
+    *_, last = tab.render(portrait, ADD, 1.0, 1.0, 0.0)
+    assert last[tab.whole][1].endswith("edited.png")
 
 
 def test_downloads_are_png_of_the_right_size(page):

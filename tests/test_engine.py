@@ -251,3 +251,20 @@ def test_a_bundle_without_a_prior_says_so():
     bundle.prior = None
     with pytest.raises(EditError, match="no latent diffusion model"):
         Editor(bundle, "tiny").generate([0])
+
+
+def test_half_precision_edits_alike_and_gives_the_very_picture_back(tiny_folder, editor, photo):
+    half = Editor.from_pretrained(tiny_folder, device="cpu", precision="half")
+    code = half.encode(photo, 5)
+    assert distance(half.decode(code), half.align(photo)) < 0.2
+    sliders = {"Smiling": 1.0}
+    assert 0 < distance(half.edit(code, sliders), editor.edit(editor.encode(photo, 5), sliders)) < 3
+    with pytest.raises(EditError, match="unknown precision 'double'"):
+        Editor.from_pretrained(tiny_folder, device="cpu", precision="double")
+
+
+def test_what_overflows_in_half_precision_is_computed_in_float32(tiny_folder, editor, photo):
+    half = Editor.from_pretrained(tiny_folder, device="cpu", precision="half")
+    half._half[0].unet.encoder.conv_in.weight.fill_(torch.inf)
+    code = editor.encode(photo, 5)
+    assert half.decode(code).tobytes() == editor.decode(code).tobytes()

@@ -6,6 +6,8 @@ import torch
 from torch import Tensor, nn
 
 from pdae_app.diffusion.prediction import Diffusion
+from pdae_app.diffusion.solvers import Denoiser
+from pdae_app.models.unet import Features
 
 
 @dataclass(frozen=True)
@@ -32,7 +34,8 @@ class ShiftedDenoiser:
     Several codes share one pass of the frozen U-Net: `codes` is a sequence of (z, weight), and the
     shift is the weighted sum, which interpolates two trajectories (PDAE, Section 4.3, Fig. 7).
     Steps below `unguided_below` (a timestep) and steps at scale 0 never run G.
-    `posterior`: see `Diffusion.shifted_eps`.
+    `posterior`: see `Diffusion.shifted_eps`. The networks compute in `dtype`, everything else in
+    that of x.
     """
 
     model: nn.Module
@@ -41,14 +44,23 @@ class ShiftedDenoiser:
     scale: float = 1.0
     unguided_below: int = 0
     posterior: bool = False
+    dtype: torch.dtype = torch.float32
 
     def __call__(self, x: Tensor, t: Tensor) -> Tensor:
-        features = self.model.unet.encoder(x, t)
-        eps = self.diffusion.eps(self.model.unet.decoder(features), x, t)
+        features = self.model.unet.encoder(x.to(self.dtype), t)
+        eps = self.diffusion.eps(self.model.unet.decoder(features).to(x.dtype), x, t)
         if self.scale == 0 or self._unguided(t):
             return eps
-        output = sum(weight * self.model.shift(features, z) for z, weight in self.codes)
+        shifts = zip(self._shifts(features), self.codes, strict=True)
+        output = sum(weight * shift.to(x.dtype) for shift, (_, weight) in shifts)
         return self.diffusion.shifted_eps(eps, output, t, self.scale, self.posterior)
+
+    def _shifts(self, features: Features) -> tuple[Tensor, ...]:
+        """One shift a code; of a single image all in one batch, which is faster."""
+        codes = [z.to(self.dtype) for z, _ in self.codes]
+        if len(codes) == 1 or len(features.emb) > 1:
+            return tuple(self.model.shift(features, z) for z in codes)
+        return self.model.shift(features.repeated(len(codes)), torch.cat(codes)).split(1)
 
     def _unguided(self, t: Tensor) -> bool:
         # Reading t waits for the device, so it is read only where there is an unguided tail.
@@ -69,13 +81,29 @@ class ConditionedDenoiser:
     codes: tuple[tuple[Tensor, float | Tensor], ...]
     scale: float = 1.0
     neutral: Tensor | None = None
+    dtype: torch.dtype = torch.float32
 
     def __call__(self, x: Tensor, t: Tensor) -> Tensor:
-        output = sum(weight * self.model(x, t, z) for z, weight in self.codes)
+        output = sum(weight * self._asked(x, t, z) for z, weight in self.codes)
         if self.scale != 1:
-            base = self.model(x, t, self.neutral.expand(len(x), -1))
+            base = self._asked(x, t, self.neutral.expand(len(x), -1))
             output = base + self.scale * (output - base)
         return self.diffusion.eps(output, x, t)
+
+    def _asked(self, x: Tensor, t: Tensor, z: Tensor) -> Tensor:
+        return self.model(x.to(self.dtype), t, z.to(self.dtype)).to(x.dtype)
+
+
+@dataclass(frozen=True)
+class WithFallback:
+    """A fast denoiser, and an exact one that is asked again where the fast one overflowed."""
+
+    fast: Denoiser
+    exact: Denoiser
+
+    def __call__(self, x: Tensor, t: Tensor) -> Tensor:
+        eps = self.fast(x, t)
+        return eps if eps.isfinite().all() else self.exact(x, t)
 
 
 def slerp(a: Tensor, b: Tensor, weight: float) -> Tensor:

@@ -35,13 +35,13 @@ def check_same_size(unet: int, encoder: int) -> None:
 
 
 class GroupNorm(nn.GroupNorm):
-    """GroupNorm in the precision of its weights: float32 under mixed precision.
+    """GroupNorm in the precision of its weights: float32 between layers of half precision.
 
     Sums over many half-precision numbers lose digits, and on CPUs they are slow as well.
     """
 
     def forward(self, x: Tensor) -> Tensor:
-        return super().forward(x.to(self.weight.dtype))
+        return super().forward(x.to(self.weight.dtype)).to(x.dtype)
 
 
 def group_norm(channels: int, groups: int = 32, eps: float = 1e-5) -> nn.GroupNorm:
@@ -196,8 +196,8 @@ class SelfAttention(nn.Module):
         tokens = self.norm(x).flatten(2).transpose(1, 2)  # (N, HW, C)
         qkv = self.qkv(tokens).view(n, height * width, self.heads, 3, c // self.heads)
         if x.device.type == "cpu":
-            qkv = qkv.float()  # half precision, as autocast leaves it, is slower there
+            qkv = qkv.float()  # half precision is slower there
         q, k, v = qkv.permute(3, 0, 2, 1, 4)  # each (N, heads, HW, C / heads)
         h = F.scaled_dot_product_attention(q, k, v).transpose(1, 2).reshape(n, -1, c)
-        h = self.proj(h).transpose(1, 2).reshape(n, c, height, width)
+        h = self.proj(h.to(x.dtype)).transpose(1, 2).reshape(n, c, height, width)
         return x + h

@@ -145,6 +145,14 @@ class Features:
     skips: tuple[Tensor, ...]
     emb: Tensor
 
+    def repeated(self, count: int) -> "Features":
+        """Of one image, for a batch of so many that share them."""
+        skips = (
+            skip.expand(count, -1, -1, -1).contiguous(memory_format=torch.channels_last)
+            for skip in self.skips
+        )
+        return Features(tuple(skips), self.emb.expand(count, -1))
+
 
 class Block(nn.Module):
     """A residual block, then optionally attention, then optionally a resampling residual block."""

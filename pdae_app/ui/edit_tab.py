@@ -156,9 +156,9 @@ class EditTab:
         for slider in self.sliders.values():
             slider.release(**at_once).then(**last_wins, api_visibility="private")
         self.stopping.click(**at_once)
-        self.reset.click(self.at_rest, None, controls, api_visibility="private").success(
-            **rendering, api_visibility="private"
-        )
+        self.reset.click(**at_once).then(
+            self.at_rest, None, controls, api_visibility="private"
+        ).success(**rendering, api_visibility="private")
 
     def at_rest(self) -> dict:
         """All sliders where they change nothing."""
