@@ -52,7 +52,8 @@ def main() -> None:
     marks = (0, 10, 50, 100, len(curve) - 1)
     rows = [{"requests": mark, "resident (MB)": round(curve[mark])} for mark in marks]
     grown = curve[-1] - curve[20]
-    publish("memory", rows, f"Grown by {grown:.0f} MB from the 20th request to the last.")
+    notes = f"Grown by {grown:.0f} MB from the 20th request to the last."
+    publish("memory", rows, f"{notes}\n\n![curve](results/memory.svg)")
     figure, axes = plt.subplots(figsize=(6, 2.6), layout="constrained")
     axes.plot(curve)
     axes.set(xlabel="requests", ylabel="resident memory (MB)", ylim=(0, None))

@@ -1,4 +1,7 @@
-"""Results as Markdown for people and JSON for programs."""
+"""Results as Markdown for people and JSON for programs.
+
+python -m benchmarks.tables puts the tables of benchmarks/results together as benchmarks/README.md.
+"""
 
 import json
 import platform
@@ -8,11 +11,29 @@ from pathlib import Path
 import torch
 
 RESULTS = Path(__file__).parent / "results"
+INTRO = """# Benchmarks
+
+A script an area. Each prints its table and leaves it in `results` as Markdown and JSON, with the
+command and the machine; what is compared runs side by side in one process, medians after a warm-up.
+`python -m benchmarks.tables` writes this page from them. `../shared/faces` is the folder of the
+photographs that faces64 was trained on; any folder with a `manifest.csv` of splits does.
+"""
+SECTIONS = {
+    "reconstruction": "Reconstruction against steps and evaluations",
+    "reconstruction_faces32": "The same with other weights: a model of docs/claims.md, 32 x 32",
+    "edits": "Edits from few exact steps",
+    "solvers": "Solvers for drawn noise",
+    "slider_release": "From a slider's release to the picture",
+    "network": "One evaluation of the published architectures",
+    "training_speed": "Training",
+    "memory": "Memory",
+}
 
 
 def publish(name: str, rows: list[dict], notes: str = "", folder: Path = RESULTS) -> None:
     """Write rows of equal keys to NAME.md and NAME.json, with the command that made them."""
-    command = " ".join(["python", *sys.argv])
+    script = Path(sys.argv[0])
+    command = " ".join(["python -m", f"benchmarks.{script.stem}", *sys.argv[1:]])
     machine = f"{platform.machine()}, {torch.get_num_threads()} threads, torch {torch.__version__}"
     if torch.cuda.is_available():
         machine += f", {torch.cuda.get_device_name()}"
@@ -34,3 +55,15 @@ def _cell(value: object) -> str:
     if not isinstance(value, float):
         return str(value)
     return f"{value:.1e}" if 0 < abs(value) < 1e-3 else f"{value:.3g}"
+
+
+def main() -> None:
+    """Write benchmarks/README.md."""
+    parts = [INTRO]
+    for name, title in SECTIONS.items():
+        parts.append(f"## {title}\n\n{(RESULTS / f'{name}.md').read_text()}")
+    (RESULTS.parent / "README.md").write_text("\n".join(parts))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,7 +1,7 @@
 """Pictures per second of training PDAE, against the plain way and against data that costs nothing.
 
-python benchmarks/training_speed.py --config training/configs/faces64/pdae.yaml \
-    dpm=checkpoints/faces64 start=checkpoints/faces64
+python -m benchmarks.training_speed --config training/configs/faces64/pdae.yaml \\
+    dpm=checkpoints/faces64 start=checkpoints/faces64 loop.mixed_precision=bf16
 
 Three ways in one process, in turn, a few rounds; medians of the rounds:
 - plain: the same networks and loss in eager PyTorch, float32, contiguous (NCHW), AdamW and EMA as
@@ -20,6 +20,7 @@ from itertools import cycle, islice
 import torch
 from torch.utils.data import Dataset
 
+from benchmarks.tables import publish
 from pdae_app.bundle import Bundle, load_bundle
 from training.config import load
 from training.data import example_pictures, training_set
@@ -114,10 +115,9 @@ def main() -> None:
         }
         rates = measured(ways, config.loop.batch_size)
     plain, memory, loaded = rates.values()
-    print("| way | pictures a second |\n|---|---|")
-    for name, rate in rates.items():
-        print(f"| {name} | {rate:.1f} |")
-    print(f"\nours : plain = {memory / plain:.2f}, loader : memory = {loaded / memory:.3f}")
+    rows = [{"way": name, "pictures a second": rate} for name, rate in rates.items()]
+    notes = f"Ours : plain = {memory / plain:.2f}; loader : memory = {loaded / memory:.3f}."
+    publish("training_speed", rows, notes)
 
 
 def measured(ways: dict, batch_size: int) -> dict[str, float]:

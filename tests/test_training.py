@@ -473,3 +473,28 @@ def test_scripts_explain_themselves_and_refuse_nonsense():
     wrong = launch("train_pdae.py", "--config", "training/configs/smoke/pdae.yaml", "loop.sed=1")
     assert wrong.returncode == 2 and "did you mean 'seed'" in wrong.stderr
     assert "Traceback" not in wrong.stderr
+
+
+def test_curves_of_several_runs(tmp_path):
+    """A table of means over the seeds, and a drawing; what is missing is told."""
+    for seed, offset in ((0, 0.0), (1, 0.2)):
+        lines = [
+            {"step": n, "pictures": 10 * n, "error": 1 / n + offset, "other": 0.0}
+            for n in (1, 2, 3, 4)
+        ]
+        (tmp_path / str(seed)).mkdir()
+        text = "\n".join(json.dumps(line) for line in lines)
+        (tmp_path / str(seed) / "validation.jsonl").write_text(text)
+    runs, out = f"mine={tmp_path / '0'},{tmp_path / '1'}", tmp_path / "drawn" / "error"
+    done = launch("curves.py", "--figure", "error", "--out", out, runs)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines() == [
+        "| pictures | 20 | 40 |",
+        "| --- | --- | --- |",
+        "| mine | 0.6000 | 0.3500 |",
+    ]
+    assert out.with_suffix(".svg").read_text().count("<path") > 2
+    wrong = launch("curves.py", "--figure", "loss", "--out", out, runs)
+    assert wrong.returncode == 1 and "known: error, other" in wrong.stderr
+    missing = launch("curves.py", "--figure", "loss", "--out", out, f"mine={tmp_path}")
+    assert missing.returncode == 1 and "data.held_out=SPLIT" in missing.stderr

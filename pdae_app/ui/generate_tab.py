@@ -9,7 +9,7 @@ from pdae_app.engine import Editor
 from pdae_app.ui.events import ONE_AT_A_TIME, ModelThread, shown
 
 MOST = 12
-STEPS = 25
+STEPS = 15
 LARGEST_SEED = 2**31 - 1
 UNGUIDED_INFO = "The last part of the steps that the model does without the code."
 SCALE_INFO = "1 follows the code, 0 ignores it; above 1 the pictures become more typical."
