@@ -21,6 +21,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--revision", help="branch, tag or commit of a Hub model")
     parser.add_argument("--device", help="cpu, cuda or mps (default: the best there is)")
     parser.add_argument("--precision", default="auto", help="auto (half on GPUs), float32, or half")
+    parser.add_argument("--compile", action="store_true", help="compile the networks: slower start")
     parser.add_argument("--host", help="address to listen on (default: this machine only)")
     parser.add_argument("--port", type=int, help="port (default: the first free one from 7860)")
     return parser.parse_args()
@@ -37,6 +38,8 @@ def main() -> int:
             device=arguments.device,
             precision=arguments.precision,
         )
+        if arguments.compile:
+            model.call(editor.compile)
     except (BundleError, EditError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

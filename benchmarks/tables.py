@@ -20,7 +20,8 @@ photographs that faces64 was trained on; any folder with a `manifest.csv` of spl
 """
 SECTIONS = {
     "reconstruction": "Reconstruction against steps and evaluations",
-    "reconstruction_faces32": "The same with other weights: a model of docs/claims.md, 32 x 32",
+    "reconstruction_quick": "The same on levels even in log SNR",
+    "reconstruction_faces32": "The same with other weights: a model of docs/claims.md at 32 px",
     "edits": "Edits from few exact steps",
     "solvers": "Solvers for drawn noise",
     "slider_release": "From a slider's release to the picture",

@@ -163,6 +163,18 @@ def test_a_rendering_stops_within_a_step(editor):
     assert last[tab.whole][1].endswith("edited.png")
 
 
+def test_going_back_to_a_picture_encodes_nothing(editor, monkeypatch):
+    with gr.Blocks():
+        tab = EditTab(editor, ModelThread())
+        tab.lay_out_inputs()
+        tab.lay_out_results()
+    path, framing = str(EXAMPLES[0]), "Face 1"
+    *_, first = tab.open(path, framing, "Fast", {})
+    monkeypatch.setattr(type(editor), "encode_steps", lambda *a: pytest.fail("encoded again"))
+    *_, again = tab.open(path, framing, "Fast", first[tab.codes])
+    assert again[tab.portrait].code is first[tab.portrait].code
+
+
 def test_downloads_are_png_of_the_right_size(page):
     click_example(page)
     drag(page, "Male", 0.9)

@@ -268,3 +268,32 @@ def test_what_overflows_in_half_precision_is_computed_in_float32(tiny_folder, ed
     half._half[0].unet.encoder.conv_in.weight.fill_(torch.inf)
     code = editor.encode(photo, 5)
     assert half.decode(code).tobytes() == editor.decode(code).tobytes()
+
+
+def test_frames_computed_together_are_those_computed_alone(editor, photo, monkeypatch):
+    a, b = editor.encode(photo, 5), editor.encode(photo.transpose(0), 5)
+    for mode in ("latent", "trajectory"):
+        together = editor.interpolate(a, b, 6, mode)
+        with monkeypatch.context() as patch:
+            patch.setattr(type(editor), "_at_once", 1)
+            alone = editor.interpolate(a, b, 6, mode)
+        assert max(distance(p, q) for p, q in zip(together, alone, strict=True)) < 0.05
+        assert same(together[0], editor.decode(a)) and same(together[-1], editor.decode(b))
+
+
+def test_compiled_networks_make_the_same_pictures(tiny_folder, editor, photo):
+    compiled = Editor.from_pretrained(tiny_folder, device="cpu").compile("aot_eager")
+    code = editor.encode(photo, 5)
+    sliders = {"Smiling": 1.0}
+    assert distance(compiled.edit(code, sliders), editor.edit(code, sliders)) < 0.05
+
+
+def test_a_machine_that_cannot_compile_is_told(tiny_folder, monkeypatch):
+    other = Editor.from_pretrained(tiny_folder, device="cpu")
+
+    def broken(*arguments):
+        raise RuntimeError("no compiler found")
+
+    monkeypatch.setattr(other.bundle.model.unet.encoder, "forward", broken)
+    with pytest.raises(EditError, match=r"no compiler found.*Install a C\+\+ compiler"):
+        other.compile()

@@ -8,6 +8,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+import gradio as gr
 import numpy as np
 import pytest
 import torch
@@ -17,6 +18,8 @@ from pdae_app.bundle import load_bundle
 from pdae_app.engine import EditError
 from pdae_app.models.presets import PRESETS, preset
 from pdae_app.typed_config import ConfigError
+from pdae_app.ui.app import build
+from pdae_app.ui.events import ModelThread
 from pdae_app.ui.session import EXAMPLES
 from training import config as training_config
 from training import train_dpm
@@ -53,6 +56,7 @@ SHIPPED = {
     "pdae": PdaeTrainConfig,
     "pdae_class": PdaeTrainConfig,
     "pdae_constant": PdaeTrainConfig,
+    "pdae_sketch": PdaeTrainConfig,
     "pdae_more": PdaeTrainConfig,
     "sketch": PdaeTrainConfig,
     "diffae": DiffAETrainConfig,
@@ -387,6 +391,8 @@ def test_training_by_class(pipeline, tmp_path):
         editor.generate([0], label="cat")
     with pytest.raises(EditError, match="knows classes only"):
         editor.encode(EXAMPLES[0])
+    tabs = [b.label for b in build(editor, ModelThread()).blocks.values() if isinstance(b, gr.Tab)]
+    assert tabs == ["Generate", "About"]
 
 
 def test_few_shot_sliders_from_the_command_line(pipeline, tmp_path):

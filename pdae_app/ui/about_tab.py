@@ -25,8 +25,19 @@ TEXT = """
 """
 
 
+CLASS_TEXT = """
+### What happens
+This model makes new pictures of {count} classes, {size} x {size} pixels each. A diffusion model
+that knows no classes paints; a second network, told the class, steers it. The guidance scale says
+how strongly: above 1 the pictures become more typical of their class, and less various.
+"""
+
+
 def build(editor: Editor) -> None:
     """Lay the tab out."""
+    if editor.classes:
+        gr.Markdown(CLASS_TEXT.format(count=len(editor.classes), size=editor.image_size))
+        return
     z_dim = editor.bundle.model.config.encoder.z_dim
     gr.Markdown(TEXT.format(size=editor.image_size, dim=z_dim))
     if editor.attributes:

@@ -28,6 +28,7 @@ NO_FACE = (
 READY = "Ready: drag a slider and let go."
 QUALITY = {"Fast": 10, "Best": 40}
 QUALITY_INFO = ", ".join(f"{name}: {steps} steps" for name, steps in QUALITY.items())
+CODES_KEPT = 6
 ADD, REPLACE = "Add the change", "Replace the face"
 SLIDER_NOTE = (
     "0 leaves the picture as it is, 1 makes a typical example of it, -1 a typical opposite."
@@ -55,6 +56,7 @@ class EditTab:
     def __init__(self, editor: Editor, model: ModelThread):
         self.editor, self.model = editor, model
         self.portrait = gr.State(None, time_to_live=TIME_TO_LIVE)
+        self.codes = gr.State({}, time_to_live=TIME_TO_LIVE)
 
     def lay_out_inputs(self) -> None:
         """Left column: the photograph, its framing, examples, quality."""
@@ -124,8 +126,8 @@ class EditTab:
         }
         opening = {
             "fn": self.model.told(self.open),
-            "inputs": [self.photo, self.framing, self.quality],
-            "outputs": [self.portrait, self.square, *pictures, self.status],
+            "inputs": [self.photo, self.framing, self.quality, self.codes],
+            "outputs": [self.portrait, self.codes, self.square, *pictures, self.status],
             "show_progress": "hidden",
             **ONE_AT_A_TIME,
         }
@@ -192,8 +194,11 @@ class EditTab:
         offer = gr.Radio(choices=choices, value=choices[0], visible=len(choices) > 2)
         return {self.framing: offer} | self._emptied("Reading the picture…")
 
-    def open(self, path: str | None, framing: str | None, quality: str):
-        """Encode a picture and render its reconstruction; yields the progress."""
+    def open(self, path: str | None, framing: str | None, quality: str, codes: dict):
+        """Encode a picture and render its reconstruction; yields the progress.
+
+        `codes` are the visitor's last ones, so that going back to a picture costs nothing.
+        """
         if path is None or framing is None:
             yield self._unchanged()
             return
@@ -202,14 +207,18 @@ class EditTab:
         alignment = framings(photo, self.editor.framing)[framing]
         square = shown(crop(photo, alignment, self.editor.image_size))
         yield {self.portrait: None, self.square: square, self.status: "Finding the code…"}
-        told_at = start
-        for part, code in self.editor.encode_steps(photo, steps, alignment):  # noqa: B007
-            if time.monotonic() - told_at > 0.3:
-                told_at = time.monotonic()
-                yield {self.status: f"Finding the code… {part:.0%}"}
+        told_at, key = start, (path, framing, steps)
+        if key not in codes:
+            for part, code in self.editor.encode_steps(photo, steps, alignment):  # noqa: B007
+                if time.monotonic() - told_at > 0.3:
+                    told_at = time.monotonic()
+                    yield {self.status: f"Finding the code… {part:.0%}"}
+            codes = dict([*codes.items(), (key, code)][-CODES_KEPT:])
+        code = codes[key]
         portrait = open_portrait(self.editor, photo, alignment, code, steps)
         yield {
             self.portrait: portrait,
+            self.codes: codes,
             self.status: f"Code found in {time.monotonic() - start:.1f} s.",
         }
 
