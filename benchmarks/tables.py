@@ -45,6 +45,7 @@ SECTIONS = {
         "CPUs that compute in bfloat16 (this one does). It is a choice: `--precision half`.",
     ),
     "training_speed": ("Training", ""),
+    "pdae_or_diffae": ("Training PDAE or Diff-AE", ""),
     "memory": ("Memory", ""),
 }
 
