@@ -18,6 +18,7 @@ from pdae_app.bundle import Bundle, load_bundle
 from pdae_app.diffusion.denoisers import (
     ConditionedDenoiser,
     ShiftedDenoiser,
+    Start,
     WithFallback,
     slerp,
 )
@@ -315,10 +316,30 @@ class Editor:
         return _result(self.edit_steps(code, sliders, steps, scale))
 
     def edit_steps(
-        self, code: Code, sliders: dict[str, float], steps: int | None = None, scale: float = 1.0
+        self,
+        code: Code,
+        sliders: dict[str, float],
+        steps: int | None = None,
+        scale: float = 1.0,
+        start: Start | None = None,
     ) -> Iterator[Progress]:
-        """As `edit`, yielding a preview after every step; closing the generator stops the work."""
-        return self.decode_steps(self.moved(code, sliders), steps, scale)
+        """As `edit`, yielding a preview after every step; closing the generator stops the work.
+
+        Args:
+            start: of this code, by `start`: the first preview then comes sooner.
+        """
+        return self.decode_steps(self.moved(code, sliders), steps, scale, start=start)
+
+    def start(self, code: Code, steps: int | None = None) -> Start | None:
+        """What the first step of every edit of this code shares; None where there is nothing."""
+        self._check(code)
+        if self.bundle.kind != "pdae" or self._half is not None:
+            return None
+        t = self._levels(self._steps(steps, code))[0]
+        x = code.x_T[None].to(self.device, memory_format=torch.channels_last)
+        denoiser = self._exact_denoiser((), 1.0, 0)
+        with torch.inference_mode():
+            return Start(t, *denoiser.frozen(x, torch.full((1,), t, device=self.device)))
 
     def decode_steps(
         self,
@@ -327,17 +348,20 @@ class Editor:
         scale: float = 1.0,
         unguided: float = 0.0,
         floor: int = 0,
+        start: Start | None = None,
     ) -> Iterator[Progress]:
         """As `decode`, yielding a preview after every step.
 
-        For `unguided` see `generate`; `floor` is for noise that was drawn, not inferred: see
-        `pdae_app.diffusion.schedule.jumping`.
+        For `start` see `edit_steps`, for `unguided` see `generate`; `floor` is for noise that was
+        drawn, not inferred: see `pdae_app.diffusion.schedule.jumping`.
         """
         self._check(code)
         steps = self._steps(steps, code)
         z, residuals = code.z.to(self.device)[None], self._residuals(steps, floor, (code, 1.0))
         drawn = code.inversion is None
-        run = _Run(((z, 1.0),), code.x_T[None], steps, scale, unguided, floor, residuals, drawn)
+        run = _Run(
+            ((z, 1.0),), code.x_T[None], steps, scale, unguided, floor, residuals, drawn, start
+        )
         yield from self._render(run)
 
     def moved(self, code: Code, sliders: dict[str, float]) -> Code:
@@ -525,6 +549,8 @@ class Editor:
             raise EditError(f"The guidance scale must be between 0 and 10, got {run.scale}.")
         tail = self._stepping.tail(self.bundle.diffusion.schedule, run.steps, run.unguided)
         denoiser = self._denoiser(run.codes, 0.0 if run.unguided == 1 else run.scale, tail)
+        if run.start is not None:
+            denoiser = replace(denoiser, start=run.start)
         x = run.x_T.to(self.device, memory_format=torch.channels_last)
         schedule, clip = self.bundle.diffusion.schedule, self._stepping.clip_x0
         levels = jumping(levels, run.floor)
@@ -595,6 +621,7 @@ class _Run:
     floor: int = 0
     residuals: Tensor | None = None
     drawn: bool = False
+    start: Start | None = None
 
 
 def _pieces(items: list, size: int) -> list[list]:

@@ -297,3 +297,14 @@ def test_a_machine_that_cannot_compile_is_told(tiny_folder, monkeypatch):
     monkeypatch.setattr(other.bundle.model.unet.encoder, "forward", broken)
     with pytest.raises(EditError, match=r"no compiler found.*Install a C\+\+ compiler"):
         other.compile()
+
+
+def test_edits_share_their_first_step(editor, photo, monkeypatch):
+    """With what the frozen model says of x_T kept, the same picture costs one pass of it less."""
+    code, passes = editor.encode(photo, 5), []
+    start, encoder = editor.start(code), editor.bundle.model.unet.encoder
+    forward = encoder.forward
+    monkeypatch.setattr(encoder, "forward", lambda *a: passes.append(1) or forward(*a))
+    *_, kept = editor.edit_steps(code, {"Smiling": 1.0}, start=start)
+    assert len(passes) == 4
+    assert kept.image.tobytes() == editor.edit(code, {"Smiling": 1.0}).tobytes()

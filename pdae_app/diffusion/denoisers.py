@@ -28,6 +28,15 @@ class UNetDenoiser:
 
 
 @dataclass(frozen=True)
+class Start:
+    """The frozen model's features and eps at one x and t, which no code changes."""
+
+    t: int
+    features: Features
+    eps: Tensor
+
+
+@dataclass(frozen=True)
 class ShiftedDenoiser:
     """eps_hat = eps - scale sqrt(1 - abar_t) G(x_t, z, t) (PDAE Alg. 3).
 
@@ -35,7 +44,7 @@ class ShiftedDenoiser:
     shift is the weighted sum, which interpolates two trajectories (PDAE, Section 4.3, Fig. 7).
     Steps below `unguided_below` (a timestep) and steps at scale 0 never run G.
     `posterior`: see `Diffusion.shifted_eps`. The networks compute in `dtype`, everything else in
-    that of x.
+    that of x. `start`, where t is its own, stands for the pass of the frozen model.
     """
 
     model: nn.Module
@@ -45,15 +54,22 @@ class ShiftedDenoiser:
     unguided_below: int = 0
     posterior: bool = False
     dtype: torch.dtype = torch.float32
+    start: Start | None = None
 
     def __call__(self, x: Tensor, t: Tensor) -> Tensor:
-        features = self.model.unet.encoder(x.to(self.dtype), t)
-        eps = self.diffusion.eps(self.model.unet.decoder(features).to(x.dtype), x, t)
+        features, eps = self.frozen(x, t)
         if self.scale == 0 or self._unguided(t):
             return eps
         shifts = zip(self._shifts(features), self.codes, strict=True)
         output = sum(weight * shift.to(x.dtype) for shift, (_, weight) in shifts)
         return self.diffusion.shifted_eps(eps, output, t, self.scale, self.posterior)
+
+    def frozen(self, x: Tensor, t: Tensor) -> tuple[Features, Tensor]:
+        """The frozen model's features, and its eps."""
+        if self.start is not None and int(t[0]) == self.start.t:
+            return self.start.features, self.start.eps
+        features = self.model.unet.encoder(x.to(self.dtype), t)
+        return features, self.diffusion.eps(self.model.unet.decoder(features).to(x.dtype), x, t)
 
     def _shifts(self, features: Features) -> tuple[Tensor, ...]:
         """One shift a code; of a single image all in one batch, which is faster."""

@@ -229,7 +229,8 @@ class EditTab:
             return
         start, marks, turn = time.monotonic(), preview_steps(portrait.steps), portrait.turn.number
         sliders = {name: v for name, v in zip(self.sliders, values, strict=True) if v}
-        for progress in self.editor.edit_steps(portrait.code, sliders, portrait.steps, scale):
+        code, steps, first = portrait.code, portrait.steps, portrait.start
+        for progress in self.editor.edit_steps(code, sliders, steps, scale, first):
             if portrait.turn.number != turn:
                 yield self._unchanged()
                 return

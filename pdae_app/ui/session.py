@@ -6,6 +6,7 @@ from pathlib import Path
 
 from PIL import Image
 
+from pdae_app.diffusion.denoisers import Start
 from pdae_app.engine import Code, Editor
 from pdae_app.faces.align import Alignment, center_square, crop
 from pdae_app.faces.paste import paste_difference
@@ -48,6 +49,7 @@ class Portrait:
     code: Code
     reconstructions: dict[int, Image.Image]
     steps: int
+    start: Start | None = None
     turn: Turn = field(default_factory=Turn)
 
     @cached_property
@@ -88,4 +90,5 @@ def open_portrait(
     }
     square = crop(photo, alignment, editor.image_size)
     view = crop(photo, alignment, SHOWN_SIDE)
-    return Portrait(photo, square, view, code, reconstructions, steps)
+    start = editor.start(code, steps)
+    return Portrait(photo, square, view, code, reconstructions, steps, start)
