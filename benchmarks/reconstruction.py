@@ -19,7 +19,6 @@ from torch import Tensor
 
 from benchmarks.tables import publish
 from pdae_app.bundle import load_bundle
-from pdae_app.diffusion import inversion
 from pdae_app.diffusion.denoisers import ShiftedDenoiser
 from pdae_app.diffusion.inversion import ddim_coefficients, exact_states
 from pdae_app.diffusion.schedule import STEPPINGS, Schedule
@@ -56,11 +55,8 @@ def solved(iterations: int, memory: int, stored: bool = False):
     """The step's equation solved, with so many iterates mixed (1: none)."""
 
     def way(denoiser: Counted, x_0: Tensor, schedule: Schedule, levels: list[int]) -> Tensor:
-        before, inversion.MEMORY = inversion.MEMORY, memory
-        try:
-            *_, last = exact_states(denoiser, x_0, schedule, levels, iterations)
-        finally:
-            inversion.MEMORY = before
+        states = exact_states(denoiser, x_0, schedule, levels, iterations, memory=memory)
+        *_, last = states
         residuals = last["solved"].residuals if stored else None
         return decoded(denoiser.denoiser, last["x"], schedule, levels, residuals)
 

@@ -503,7 +503,7 @@ class Editor:
         codes = self._blend(a.z, b.z, weights, mode)
         x_T = torch.stack([slerp(a.x_T, b.x_T, weight) for weight in weights])
         left = [self._residuals(steps, 0, (a, 1 - weight), (b, weight)) for weight in weights]
-        residuals = None if None in left else torch.stack(left, dim=1)
+        residuals = None if left[0] is None else torch.stack(left, dim=1)
         *_, last = self._states(_Run(codes, x_T, steps, scale, residuals=residuals))
         return [_to_image(x) for x in last["x"]]
 

@@ -116,27 +116,26 @@ def open_source(config: DataConfig) -> Source:
     Raises:
         ValueError: it names nothing, or there is nothing in it.
     """
+    source = _named_source(config)
+    if not source.rows:
+        split = f" of split {config.split!r}" if config.split else ""
+        where = config.labels or config.dataset or config.folder
+        raise ValueError(f"no pictures{split} found in {where}")
+    return source
+
+
+def _named_source(config: DataConfig) -> Source:
     if config.dataset:
-        return _filled(HubDataset(config.dataset, config.split), config)
+        return HubDataset(config.dataset, config.split)
     if config.folder is None:
         raise ValueError("set data.folder=PATH, or data.dataset=NAME")
     if config.torchvision:
-        return _filled(
-            Torchvision(config.torchvision, config.folder, config.split, config.download), config
-        )
+        return Torchvision(config.torchvision, config.folder, config.split, config.download)
     is_lmdb = (Path(config.folder) / "data.mdb").exists()
     source = (Lmdb if is_lmdb else Folder)(config.folder, config.labels)
     if config.labels and config.split:
         # Rows are dropped in place of pictures: the source opens by row.
         source.rows[:] = [row for row in source.rows if row.get("split") == config.split]
-    return _filled(source, config)
-
-
-def _filled(source: Source, config: DataConfig) -> Source:
-    if not source.rows:
-        split = f" of split {config.split!r}" if config.split else ""
-        where = config.labels or config.dataset or config.folder
-        raise ValueError(f"no pictures{split} found in {where}")
     return source
 
 

@@ -8,7 +8,7 @@ import csv
 import os
 import re
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -95,7 +95,8 @@ class Lmdb(Source):
     def __init__(self, folder: str, labels: str | None = None):
         lmdb = optional_import("lmdb")
         self.folder = folder
-        self._env = PerProcess(lambda: lmdb.open(folder, readonly=True, lock=False, create=False))
+        # Not a lambda: worker processes that are spawned get it by pickle.
+        self._env = PerProcess(partial(lmdb.open, folder, readonly=True, lock=False, create=False))
         with self._env().begin() as transaction:
             keys = [key.decode() for key in transaction.cursor().iternext(values=False)]
         self.rows = [{"file": key} for key in keys if key != "length"]
@@ -128,7 +129,7 @@ class Torchvision(Source):
     def __init__(self, name: str, root: str, split: str | None, download: bool):
         if name not in TORCHVISION:
             raise ValueError(f"torchvision must be one of {', '.join(TORCHVISION)}, got {name!r}")
-        self._set = PerProcess(lambda: _torchvision(name, root, split, download))
+        self._set = PerProcess(partial(_torchvision, name, root, split, download))
         self.identity = (name, split)
         self.rows = _torchvision_rows(self._set(), name)
 

@@ -58,24 +58,25 @@ def exact_states(
     levels: list[int],
     iterations: int = 5,
     tolerance: float = 1e-5,
+    memory: int = MEMORY,
 ) -> Iterator[dict]:
     """Inversion through `levels`, rising, each step solved with up to `iterations` evaluations.
 
     Args:
         x_0: images (N, C, H, W) at levels[0].
         tolerance: root mean square of the residual at which a step counts as solved.
+        memory: so many past iterates are mixed; 1 is the iteration as it stands.
 
     Yields:
         {step, steps, t, x, evaluations}; the last one also `solved`, a `Solved`.
     """
-    x, eps, residuals, evaluations, steps = x_0, None, [], 0, len(levels) - 1
+    # Nothing is known of eps at first; the picture itself, a little smaller, is near enough.
+    x, eps = x_0, torch.zeros_like(x_0)
+    residuals, evaluations, steps = [], 0, len(levels) - 1
     for step, (s, t) in enumerate(pairwise(levels), 1):
         a, b = ddim_coefficients(schedule, t, s)
         times = torch.full((len(x),), t, device=x.device)
-        if eps is None:
-            # Nothing is known of eps yet; the picture itself, a little smaller, is near enough.
-            eps = torch.zeros_like(x)
-        solution = FixedPoint(x, a, b, iterations, tolerance).solve(denoiser, times, eps)
+        solution = FixedPoint(x, a, b, iterations, tolerance, memory).solve(denoiser, times, eps)
         x, eps = solution.x, solution.eps
         residuals.append(solution.residual)
         evaluations += solution.evaluations
@@ -98,9 +99,9 @@ class Solution:
 class FixedPoint:
     """One step: x = g(x) = (x_s - b eps(x, t)) / a, by Anderson mixing of the last iterates."""
 
-    def __init__(self, x_s: Tensor, a: float, b: float, iterations: int, tolerance: float):
+    def __init__(self, x_s: Tensor, a: float, b: float, iterations: int, tolerance: float, memory):
         self.x_s, self.a, self.b = x_s, a, b
-        self.iterations, self.tolerance = iterations, tolerance
+        self.iterations, self.tolerance, self.memory = iterations, tolerance, memory
 
     def solve(self, denoiser: Denoiser, times: Tensor, eps: Tensor) -> Solution:
         """From a guess of eps to the best iterate that `iterations` evaluations find."""
@@ -121,7 +122,7 @@ class FixedPoint:
                 break
             images.append(image)
             updates.append(image - x)
-            images, updates = images[-MEMORY:], updates[-MEMORY:]
+            images, updates = images[-self.memory :], updates[-self.memory :]
             x = mixed(images, updates)
         best.evaluations = evaluations
         return best
