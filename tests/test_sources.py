@@ -69,8 +69,8 @@ def test_lmdb_with_celebas_labels_and_in_other_processes(tmp_path, lmdb_folder):
         ("256-00000", "0", "1"),
         ("256-00002", "1", "0"),
     ]
-    again = pickle.loads(pickle.dumps(source._env.__getstate__()["_made"]))
-    assert again == {} and source.open(1).getpixel((3, 3)) == COLORS[2]
+    spawned = pickle.loads(pickle.dumps(source))
+    assert spawned._env._made == {} and spawned.open(1).getpixel((3, 3)) == COLORS[2]
 
 
 def write_mnist(root):

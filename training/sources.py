@@ -93,10 +93,9 @@ class Lmdb(Source):
     """
 
     def __init__(self, folder: str, labels: str | None = None):
-        lmdb = optional_import("lmdb")
         self.folder = folder
         # Not a lambda: worker processes that are spawned get it by pickle.
-        self._env = PerProcess(partial(lmdb.open, folder, readonly=True, lock=False, create=False))
+        self._env = PerProcess(partial(_open_lmdb, folder))
         with self._env().begin() as transaction:
             keys = [key.decode() for key in transaction.cursor().iternext(values=False)]
         self.rows = [{"file": key} for key in keys if key != "length"]
@@ -114,6 +113,10 @@ class Lmdb(Source):
 
     def fingerprint(self, index: int) -> Any:
         return str(Path(self.folder).resolve()), self.rows[index]["file"]
+
+
+def _open_lmdb(folder: str) -> Any:
+    return optional_import("lmdb").open(folder, readonly=True, lock=False, create=False)
 
 
 def _number(name: str) -> int:
