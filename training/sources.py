@@ -8,7 +8,7 @@ import csv
 import os
 import re
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cache, cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -116,6 +116,12 @@ class Lmdb(Source):
 
 
 def _open_lmdb(folder: str) -> Any:
+    return _opened_by(folder, os.getpid())
+
+
+@cache
+def _opened_by(folder: str, pid: int) -> Any:
+    """A process must open a database once only, however many sources read it."""
     return optional_import("lmdb").open(folder, readonly=True, lock=False, create=False)
 
 
