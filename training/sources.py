@@ -8,7 +8,7 @@ import csv
 import os
 import re
 from dataclasses import dataclass
-from functools import cache, cached_property, partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -116,12 +116,20 @@ class Lmdb(Source):
 
 
 def _open_lmdb(folder: str) -> Any:
-    return _opened_by(folder, os.getpid())
-
-
-@cache
-def _opened_by(folder: str, pid: int) -> Any:
     """A process must open a database once only, however many sources read it."""
+    pid, env = _OPENED.pop(folder, (None, None))
+    if env is not None and pid != os.getpid():
+        env.close()  # inherited by a fork, in which it cannot be used
+    if pid != os.getpid():
+        env = _opened(folder)
+    _OPENED[folder] = os.getpid(), env
+    return env
+
+
+_OPENED: dict[str, tuple[int, Any]] = {}
+
+
+def _opened(folder: str) -> Any:
     return optional_import("lmdb").open(folder, readonly=True, lock=False, create=False)
 
 
