@@ -8,11 +8,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from PIL import Image
+from torch.utils.data import DataLoader
 
 from pdae_app.ui.session import EXAMPLES
 from training.data import (
     AugmentedSquares,
     DataConfig,
+    SeededBatches,
     held_out_squares,
     load_pictures,
     open_source,
@@ -71,6 +73,15 @@ def test_lmdb_with_celebas_labels_and_in_other_processes(tmp_path, lmdb_folder):
     ]
     spawned = pickle.loads(pickle.dumps(source))
     assert spawned._env._made == {} and spawned.open(1).getpixel((3, 3)) == COLORS[2]
+
+
+def test_workers_read_an_lmdb(tmp_path, lmdb_folder):
+    """A forked worker must not use the handle that it inherits."""
+    data = config(tmp_path, folder=str(lmdb_folder), cache=None)
+    dataset = AugmentedSquares(load_pictures(data, 16), data, 16)
+    assert dataset[0, 0].shape == (3, 16, 16)  # opened here, before the workers start
+    batches = DataLoader(dataset, batch_sampler=SeededBatches(3, 3, 0, 0, 2), num_workers=2)
+    assert [tuple(batch.shape) for batch in batches] == [(3, 3, 16, 16)] * 2
 
 
 def write_mnist(root):
