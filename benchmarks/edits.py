@@ -28,23 +28,30 @@ from training.pixel_classifier import ClassifierConfig, train_classifier
 
 @dataclass(frozen=True)
 class Way:
-    """A stepping, its steps, and evaluations to solve each step of inversion (0: plain)."""
+    """A stepping, its steps, and evaluations to solve each step of inversion (0: plain).
+
+    Sliders stand at `strength` and its negative.
+    """
 
     stepping: str
     steps: int
     iterations: int
+    strength: float = 1.0
 
     @property
     def name(self) -> str:
         kind = f"exact, ≤ {self.iterations} a step" if self.iterations else "plain"
-        return f"{self.stepping}, {self.steps} steps, {kind}"
+        strength = f", sliders at {self.strength:g}" if self.strength != 1 else ""
+        return f"{self.stepping}, {self.steps} steps, {kind}{strength}"
 
 
 WAYS = (
     Way("clean", 100, 0),
+    Way("clean", 100, 5),
     Way("clean", 25, 0),
     Way("clean", 20, 5),
     Way("quick", 10, 5),
+    Way("quick", 10, 5, strength=1.08),
     Way("quick", 10, 8),
     Way("quick", 20, 5),
 )
@@ -96,7 +103,7 @@ def measured(codes: Codes, judge: nn.Module, names: list[str]) -> dict:
     for name in JUDGED:
         column = names.index(name)
         rest = [i for i in range(len(names)) if i != column]
-        low, high = (codes.edited(name, strength) for strength in (-1.0, 1.0))
+        low, high = (codes.edited(name, sign * codes.way.strength) for sign in (-1, 1))
         p_low, p_high = judge(low).sigmoid(), judge(high).sigmoid()
         rises.append((p_high - p_low)[:, column])
         others += [(p - originals)[:, rest].abs().mean() for p in (p_low, p_high)]

@@ -4,8 +4,8 @@ python -m benchmarks.network --presets celeba64 ffhq128
 
 Plain: contiguous tensors (NCHW), attention by einsum, and two full passes: the frozen U-Net, then
 the encoder half again for the gradient estimator. Trajectory interpolation: two shifts on one pass
-of the frozen U-Net, against two guided passes. Random weights; ours in float32 and in half
-precision (bfloat16 on CPUs, float16 on GPUs).
+of the frozen U-Net, against two guided passes of the same precision. Random weights; ours in
+float32 and in half precision (bfloat16 on CPUs, float16 on GPUs).
 """
 
 import argparse
@@ -65,9 +65,9 @@ class TwoPasses:
         return self.diffusion.shifted_eps(eps, shift, t)
 
 
-def guided_twice(model: PDAE, codes: tuple):
+def guided_twice(model: PDAE, codes: tuple, dtype: torch.dtype = torch.float32):
     """Trajectory interpolation as two guided evaluations, their results blended."""
-    parts = [(ShiftedDenoiser(model, Diffusion(), ((z, 1.0),)), w) for z, w in codes]
+    parts = [(ShiftedDenoiser(model, Diffusion(), ((z, 1.0),), dtype=dtype), w) for z, w in codes]
     return lambda x, t: sum(weight * denoiser(x, t) for denoiser, weight in parts)
 
 
@@ -108,6 +108,10 @@ def rows_of(name: str, batch: int, repeats: int, device: str) -> list[dict]:
         "half": lambda: ShiftedDenoiser(halved, Diffusion(), one, dtype=dtype)(last, t),
         "interpolation, two passes": lambda: guided_twice(ours, both)(last, t),
         "interpolation, one pass": lambda: ShiftedDenoiser(ours, Diffusion(), both)(last, t),
+        "half interpolation, two passes": lambda: guided_twice(halved, both, dtype)(last, t),
+        "half interpolation, one pass": lambda: ShiftedDenoiser(
+            halved, Diffusion(), both, dtype=dtype
+        )(last, t),
     }
     assert torch.allclose(ways["plain"](), ways["float32"](), atol=1e-3)
     seconds = medians(ways, repeats)
@@ -123,6 +127,11 @@ def rows_of(name: str, batch: int, repeats: int, device: str) -> list[dict]:
             ("one evaluation, float32", "plain", "float32"),
             ("one evaluation, half precision", "plain", "half"),
             ("trajectory interpolation", "interpolation, two passes", "interpolation, one pass"),
+            (
+                "trajectory interpolation, both in half precision",
+                "half interpolation, two passes",
+                "half interpolation, one pass",
+            ),
         )
     ]
 

@@ -24,6 +24,7 @@ from pdae_app.diffusion.schedule import STEPPINGS, Schedule
 from pdae_app.faces.align import FRAMINGS
 from pdae_app.latents.directions import Attribute, LatentSpace
 from pdae_app.latents.prior import Prior
+from pdae_app.latents.typical import Typical
 from pdae_app.models.diffae import DiffAE, DiffAEConfig, PooledEncoderConfig
 from pdae_app.models.latent_mlp import LatentMLP, LatentMLPConfig
 from pdae_app.models.pdae import PDAE, PDAEConfig
@@ -46,6 +47,7 @@ class Bundle:
     `stepping` names the way of stepping that the model is used with by default (`STEPPINGS`),
     `framing` how its training pictures were framed (`FRAMINGS`); `floor` is the timestep from which
     new pictures jump to x0_hat (`jumping`), 0 for networks that denoise at all levels.
+    `typical` tells pictures like the training pictures from others.
     `classes` are the names of the classes that the U-Net, or PDAE in place of images, is told.
     `info` is free: training data, licence, measured figures. `identity` names the exact files,
     `folder` is where they were read from.
@@ -60,6 +62,7 @@ class Bundle:
     framing: str = "face"
     floor: int = 0
     classes: tuple[str, ...] = ()
+    typical: Typical | None = None
     info: dict = field(default_factory=dict)
     identity: str = "unsaved"
     folder: Path | None = None
@@ -132,6 +135,8 @@ def _config(bundle: Bundle) -> dict:
     }
     if bundle.classes:
         config["classes"] = list(bundle.classes)
+    if bundle.typical is not None:
+        config["typical"] = dataclasses.asdict(bundle.typical)
     if bundle.model is not None:
         config["encoder"] = dataclasses.asdict(bundle.model.config.encoder)
     if bundle.kind == "pdae":
@@ -189,6 +194,15 @@ def _identity(folder: Path, bundle: Bundle) -> str:
     return digest.hexdigest()[:16]
 
 
+def encoder_identity(encoder: nn.Module) -> str:
+    """A hash of the encoder's weights; sliders and priors may come and go beside them."""
+    digest = hashlib.sha256()
+    for name, tensor in encoder.state_dict().items():
+        digest.update(name.encode())
+        digest.update(tensor.cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()[:16]
+
+
 def _empty_bundle(config: dict) -> Bundle:
     """The configured networks without memory for their weights."""
     diffusion = build(Diffusion, config["diffusion"], "diffusion.")
@@ -204,7 +218,10 @@ def _empty_bundle(config: dict) -> Bundle:
     if type(floor) is not int or not 0 <= floor < diffusion.schedule.timesteps:
         raise ConfigError(f"floor must be a timestep, got {floor!r}")
     classes = _class_names(config, unet, model)
-    return Bundle(unet, diffusion, model, None, prior, stepping, framing, floor, classes, info)
+    typical = build(Typical, config["typical"], "typical.") if "typical" in config else None
+    return Bundle(
+        unet, diffusion, model, None, prior, stepping, framing, floor, classes, typical, info
+    )
 
 
 def _class_names(config: dict, unet: UNet, model: PDAE | DiffAE | None) -> tuple[str, ...]:

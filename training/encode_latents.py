@@ -3,7 +3,6 @@
 python training/encode_latents.py --config training/configs/faces64/latents.yaml
 """
 
-import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +13,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from pdae_app.bundle import load_bundle
+from pdae_app.bundle import encoder_identity, load_bundle
 from training.config import ConfigError, parse
 from training.data import DataConfig, Pictures, load_pictures, plain_squares
 from training.loop import run_script
@@ -91,15 +90,6 @@ def load_latents(path: str | Path, encoder: nn.Module) -> Latents:
     if latents.identity != encoder_identity(encoder):
         raise ConfigError(f"{path} was made by another model; run training/encode_latents.py again")
     return latents
-
-
-def encoder_identity(encoder: nn.Module) -> str:
-    """A hash of the encoder's weights; sliders and priors may come and go beside them."""
-    digest = hashlib.sha256()
-    for name, tensor in encoder.state_dict().items():
-        digest.update(name.encode())
-        digest.update(tensor.cpu().contiguous().numpy().tobytes())
-    return digest.hexdigest()[:16]
 
 
 def encode_squares(encoder: nn.Module, squares: Tensor, batch_size: int = 64) -> Tensor:

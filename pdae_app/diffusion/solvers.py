@@ -48,12 +48,14 @@ def ddim_states(
     levels: list[int],
     clip_x0: bool = False,
     residuals: Tensor | None = None,
+    after: Callable[[int, Tensor], Tensor] | None = None,
 ) -> Iterator[dict]:
     """DDIM steps through `levels` in the order given, falling (sampling) or rising (inversion).
 
     Yields {step, steps, t, x, x0_hat} after every evaluation; closing the generator stops the run.
     At CLEAN the network is asked at t = 0, the least noise that it knows. `residuals`, one a step,
-    are added to the states: see `pdae_app.diffusion.inversion`.
+    are added to the states: see `pdae_app.diffusion.inversion`. `after` (step, x) may change the
+    state that the next step starts from.
     """
     for step, (t, t_next) in enumerate(pairwise(levels), 1):
         eps = denoiser(x, torch.full((len(x),), max(t, 0), device=x.device))
@@ -61,6 +63,8 @@ def ddim_states(
         x, x0_hat = ddim_step(x, eps, alpha_bar, alpha_bar_next, clip_x0)
         if residuals is not None:
             x = x + residuals[step - 1]
+        if after is not None:
+            x = after(step, x)
         yield {"step": step, "steps": len(levels) - 1, "t": t, "x": x, "x0_hat": x0_hat}
 
 

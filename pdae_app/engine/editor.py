@@ -5,8 +5,9 @@ many people at once.
 """
 
 import math
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from copy import copy
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,77 +16,33 @@ from PIL import Image
 from torch import Tensor
 
 from pdae_app.bundle import Bundle, load_bundle
-from pdae_app.diffusion.denoisers import (
-    ConditionedDenoiser,
-    ShiftedDenoiser,
-    Start,
-    WithFallback,
-    slerp,
-)
-from pdae_app.diffusion.inversion import exact_states
-from pdae_app.diffusion.schedule import STEPPINGS, Stepping, jumping
-from pdae_app.diffusion.solvers import Denoiser, ddim_states, dpm_solver_states
+from pdae_app.diffusion.denoisers import Start, slerp
+from pdae_app.diffusion.schedule import STEPPINGS
+from pdae_app.engine.code import Code, EditError, Inversion, Progress
+from pdae_app.engine.decoder import Decoder, Run
+from pdae_app.engine.pictures import plain, to_image, to_tensor
+from pdae_app.engine.sampling import Drawn, draw_class, draw_code, unlabelled_codes
 from pdae_app.faces.align import Alignment, center_square, crop, find_alignment
 from pdae_app.faces.paste import paste_difference, paste_replacement
 from pdae_app.faces.photo import open_photo
 from pdae_app.hub import local_folder, push
-from pdae_app.models.precision import half_dtype, in_half
+from pdae_app.latents.few_shot import FewShot, fit_few_shot
+from pdae_app.latents.typical import code_distance, noise_structure
 
 STRONGEST = 5.0
 # Steps of encoding and decoding, and evaluations to solve each step of encoding with, at most.
 STEPS = 20
 ITERATIONS = 5
 MODES = ("latent", "trajectory")
-
-
-class EditError(ValueError):
-    """A request that cannot be carried out; the message says what to change."""
-
-
-@dataclass(frozen=True)
-class Code:
-    """A photograph as the model sees it; on the CPU, deep-copyable, of no use to another bundle.
-
-    z (D,), x_T (C, S, S); `alignment` says where the square lies in the photograph, None when the
-    square itself was given; `bundle` names the model that made it. `inversion` says how x_T was
-    found; None for noise that was drawn.
-    """
-
-    z: Tensor
-    x_T: Tensor
-    alignment: Alignment | None
-    bundle: str
-    inversion: "Inversion | None" = None
-
-
-@dataclass(frozen=True)
-class Inversion:
-    """How a photograph's x_T was found: it belongs to decoding in `steps` of this `stepping`.
-
-    `residuals` (steps, C, S, S) are what solving each step left, added again in decoding; None for
-    the plain inversion of PDAE's Eq. 8. `evaluations` of the networks were made; `error` is the
-    root mean square of the residuals.
-    """
-
-    steps: int
-    stepping: str
-    evaluations: int
-    residuals: Tensor | None = None
-    error: float | None = None
-
-
-@dataclass(frozen=True)
-class Progress:
-    """One step of a running request: x0_hat as a picture; at the last step, the result."""
-
-    step: int
-    steps: int
-    image: Image.Image
-
-    @property
-    def done(self) -> bool:
-        """Whether `image` is the final result."""
-        return self.step == self.steps
+MOST_FRAMES = 100
+STRANGE_CODE = (
+    "This picture is unlike those that the model learned from, so its sliders may do something "
+    "else than they say, or little. A frontal, evenly lit face works best."
+)
+STRANGE_NOISE = (
+    "The model cannot describe much of this picture and keeps it as it is: what is unusual in it "
+    "stays, and may shine through where an edit changes the face."
+)
 
 
 class Editor:
@@ -117,11 +74,7 @@ class Editor:
             known = ", ".join(STEPPINGS)
             raise EditError(f"There is no stepping {self.stepping!r}. Known: {known}.")
         self.precision = precision
-        try:
-            dtype = half_dtype(precision, self.device)
-        except ValueError as error:
-            raise EditError(f"The precision cannot be used: {error}.") from error
-        self._half = (in_half(bundle.model, dtype), dtype) if dtype else None
+        self.decoder = Decoder(bundle, self.device, self.stepping, precision)
 
     @classmethod
     def from_pretrained(
@@ -157,14 +110,8 @@ class Editor:
         Raises:
             EditError: this machine cannot compile.
         """
-        model = self._half[0] if self._half else self.bundle.model
-        parts = [model.unet.encoder, model.unet.decoder]
-        for part in [*parts, *([model.shift] if self.bundle.kind == "pdae" else [])]:
-            part.compile(backend=backend)
-        z = torch.zeros(1, model.config.encoder.z_dim, device=self.device)
-        run = _Run(((z, 1.0),), torch.zeros(1, *self._shape), steps=1)
         try:
-            next(self._states(run))
+            self.decoder.compile(backend)
         except Exception as error:  # whatever the compiler's chain of tools raises
             raise EditError(
                 f"The networks cannot be compiled on this machine: {str(error)[:200]}. Install a "
@@ -176,6 +123,14 @@ class Editor:
         """An editor of the same weights that steps as `stepping` says."""
         return Editor(self.bundle, self.name, self.device, stepping, self.precision)
 
+    def with_attributes(self, *fitted: FewShot) -> "Editor":
+        """An editor of the same networks that has these sliders too."""
+        other = copy(self)
+        for attribute in fitted:
+            space = attribute.added_to(other.bundle.latents)
+            other.bundle = replace(other.bundle, latents=space)
+        return other
+
     def push_to_hub(
         self, repo_id: str, private: bool | None = None, token: str | None = None
     ) -> str:
@@ -185,6 +140,11 @@ class Editor:
             BundleError: the Hub cannot be reached, or refuses.
         """
         return push(self.bundle, repo_id, private, token)
+
+    @property
+    def title(self) -> str:
+        """The model's name for people: the Hub's, or that of the folder, without its path."""
+        return Path(self.name).name if Path(self.name).is_dir() else self.name
 
     @property
     def image_size(self) -> int:
@@ -217,6 +177,22 @@ class Editor:
             for a, logit in zip(self.bundle.latents.attributes, logits, strict=True)
         }
         return {name: standing for name, standing in standings.items() if standing is not None}
+
+    def notices(self, code: Code) -> list[str]:
+        """What to expect of a picture that is unlike the training pictures; mostly nothing.
+
+        Diff-AE, Appendix K. Bundles say what is typical once `training/measure_typical.py` ran.
+        """
+        self._check(code)
+        typical, space = self.bundle.typical, self.bundle.latents
+        if typical is None or space is None or code.inversion is None:
+            return []
+        found = []
+        if code_distance(space, code.z) > typical.distance:
+            found.append(STRANGE_CODE)
+        if noise_structure(code.x_T) > typical.structure:
+            found.append(STRANGE_NOISE)
+        return found
 
     def align(self, photo: Image.Image, which: int = 0) -> Image.Image:
         """The aligned square that the model will see. `which` counts faces, largest first.
@@ -257,31 +233,40 @@ class Editor:
         """As `encode`, yielding (part done, None) after every step, at last (1, code)."""
         if self.classes:
             raise EditError(f"{self.name} knows classes only, and cannot read a picture.")
-        levels, iterations = self._levels(steps, inverting=True), self._iterations(iterations)
+        iterations = self._iterations(iterations)
         photo = open_photo(photo)
         alignment = self._alignment(photo, align)
         square = crop(photo, alignment or center_square(photo), self.image_size)
-        x_0 = _to_tensor(square, self._shape[0]).to(self.device, memory_format=torch.channels_last)
+        x_0 = to_tensor(square, self.decoder.shape[0])
+        x_0 = x_0.to(self.device, memory_format=torch.channels_last)
         with torch.inference_mode():
             z = self.bundle.model.encoder(x_0)
-        schedule, denoiser = self.bundle.diffusion.schedule, self._denoiser(((z, 1.0),))
-        if iterations:
-            states = exact_states(denoiser, x_0, schedule, levels, iterations)
-        else:
-            states = ddim_states(denoiser, x_0, schedule, levels, self._stepping.clip_x0)
-        for state in _inferring(states):
+        for state in self.decoder.inverting(z, x_0, steps, iterations):
             if state["step"] < state["steps"]:
                 yield state["step"] / state["steps"], None
+        yield 1.0, self._code(z, state, 0, steps, alignment)
+
+    def encode_squares(self, squares: Tensor, steps: int = STEPS) -> list[Code]:
+        """The codes of aligned squares (N, C, S, S) in [-1, 1], found together."""
+        x_0 = squares.to(self.device, memory_format=torch.channels_last)
+        iterations = self._iterations(None)
+        with torch.inference_mode():
+            z = self.bundle.model.encoder(x_0)
+        *_, state = self.decoder.inverting(z, x_0, steps, iterations)
+        return [self._code(z, state, i, steps, None) for i in range(len(z))]
+
+    def _code(self, z: Tensor, state: dict, row: int, steps: int, alignment) -> Code:
+        """The code of one picture of a finished inversion."""
         inversion = Inversion(steps, self.stepping, state.get("evaluations", state["steps"]))
-        if iterations:
-            solved = state["solved"]
-            residuals = _plain(solved.residuals[:, 0])
-            inversion = replace(inversion, residuals=residuals, error=solved.error)
-        x_T = _plain(state["x"][0])
-        yield 1.0, Code(_plain(z[0]), x_T, alignment, self.bundle.identity, inversion)
+        if "solved" in state:
+            residuals = plain(state["solved"].residuals[:, row])
+            error = float(residuals.square().mean().sqrt())
+            inversion = replace(inversion, residuals=residuals, error=error)
+        x_T = plain(state["x"][row])
+        return Code(plain(z[row]), x_T, alignment, self.bundle.identity, inversion)
 
     def _iterations(self, asked: int | None) -> int:
-        clamped = self._stepping.clip_x0
+        clamped = STEPPINGS[self.stepping].clip_x0
         if asked is None:
             return 0 if clamped else ITERATIONS
         if not isinstance(asked, int) or not 0 <= asked <= 50:
@@ -304,42 +289,80 @@ class Editor:
         return _result(self.decode_steps(code, steps, scale))
 
     def edit(
-        self, code: Code, sliders: dict[str, float], steps: int | None = None, scale: float = 1.0
+        self,
+        code: Code,
+        sliders: Mapping[str, float],
+        steps: int | None = None,
+        scale: float = 1.0,
+        keep: np.ndarray | None = None,
     ) -> Image.Image:
         """The picture with attributes changed, e.g. {"Smiling": 1.0, "Eyeglasses": -0.5}.
 
         0 changes nothing, +1 makes a typical positive of this picture, -1 a typical negative.
 
+        Args:
+            keep: (S, S) in [0, 1]: where it is 1, the unchanged code's picture stays.
+
         Raises:
             EditError: an unknown attribute, a strength beyond +-5 or not finite, a foreign code.
         """
-        return _result(self.edit_steps(code, sliders, steps, scale))
+        return _result(self.edit_steps(code, sliders, steps, scale, keep=keep))
 
     def edit_steps(
         self,
         code: Code,
-        sliders: dict[str, float],
+        sliders: Mapping[str, float],
         steps: int | None = None,
         scale: float = 1.0,
         start: Start | None = None,
+        keep: np.ndarray | None = None,
     ) -> Iterator[Progress]:
         """As `edit`, yielding a preview after every step; closing the generator stops the work.
 
         Args:
             start: of this code, by `start`: the first preview then comes sooner.
         """
-        return self.decode_steps(self.moved(code, sliders), steps, scale, start=start)
+        moved = self.moved(code, sliders)
+        if keep is None:
+            return self.decode_steps(moved, steps, scale, start=start)
+        return self._render(self._keeping(code, moved, self._steps(steps, code), scale, keep))
+
+    def strip(
+        self,
+        code: Code,
+        name: str,
+        strengths: Sequence[float],
+        steps: int | None = None,
+        scale: float = 1.0,
+    ) -> Iterator[Image.Image]:
+        """The picture at several strengths of one attribute, each when it is finished."""
+        codes = [self.moved(code, {name: strength}) for strength in strengths]
+        steps = self._steps(steps, code)
+        residuals, drawn = self._residuals(steps, 0, (code, 1.0)), code.inversion is None
+        for piece in _pieces(codes, self._at_once):
+            z = torch.stack([moved.z for moved in piece]).to(self.device)
+            x_T = code.x_T.expand(len(piece), -1, -1, -1)
+            run = Run(((z, 1.0),), x_T, steps, scale, residuals=residuals, drawn=drawn)
+            *_, last = self.decoder.states(run)
+            yield from (to_image(x) for x in last["x"])
+
+    def _keeping(self, code: Code, moved: Code, steps: int, scale: float, keep: np.ndarray) -> Run:
+        """The unchanged code and the edited one, side by side."""
+        keep = torch.from_numpy(np.asarray(keep, np.float32))
+        if keep.shape != (self.image_size,) * 2 or not ((keep >= 0) & (keep <= 1)).all():
+            raise EditError(
+                f"The part to keep must be {self.image_size} x {self.image_size} numbers from 0 to "
+                f"1, got the shape {tuple(keep.shape)}."
+            )
+        z = torch.stack([code.z, moved.z]).to(self.device)
+        x_T = code.x_T.expand(2, -1, -1, -1)
+        residuals = self._residuals(steps, 0, (code, 1.0))
+        return Run(((z, 1.0),), x_T, steps, scale, residuals=residuals, keep=keep)
 
     def start(self, code: Code, steps: int | None = None) -> Start | None:
         """What the first step of every edit of this code shares; None where there is nothing."""
         self._check(code)
-        if self.bundle.kind != "pdae" or self._half is not None:
-            return None
-        t = self._levels(self._steps(steps, code))[0]
-        x = code.x_T[None].to(self.device, memory_format=torch.channels_last)
-        denoiser = self._exact_denoiser((), 1.0, 0)
-        with torch.inference_mode():
-            return Start(t, *denoiser.frozen(x, torch.full((1,), t, device=self.device)))
+        return self.decoder.start(code.x_T, self._steps(steps, code))
 
     def decode_steps(
         self,
@@ -359,25 +382,27 @@ class Editor:
         steps = self._steps(steps, code)
         z, residuals = code.z.to(self.device)[None], self._residuals(steps, floor, (code, 1.0))
         drawn = code.inversion is None
-        run = _Run(
+        run = Run(
             ((z, 1.0),), code.x_T[None], steps, scale, unguided, floor, residuals, drawn, start
         )
         yield from self._render(run)
 
-    def moved(self, code: Code, sliders: dict[str, float]) -> Code:
+    def moved(self, code: Code, sliders: Mapping[str, float]) -> Code:
         """The code with its attributes changed, nothing rendered yet."""
         self._check(code)
         for name, strength in sliders.items():
             if name not in self.attributes:
                 known = ", ".join(self.attributes) or "none"
                 raise EditError(f"There is no attribute {name!r}. Known: {known}.")
-            if not math.isfinite(strength) or abs(strength) > STRONGEST:
+            number = isinstance(strength, int | float) and not isinstance(strength, bool)
+            if not number or not math.isfinite(strength) or abs(strength) > STRONGEST:
                 raise EditError(
-                    f"{name} = {strength} is out of range: use -{STRONGEST:g} to {STRONGEST:g}."
+                    f"{name} = {strength!r} is out of range: use a number from -{STRONGEST:g} to "
+                    f"{STRONGEST:g}."
                 )
         if not sliders:
             return code
-        return replace(code, z=self.bundle.latents.move(code.z, sliders))
+        return replace(code, z=self.bundle.latents.move(code.z, dict(sliders)))
 
     def interpolate(
         self,
@@ -403,53 +428,63 @@ class Editor:
         self._check(code_b)
         if mode not in MODES:
             raise EditError(f"There is no mode {mode!r}. Known: {', '.join(MODES)}.")
-        if not 2 <= frames <= 100:
-            raise EditError(f"The number of frames must be between 2 and 100, got {frames}.")
+        if not 2 <= frames <= MOST_FRAMES:
+            raise EditError(
+                f"The number of frames must be between 2 and {MOST_FRAMES}, got {frames}."
+            )
         steps = self._steps(steps, code_a)
         between = [i / (frames - 1) for i in range(1, frames - 1)]
         # The ends alone: to the bit, they are the reconstructions.
         for weights in ([0.0], *_pieces(between, self._at_once), [1.0]):
             yield from self._between(code_a, code_b, weights, mode, steps, scale)
 
-    def sample_code(self, seed: int, steps: int = 100, label: str | None = None) -> Code:
+    def draw(
+        self,
+        seed: int,
+        steps: int = 100,
+        label: str | None = None,
+        wanted: Mapping[str, bool] | None = None,
+    ) -> Drawn:
         """A new picture's code from the latent diffusion model; x_T is plain noise.
 
         Args:
             seed: the same seed gives the same code, alone or among others.
             steps: evaluations of the latent network.
             label: the class, where the model knows classes; it has no latent model then.
+            wanted: attributes that it is to have (True) or not (False): see
+                `pdae_app.engine.sampling.draw_code`.
         """
         if self.classes:
-            return self._class_code(seed, label)
-        prior, latents = self.bundle.prior, self.bundle.latents
-        if prior is None:
-            raise EditError(
-                f"{self.name} has no latent diffusion model, so it cannot make new pictures."
-            )
-        generator = torch.Generator().manual_seed(seed)
-        noise = torch.randn(1, prior.z_dim, generator=generator)
-        try:
-            z_n = prior.sample(noise.to(self.device), steps, self._stepping)
-        except ValueError as error:
-            raise EditError(f"The number of latent steps cannot be used: {error}.") from error
-        x_T = torch.randn(self._shape, generator=generator)
-        z = z_n[0].float().cpu() * latents.std + latents.mean
-        return Code(_plain(z), x_T, None, self.bundle.identity)
+            return draw_class(self.decoder, seed, label)
+        return draw_code(self.decoder, self.bundle.latents, seed, steps, wanted)
 
-    def _class_code(self, seed: int, label: str | None) -> Code:
-        if label not in self.classes:
-            shown = ", ".join(self.classes[:20]) + (" …" if len(self.classes) > 20 else "")
-            raise EditError(f"There is no class {label!r}. Known: {shown}.")
-        number = torch.tensor([self.classes.index(label)], device=self.device)
-        with torch.inference_mode():
-            z = self.bundle.model.encoder(number)[0]
-        x_T = torch.randn(self._shape, generator=torch.Generator().manual_seed(seed))
-        return Code(_plain(z), x_T, None, self.bundle.identity)
+    def sample_code(self, seed: int, steps: int = 100, label: str | None = None) -> Code:
+        """The code alone: see `draw`."""
+        return self.draw(seed, steps, label).code
 
-    @property
-    def _shape(self) -> tuple[int, int, int]:
-        unet = self.bundle.unet.config
-        return unet.in_channels, unet.image_size, unet.image_size
+    def fit_attribute(
+        self, name: str, positives: Sequence[Code], negatives: Sequence[Code] = ()
+    ) -> FewShot:
+        """A new slider from a few codes, for `with_attributes`.
+
+        Without `negatives`, the positives are set against people whom the latent diffusion model
+        makes up, of whom nothing is known (positive-unlabelled).
+
+        Raises:
+            EditError: too few codes, a foreign one, or a model that lacks what this needs.
+        """
+        for code in (*positives, *negatives):
+            self._check(code)
+        if self.bundle.latents is None:
+            raise EditError(f"{self.name} has no statistics of its codes, which sliders need.")
+        if len(positives) < 2 or len(negatives) == 1:
+            raise EditError(f"{name} needs at least two pictures of a kind.")
+        with_it = torch.stack([code.z for code in positives])
+        if negatives:
+            others = torch.stack([code.z for code in negatives])
+        else:
+            others = unlabelled_codes(self.decoder)
+        return fit_few_shot(name, with_it, others, self.bundle.latents, not negatives)
 
     def generate(
         self,
@@ -467,11 +502,16 @@ class Editor:
             label: the class of the pictures, where the model knows classes; a scale above 1 then
                 drives towards what is typical of it (PDAE, Section 4.6).
         """
+        codes = (self.sample_code(seed, label=label) for seed in seeds)
+        return [self.render_drawn(code, steps, scale, unguided) for code in codes]
+
+    def render_drawn(
+        self, code: Code, steps: int = 50, scale: float = 1.0, unguided: float = 0.3
+    ) -> Image.Image:
+        """The picture of a drawn code, as `generate` makes it."""
         if not 0 <= unguided <= 1:
             raise EditError(f"The unguided part must be between 0 and 1, got {unguided}.")
-        codes = (self.sample_code(seed, label=label) for seed in seeds)
-        floor = self.bundle.floor
-        return [_result(self.decode_steps(code, steps, scale, unguided, floor)) for code in codes]
+        return _result(self.decode_steps(code, steps, scale, unguided, self.bundle.floor))
 
     def paste(
         self,
@@ -504,8 +544,8 @@ class Editor:
         x_T = torch.stack([slerp(a.x_T, b.x_T, weight) for weight in weights])
         left = [self._residuals(steps, 0, (a, 1 - weight), (b, weight)) for weight in weights]
         residuals = None if left[0] is None else torch.stack(left, dim=1)
-        *_, last = self._states(_Run(codes, x_T, steps, scale, residuals=residuals))
-        return [_to_image(x) for x in last["x"]]
+        *_, last = self.decoder.states(Run(codes, x_T, steps, scale, residuals=residuals))
+        return [to_image(x) for x in last["x"]]
 
     def _blend(self, z_a: Tensor, z_b: Tensor, weights: list[float], mode: str):
         part = torch.tensor(weights)[:, None]
@@ -536,62 +576,11 @@ class Editor:
             return None
         return sum(weight * i.residuals for i, weight in left).to(self.device)
 
-    def _render(self, run: "_Run") -> Iterator[Progress]:
-        for state in self._states(run):
+    def _render(self, run: Run) -> Iterator[Progress]:
+        for state in self.decoder.states(run):
             last = state["step"] == state["steps"]
-            image = _to_image(state["x" if last else "x0_hat"][0])
+            image = to_image(state["x" if last else "x0_hat"][-1])
             yield Progress(state["step"], state["steps"], image)
-
-    def _states(self, run: "_Run") -> Iterator[dict]:
-        """The states of a decoding."""
-        levels = self._levels(run.steps)
-        if not math.isfinite(run.scale) or not 0 <= run.scale <= 10:
-            raise EditError(f"The guidance scale must be between 0 and 10, got {run.scale}.")
-        tail = self._stepping.tail(self.bundle.diffusion.schedule, run.steps, run.unguided)
-        denoiser = self._denoiser(run.codes, 0.0 if run.unguided == 1 else run.scale, tail)
-        if run.start is not None:
-            denoiser = replace(denoiser, start=run.start)
-        x = run.x_T.to(self.device, memory_format=torch.channels_last)
-        schedule, clip = self.bundle.diffusion.schedule, self._stepping.clip_x0
-        levels = jumping(levels, run.floor)
-        if run.drawn and self._stepping.multistep:
-            states = dpm_solver_states(denoiser, x, schedule, levels, clip)
-        else:
-            states = ddim_states(denoiser, x, schedule, levels, clip, run.residuals)
-        yield from _inferring(states)
-
-    def _denoiser(self, codes, scale: float = 1.0, unguided_below: int = 0) -> Denoiser:
-        exact = self._exact_denoiser(codes, scale, unguided_below)
-        if self._half is None:
-            return exact
-        model, dtype = self._half
-        return WithFallback(replace(exact, model=model, dtype=dtype), exact)
-
-    def _exact_denoiser(self, codes, scale: float, unguided_below: int):
-        model, diffusion = self.bundle.model, self.bundle.diffusion
-        if self.bundle.kind == "pdae":
-            return ShiftedDenoiser(model, diffusion, codes, scale, unguided_below)
-        neutral = None
-        if scale != 1:
-            if self.bundle.latents is None:
-                raise EditError(
-                    "This model needs the average code for a guidance scale other than 1, and its "
-                    "bundle has none: convert it with --latents."
-                )
-            neutral = self.bundle.latents.mean[None].to(self.device)
-        return ConditionedDenoiser(model, diffusion, codes, scale, neutral)
-
-    @property
-    def _stepping(self) -> Stepping:
-        return STEPPINGS[self.stepping]
-
-    def _levels(self, steps: int, inverting: bool = False) -> list[int]:
-        if not isinstance(steps, int):
-            raise EditError(f"The number of steps must be a whole number, got {steps!r}.")
-        try:
-            return self._stepping.levels(self.bundle.diffusion.schedule, steps, inverting)
-        except ValueError as error:
-            raise EditError(f"The number of steps cannot be used: {error}.") from error
 
     def _alignment(self, photo: Image.Image, align: bool | Alignment) -> Alignment | None:
         if isinstance(align, Alignment):
@@ -605,37 +594,8 @@ class Editor:
             )
 
 
-@dataclass(frozen=True)
-class _Run:
-    """What is decoded and how; the names are those of `Editor.decode_steps` and `generate`.
-
-    codes are (z (N, D), weight) pairs, x_T (N, C, S, S); residuals (steps, C, S, S), or one a
-    picture (steps, N, C, S, S).
-    """
-
-    codes: tuple[tuple[Tensor, float | Tensor], ...]
-    x_T: Tensor
-    steps: int
-    scale: float = 1.0
-    unguided: float = 0.0
-    floor: int = 0
-    residuals: Tensor | None = None
-    drawn: bool = False
-    start: Start | None = None
-
-
 def _pieces(items: list, size: int) -> list[list]:
     return [items[start : start + size] for start in range(0, len(items), size)]
-
-
-def _inferring(states: Iterator[dict]) -> Iterator[dict]:
-    """The solver's states; inference mode is on inside a step only, never in the caller."""
-    while True:
-        with torch.inference_mode():
-            state = next(states, None)
-        if state is None:
-            return
-        yield state
 
 
 def best_device() -> str:
@@ -648,22 +608,3 @@ def best_device() -> str:
 def _result(steps: Iterator[Progress]) -> Image.Image:
     *_, last = steps
     return last.image
-
-
-def _plain(tensor: Tensor) -> Tensor:
-    """A copy on the CPU that outlives inference mode and can be pickled and deep-copied."""
-    return torch.from_numpy(tensor.detach().float().cpu().contiguous().numpy().copy())
-
-
-def _to_tensor(image: Image.Image, channels: int) -> Tensor:
-    """PIL RGB (S, S) -> (1, 3, S, S) float32 in [-1, 1]; for one channel, grey (1, 1, S, S)."""
-    image = image if channels == 3 else image.convert("L")
-    pixels = torch.from_numpy(np.asarray(image, np.float32).reshape(*image.size[::-1], channels))
-    return pixels.permute(2, 0, 1)[None] / 127.5 - 1
-
-
-def _to_image(x: Tensor) -> Image.Image:
-    """(3, S, S), or grey (1, S, S), in [-1, 1] -> PIL RGB."""
-    x = x.expand(3, -1, -1)
-    pixels = ((x.float().clamp(-1, 1) + 1) * 127.5).round().byte()
-    return Image.fromarray(pixels.permute(1, 2, 0).cpu().numpy())

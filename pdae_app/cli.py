@@ -1,0 +1,228 @@
+"""Edit photographs, interpolate, make new people, from the command line.
+
+python -m pdae_app edit photo.jpg --set Smiling=1 -o out.png
+"""
+
+import argparse
+import json
+import os
+import sys
+from pathlib import Path
+
+from PIL import Image
+
+from pdae_app.bundle import BundleError, encoder_identity, save_bundle
+from pdae_app.engine import EditError, Editor
+from pdae_app.engine.photo_edit import QUALITY, edit_many, framed
+from pdae_app.engine.preset import Preset, parse_preset, parse_sliders
+from pdae_app.export import FILMS, STILLS, film, still
+from pdae_app.faces.photo import PhotoError, open_photo
+from pdae_app.latents.slider_file import SliderFileError, load_slider
+from pdae_app.provenance import Provenance
+
+BUNDLED = Path(__file__).parent.parent / "checkpoints" / "faces64"
+STILL_KINDS = {suffix: kind for kind, suffix in STILLS.items()} | {".jpeg": "JPEG"}
+FILM_KINDS = {suffix: kind for kind, suffix in FILMS.items()}
+EXPECTED = (BundleError, EditError, PhotoError, SliderFileError, OSError)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """The exit code: 0 done, 1 something could not be done, 2 the command was wrong (argparse)."""
+    parsed = parser().parse_args(arguments)
+    try:
+        return parsed.run(parsed) or 0
+    except EXPECTED as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("stopped", file=sys.stderr)
+        return 130
+
+
+def parser() -> argparse.ArgumentParser:
+    """The commands and their options."""
+    top = argparse.ArgumentParser("python -m pdae_app", description=__doc__)
+    commands = top.add_subparsers(required=True, metavar="COMMAND")
+    for add in (_add_edit, _add_interpolate, _add_generate, _add_info, _add_slider):
+        add(commands)
+    return top
+
+
+def _command(commands, name: str, run, help: str) -> argparse.ArgumentParser:
+    command = commands.add_parser(name, help=help, description=help)
+    command.set_defaults(run=run)
+    command.add_argument("--model", default=str(BUNDLED), help="a bundle: folder or owner/name")
+    command.add_argument("--device", help="cpu, cuda or mps (default: the best there is)")
+    return command
+
+
+def _add_edit(commands) -> None:
+    command = _command(commands, "edit", edit, "change attributes of photographs")
+    command.add_argument("photos", nargs="+", help="picture files")
+    command.add_argument("--set", nargs="+", default=[], metavar="NAME=STRENGTH", dest="sliders")
+    command.add_argument("--preset", help="a preset file; --set changes it")
+    command.add_argument("--slider", nargs="+", default=[], help="files of sliders of your own")
+    command.add_argument("--scale", type=float, help="guidance scale (default: 1)")
+    command.add_argument("--center", action="store_true", help="the centre square, not a face")
+    command.add_argument("-o", "--out", required=True, help="picture file; folder for several")
+    _quality(command)
+
+
+def _add_interpolate(commands) -> None:
+    command = _command(commands, "interpolate", interpolate, "from one photograph to another")
+    command.add_argument("photos", nargs=2, help="picture files")
+    command.add_argument("--frames", type=int, default=15)
+    command.add_argument("--mode", choices=("trajectory", "latent"), default="trajectory")
+    command.add_argument("--center", action="store_true", help="the centre square, not a face")
+    command.add_argument("-o", "--out", required=True, help=f"film: {', '.join(FILM_KINDS)}")
+    _quality(command)
+
+
+def _add_generate(commands) -> None:
+    command = _command(commands, "generate", generate, "make new people, one a seed")
+    command.add_argument("--seeds", nargs="+", type=int, default=[0])
+    command.add_argument("--with", nargs="+", default=[], metavar="ATTRIBUTE", dest="wanted")
+    command.add_argument("--without", nargs="+", default=[], metavar="ATTRIBUTE")
+    command.add_argument("--class", dest="label", help="of models that know classes")
+    command.add_argument("--scale", type=float, default=1.0, help="guidance scale")
+    command.add_argument("--unguided", type=float, default=0.3, help="last part without the code")
+    command.add_argument("--steps", type=int, default=15)
+    command.add_argument("-o", "--out", required=True, help="folder")
+
+
+def _add_info(commands) -> None:
+    command = _command(commands, "info", info, "what a model is and can do")
+    command.add_argument("--json", action="store_true", help="for programs")
+
+
+def _add_slider(commands) -> None:
+    command = _command(commands, "add-slider", add_slider, "put a slider of your own into a bundle")
+    command.add_argument("file", help="downloaded from “Your own slider”")
+
+
+def _quality(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--quality", choices=sorted(q.lower() for q in QUALITY), default="best")
+
+
+def _editor(parsed: argparse.Namespace) -> Editor:
+    return Editor.from_pretrained(parsed.model, device=parsed.device)
+
+
+def _steps(parsed: argparse.Namespace) -> int:
+    return QUALITY[parsed.quality.capitalize()]
+
+
+def _kind(path: Path, kinds: dict[str, str]) -> str:
+    if path.suffix.lower() not in kinds:
+        raise EditError(f"{path} must end in one of {', '.join(kinds)}.")
+    return kinds[path.suffix.lower()]
+
+
+def _write(path: Path, data: bytes) -> None:
+    """Whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        partial.write_bytes(data)
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+    print(path)
+
+
+def _preset(parsed: argparse.Namespace, editor: Editor) -> Preset:
+    given = Preset()
+    if parsed.preset:
+        given = parse_preset(Path(parsed.preset).read_bytes(), editor.attributes)
+    sliders = {}
+    for item in parsed.sliders:
+        name, _, strength = item.partition("=")
+        try:
+            sliders[name] = float(strength)
+        except ValueError as error:
+            raise EditError(f"--set takes NAME=STRENGTH, such as Smiling=1; got {item}.") from error
+    sliders = parse_sliders({**given.sliders, **sliders}, editor.attributes)
+    return Preset(sliders, given.scale if parsed.scale is None else parsed.scale, editor.title)
+
+
+def edit(parsed: argparse.Namespace) -> int:
+    """Edit one photograph into a file, or several into a folder."""
+    out, many = Path(parsed.out), len(parsed.photos) > 1
+    kind = "PNG" if many else _kind(out, STILL_KINDS)
+    editor = _editor(parsed)
+    encoder, space = encoder_identity(editor.bundle.model.encoder), editor.bundle.latents
+    own = [load_slider(path, space, encoder) for path in parsed.slider]
+    editor = editor.with_attributes(*own)
+    preset, failed = _preset(parsed, editor), 0
+    recipe = {"edit": preset.sliders, "scale": preset.scale}
+    for outcome in edit_many(editor, parsed.photos, preset, _steps(parsed), parsed.center):
+        if outcome.error:
+            failed += 1
+            print(f"error: {outcome.name}: {outcome.error}", file=sys.stderr)
+            continue
+        path = out / f"{Path(outcome.name).stem}.png" if many else out
+        _write(path, still(outcome.whole, Provenance(editor.title, recipe), kind))
+    return 1 if failed else 0
+
+
+def interpolate(parsed: argparse.Namespace) -> None:
+    """Write the film between two photographs."""
+    out, steps = Path(parsed.out), _steps(parsed)
+    kind, editor = _kind(out, FILM_KINDS), _editor(parsed)
+    photos = [open_photo(path) for path in parsed.photos]
+    places = [framed(editor, photo, center=parsed.center) for photo in photos]
+    codes = [editor.encode(p, steps, place) for p, place in zip(photos, places, strict=True)]
+    frames = editor.interpolate(*codes, parsed.frames, parsed.mode, steps)
+    side = max(256, editor.image_size)
+    frames = [frame.resize((side, side), Image.Resampling.BICUBIC) for frame in frames]
+    recipe = {"interpolate": parsed.mode, "frames": parsed.frames}
+    _write(out, film(frames, Provenance(editor.title, recipe), kind))
+
+
+def generate(parsed: argparse.Namespace) -> None:
+    """Write new pictures, named by their seeds."""
+    editor = _editor(parsed)
+    wanted = dict.fromkeys(parsed.wanted, True) | dict.fromkeys(parsed.without, False)
+    for seed in parsed.seeds:
+        drawn = editor.draw(seed, label=parsed.label, wanted=wanted)
+        picture = editor.render_drawn(drawn.code, parsed.steps, parsed.scale, parsed.unguided)
+        recipe = {"seed": seed, "wanted": wanted, "scale": parsed.scale, "steps": parsed.steps}
+        provenance = Provenance(editor.title, recipe, from_photo=False)
+        _write(Path(parsed.out) / f"{seed}.png", still(picture, provenance))
+
+
+def info(parsed: argparse.Namespace) -> None:
+    """Print what the model is."""
+    editor = _editor(parsed)
+    bundle = editor.bundle
+    attributes = bundle.latents.attributes if bundle.latents else ()
+    facts = {
+        "model": editor.name,
+        "kind": bundle.kind,
+        "image_size": editor.image_size,
+        "framing": editor.framing,
+        "stepping": editor.stepping,
+        "attributes": {a.name: a.auroc for a in attributes},
+        "classes": list(editor.classes),
+        "generates": bundle.prior is not None or bool(editor.classes),
+        "identity": bundle.identity,
+        "info": bundle.info,
+    }
+    if parsed.json:
+        print(json.dumps(facts, indent=2))
+        return
+    for name, value in facts.items():
+        if isinstance(value, dict):
+            value = "".join(f"\n  {key}: {what}" for key, what in value.items())
+        print(f"{name.replace('_', ' ')}: {value}")
+
+
+def add_slider(parsed: argparse.Namespace) -> None:
+    """Put a slider into a local bundle."""
+    if not Path(parsed.model).is_dir():
+        raise EditError(f"{parsed.model} is no folder; a slider goes into a local bundle.")
+    editor = Editor.from_pretrained(parsed.model, device="cpu")
+    encoder, space = encoder_identity(editor.bundle.model.encoder), editor.bundle.latents
+    fitted = load_slider(parsed.file, space, encoder)
+    save_bundle(editor.with_attributes(fitted).bundle, parsed.model)
+    print(f"{fitted.attribute.name} is now a slider of {parsed.model}")

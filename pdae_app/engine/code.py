@@ -1,0 +1,58 @@
+"""What the engine hands out and takes back: codes, and the progress of a request."""
+
+from dataclasses import dataclass
+
+from PIL import Image
+from torch import Tensor
+
+from pdae_app.faces.align import Alignment
+
+
+class EditError(ValueError):
+    """A request that cannot be carried out; the message says what to change."""
+
+
+@dataclass(frozen=True)
+class Inversion:
+    """How a photograph's x_T was found: it belongs to decoding in `steps` of this `stepping`.
+
+    `residuals` (steps, C, S, S) are what solving each step left, added again in decoding; None for
+    the plain inversion of PDAE's Eq. 8. `evaluations` of the networks were made; `error` is the
+    root mean square of the residuals.
+    """
+
+    steps: int
+    stepping: str
+    evaluations: int
+    residuals: Tensor | None = None
+    error: float | None = None
+
+
+@dataclass(frozen=True)
+class Code:
+    """A photograph as the model sees it; on the CPU, deep-copyable, of no use to another bundle.
+
+    z (D,), x_T (C, S, S); `alignment` says where the square lies in the photograph, None when the
+    square itself was given; `bundle` names the model that made it. `inversion` says how x_T was
+    found; None for noise that was drawn.
+    """
+
+    z: Tensor
+    x_T: Tensor
+    alignment: Alignment | None
+    bundle: str
+    inversion: Inversion | None = None
+
+
+@dataclass(frozen=True)
+class Progress:
+    """One step of a running request: x0_hat as a picture; at the last step, the result."""
+
+    step: int
+    steps: int
+    image: Image.Image
+
+    @property
+    def done(self) -> bool:
+        """Whether `image` is the final result."""
+        return self.step == self.steps

@@ -1,0 +1,170 @@
+"""A bundle's networks as denoisers, and the runs of a solver over them."""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from pdae_app.bundle import Bundle
+from pdae_app.diffusion.denoisers import (
+    ConditionedDenoiser,
+    ShiftedDenoiser,
+    Start,
+    WithFallback,
+)
+from pdae_app.diffusion.inversion import exact_states
+from pdae_app.diffusion.schedule import STEPPINGS, Stepping, jumping
+from pdae_app.diffusion.solvers import Denoiser, ddim_states, dpm_solver_states
+from pdae_app.engine.code import EditError
+from pdae_app.models.precision import half_dtype, in_half
+
+# A kept region follows the unchanged picture from this part of the way on: before, the edit is
+# free to settle, and after, the networks have steps left to heal the seam.
+KEEP_FROM = 0.5
+
+
+@dataclass(frozen=True)
+class Run:
+    """What is decoded and how; the names are those of `Editor.decode_steps` and `generate`.
+
+    codes are (z (N, D), weight) pairs, x_T (N, C, S, S); residuals (steps, C, S, S), or one a
+    picture (steps, N, C, S, S). `keep` (S, S) in [0, 1] makes every picture follow the first one
+    where it is 1.
+    """
+
+    codes: tuple[tuple[Tensor, float | Tensor], ...]
+    x_T: Tensor
+    steps: int
+    scale: float = 1.0
+    unguided: float = 0.0
+    floor: int = 0
+    residuals: Tensor | None = None
+    drawn: bool = False
+    start: Start | None = None
+    keep: Tensor | None = None
+
+
+class Decoder:
+    """The networks of a bundle on a device, in a precision, stepped one way."""
+
+    def __init__(self, bundle: Bundle, device: torch.device, stepping: str, precision: str):
+        self.bundle, self.device, self.stepping = bundle, device, stepping
+        try:
+            dtype = half_dtype(precision, device)
+        except ValueError as error:
+            raise EditError(f"The precision cannot be used: {error}.") from error
+        self.half = (in_half(bundle.model, dtype), dtype) if dtype else None
+
+    @property
+    def way(self) -> Stepping:
+        """The grid, clamps and solver."""
+        return STEPPINGS[self.stepping]
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(C, S, S) of a picture."""
+        unet = self.bundle.unet.config
+        return unet.in_channels, unet.image_size, unet.image_size
+
+    def compile(self, backend: str) -> None:
+        """Compile the networks, and try them once."""
+        model = self.half[0] if self.half else self.bundle.model
+        parts = [model.unet.encoder, model.unet.decoder]
+        for part in [*parts, *([model.shift] if self.bundle.kind == "pdae" else [])]:
+            part.compile(backend=backend)
+        z = torch.zeros(1, model.config.encoder.z_dim, device=self.device)
+        next(self.states(Run(((z, 1.0),), torch.zeros(1, *self.shape), steps=1)))
+
+    def levels(self, steps: int, inverting: bool = False) -> list[int]:
+        """The noise levels of so many steps."""
+        if not isinstance(steps, int):
+            raise EditError(f"The number of steps must be a whole number, got {steps!r}.")
+        try:
+            return self.way.levels(self.bundle.diffusion.schedule, steps, inverting)
+        except ValueError as error:
+            raise EditError(f"The number of steps cannot be used: {error}.") from error
+
+    def inverting(self, z: Tensor, x_0: Tensor, steps: int, iterations: int) -> Iterator[dict]:
+        """The states of an inversion from x_0 (N, C, S, S) to x_T; `iterations` 0 is plain."""
+        levels, schedule = self.levels(steps, inverting=True), self.bundle.diffusion.schedule
+        denoiser = self.denoiser(((z, 1.0),))
+        if iterations:
+            states = exact_states(denoiser, x_0, schedule, levels, iterations)
+        else:
+            states = ddim_states(denoiser, x_0, schedule, levels, self.way.clip_x0)
+        return inferring(states)
+
+    def states(self, run: Run) -> Iterator[dict]:
+        """The states of a decoding."""
+        levels = self.levels(run.steps)
+        if not math.isfinite(run.scale) or not 0 <= run.scale <= 10:
+            raise EditError(f"The guidance scale must be between 0 and 10, got {run.scale}.")
+        tail = self.way.tail(self.bundle.diffusion.schedule, run.steps, run.unguided)
+        denoiser = self.denoiser(run.codes, 0.0 if run.unguided == 1 else run.scale, tail)
+        if run.start is not None:
+            denoiser = replace(denoiser, start=run.start)
+        x = run.x_T.to(self.device, memory_format=torch.channels_last)
+        schedule, clip = self.bundle.diffusion.schedule, self.way.clip_x0
+        levels = jumping(levels, run.floor)
+        if run.drawn and self.way.multistep and run.keep is None:
+            states = dpm_solver_states(denoiser, x, schedule, levels, clip)
+        else:
+            after = self._keeping(run, len(levels) - 1)
+            states = ddim_states(denoiser, x, schedule, levels, clip, run.residuals, after)
+        yield from inferring(states)
+
+    def _keeping(self, run: Run, steps: int):
+        """What binds the kept region to the first picture; None where nothing is kept."""
+        if run.keep is None:
+            return None
+        keep = run.keep.to(self.device)
+
+        def bind(step: int, x: Tensor) -> Tensor:
+            return x if step < KEEP_FROM * steps else torch.lerp(x, x[:1], keep)
+
+        return bind
+
+    def denoiser(self, codes, scale: float = 1.0, unguided_below: int = 0) -> Denoiser:
+        """Eps under these codes, in this precision."""
+        exact = self.exact_denoiser(codes, scale, unguided_below)
+        if self.half is None:
+            return exact
+        model, dtype = self.half
+        return WithFallback(replace(exact, model=model, dtype=dtype), exact)
+
+    def exact_denoiser(self, codes, scale: float = 1.0, unguided_below: int = 0):
+        """As `denoiser`, in float32."""
+        model, diffusion = self.bundle.model, self.bundle.diffusion
+        if self.bundle.kind == "pdae":
+            return ShiftedDenoiser(model, diffusion, codes, scale, unguided_below)
+        neutral = None
+        if scale != 1:
+            if self.bundle.latents is None:
+                raise EditError(
+                    "This model needs the average code for a guidance scale other than 1, and its "
+                    "bundle has none: convert it with --latents."
+                )
+            neutral = self.bundle.latents.mean[None].to(self.device)
+        return ConditionedDenoiser(model, diffusion, codes, scale, neutral)
+
+    def start(self, x_T: Tensor, steps: int) -> Start | None:
+        """The frozen model's first pass over x_T (C, S, S); None where none can be shared."""
+        if self.bundle.kind != "pdae" or self.half is not None:
+            return None
+        t = self.levels(steps)[0]
+        x = x_T[None].to(self.device, memory_format=torch.channels_last)
+        with torch.inference_mode():
+            times = torch.full((1,), t, device=self.device)
+            return Start(t, *self.exact_denoiser(()).frozen(x, times))
+
+
+def inferring(states: Iterator[dict]) -> Iterator[dict]:
+    """The solver's states; inference mode is on inside a step only, never in the caller."""
+    while True:
+        with torch.inference_mode():
+            state = next(states, None)
+        if state is None:
+            return
+        yield state

@@ -1,0 +1,110 @@
+"""What the model does inside: one-step pictures, the gap, the shift, variations (as PDAE shows)."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from PIL import Image
+
+from pdae_app.diffusion.schedule import Schedule
+from pdae_app.diffusion.solvers import predict_x0
+from pdae_app.diffusion.weighting import WEIGHTINGS, loss_weight
+from pdae_app.engine.code import Code
+from pdae_app.engine.editor import Editor
+from pdae_app.engine.pictures import to_image, to_tensor
+
+
+@dataclass(frozen=True)
+class OneStep:
+    """x0_hat from a noised picture in one step, the frozen model alone and with the shift.
+
+    `shift` shows what the shift changes, grey where nothing, scaled to its own largest value.
+    The gaps are || mu(x_t, x_0) - mu(x_t, x0_hat) ||^2 a pixel (PDAE, Fig. 5 right).
+    """
+
+    t: int
+    noised: Image.Image
+    without: Image.Image
+    shifted: Image.Image
+    shift: Image.Image
+    gap_without: float
+    gap_shifted: float
+
+
+def one_step(
+    editor: Editor, square: Image.Image, code: Code, count: int = 8, seed: int = 0
+) -> Iterator[OneStep]:
+    """One-step pictures of a square at `count` timesteps from little noise to much (Fig. 5, 13)."""
+    decoder, diffusion = editor.decoder, editor.bundle.diffusion
+    schedule = diffusion.schedule
+    x_0 = to_tensor(square, decoder.shape[0]).to(editor.device)
+    noise = torch.randn(x_0.shape, generator=torch.Generator().manual_seed(seed)).to(editor.device)
+    z = code.z[None].to(editor.device)
+    edge = schedule.timesteps // 20
+    for t in np.linspace(edge, schedule.timesteps - edge, count).astype(int).tolist():
+        times = torch.full((1,), t, device=editor.device)
+        x_t = schedule.add_noise(x_0, noise, times)
+        alpha_bar = float(schedule.alpha_bar(t))
+        with torch.inference_mode():
+            pictures = [
+                predict_x0(x_t, decoder.denoiser(((z, 1.0),), scale)(x_t, times), alpha_bar)
+                for scale in (0.0, 1.0)
+            ]
+        shift = pictures[1] - pictures[0]
+        gaps = [_gap(schedule, t, float((p - x_0).square().mean())) for p in pictures]
+        shift = shift / shift.abs().max().clamp(min=1e-6)
+        images = (to_image(x[0]) for x in (x_t, *pictures, shift))
+        yield OneStep(t, *images, *gaps)
+
+
+def _gap(schedule: Schedule, t: int, x0_error: float) -> float:
+    """The posterior mean's error from that of x0_hat (Ho et al. 2020, Eq. 7)."""
+    alpha_bar, previous = (float(schedule.alpha_bar(i)) for i in (t, t - 1))
+    from_x0 = previous**0.5 * float(schedule.betas[t]) / (1 - alpha_bar)
+    return from_x0**2 * x0_error
+
+
+@dataclass(frozen=True)
+class Variations:
+    """Pictures of one z under drawn x_T, and what they share and do not."""
+
+    pictures: list[Image.Image]
+    mean: Image.Image
+    deviation: Image.Image
+
+
+def variations(
+    editor: Editor, code: Code, count: int = 6, steps: int = 15, seed: int = 0
+) -> Variations:
+    """What z alone holds: its pictures under `count` noise maps (PDAE, Fig. 6).
+
+    `deviation` is the standard deviation over them, scaled to its own largest value.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    pictures = []
+    for _ in range(count):
+        x_T = torch.randn(editor.decoder.shape, generator=generator)
+        drawn = replace(code, x_T=x_T, inversion=None)
+        pictures.append(editor.render_drawn(drawn, steps, unguided=0.0))
+    pixels = np.stack([np.asarray(picture, np.float32) for picture in pictures])
+    deviation = pixels.std(axis=0)
+    scaled = 255 * deviation / max(float(deviation.max()), 1e-6)
+    mean = pixels.mean(axis=0)
+    return Variations(
+        pictures, *(Image.fromarray(p.round().astype(np.uint8)) for p in (mean, scaled))
+    )
+
+
+def weighting_curves(schedule: Schedule, points: int = 100) -> list[dict]:
+    """Rows {t, weighting, weight} of the loss weightings, each by its largest value (Fig. 4)."""
+    t = torch.linspace(1, schedule.timesteps - 1, points).long()
+    rows = []
+    for name in WEIGHTINGS:
+        weight = loss_weight(name, schedule, t)
+        weight = weight / weight.max()
+        rows += [
+            {"t": int(at), "weighting": name, "weight": float(value)}
+            for at, value in zip(t, weight, strict=True)
+        ]
+    return rows

@@ -1,0 +1,89 @@
+"""Presets: how the sliders stand, as a small JSON file for any photograph."""
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from pdae_app.engine.code import EditError
+
+FORMAT = "pdae_app preset 1"
+STRONGEST = 5.0
+# A preset has a line an attribute; what is larger is none.
+MOST_BYTES = 100_000
+
+
+@dataclass(frozen=True)
+class Preset:
+    """Attribute strengths and the guidance scale; `model` says where they come from."""
+
+    sliders: dict[str, float] = field(default_factory=dict)
+    scale: float = 1.0
+    model: str = ""
+
+    def to_json(self) -> str:
+        """The text of the file."""
+        facts = {"format": FORMAT, "model": self.model, "scale": self.scale}
+        return json.dumps(facts | {"sliders": self.sliders}, indent=2) + "\n"
+
+
+def parse_preset(text: str | bytes, known: Sequence[str]) -> Preset:
+    """The preset in a file's text, for a model with the `known` attributes.
+
+    Raises:
+        EditError: no preset, a value that cannot be used, or attributes that this model lacks.
+    """
+    values = _json(text)
+    if not isinstance(values, dict) or values.get("format") != FORMAT:
+        raise EditError("This file is not a preset of this app. Save one with “Save preset”.")
+    sliders = parse_sliders(values.get("sliders", {}), known)
+    scale, model = values.get("scale", 1.0), values.get("model", "")
+    if not _is_number(scale) or not 0 <= scale <= 10:
+        raise EditError(f"The preset's guidance scale {_short(scale)} is not between 0 and 10.")
+    return Preset(sliders, float(scale), model if isinstance(model, str) else "")
+
+
+def parse_sliders(values: object, known: Sequence[str]) -> dict[str, float]:
+    """Attribute strengths from parsed JSON, or from its text; every name and number checked.
+
+    Raises:
+        EditError: the message names the first thing that is wrong.
+    """
+    if isinstance(values, str | bytes):
+        values = _json(values)
+    if values is None:
+        return {}
+    if not isinstance(values, dict):
+        raise EditError('Give the attributes as a JSON object, such as {"Smiling": 1.0}.')
+    unknown = [name for name in values if name not in known]
+    if unknown:
+        more = f" and {len(unknown) - 1} more" if len(unknown) > 1 else ""
+        raise EditError(
+            f"This model has no attribute {_short(unknown[0])}{more}. "
+            f"It has: {', '.join(known) or 'none'}."
+        )
+    for name, strength in values.items():
+        if not _is_number(strength) or abs(strength) > STRONGEST:
+            raise EditError(
+                f"{name} = {_short(strength)} is out of range: use a number from -{STRONGEST:g} "
+                f"to {STRONGEST:g}."
+            )
+    return {name: float(strength) for name, strength in values.items()}
+
+
+def _json(text: str | bytes) -> object:
+    if len(text) > MOST_BYTES:
+        raise EditError(f"This is too long for a preset: {len(text)} characters.")
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise EditError(f"This is not valid JSON ({str(error)[:80]}).") from error
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _short(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 40 else f"{text[:40]}…"
