@@ -1,29 +1,59 @@
-"""Start the app: `python app.py`, then open the address that it prints."""
+"""Start the app: `python app.py`, then open the address that it prints.
+
+A Hugging Face Space and a container set it up by environment variables instead: see README.
+"""
 
 import argparse
+import atexit
 import os
+import shutil
 import sys
+import tempfile
+from pathlib import Path
 
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
+if "GRADIO_TEMP_DIR" not in os.environ:
+    # Uploads and results lie where nobody else on this machine can read, and go with the app.
+    os.environ["GRADIO_TEMP_DIR"] = tempfile.mkdtemp(prefix="pdae_app-")
+    atexit.register(shutil.rmtree, os.environ["GRADIO_TEMP_DIR"], ignore_errors=True)
 
 from pdae_app.bundle import BundleError
 from pdae_app.engine import EditError, Editor
 from pdae_app.ui.app import build, launch
 from pdae_app.ui.events import ModelThread
+from pdae_app.ui.models import Models, bundles_beside
 
-DEFAULT_MODEL = os.path.join(os.path.dirname(os.path.abspath(__file__)), "checkpoints", "faces64")
+CHECKPOINTS = Path(__file__).resolve().parent / "checkpoints"
 
 
 def parse() -> argparse.Namespace:
-    """The command line."""
+    """The command line; environment variables give the defaults."""
+    known = os.environ
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--model", default=DEFAULT_MODEL, help="a bundle: folder or Hub owner/name")
+    parser.add_argument(
+        "--model",
+        default=known.get("PDAE_MODEL", str(CHECKPOINTS / "faces64")),
+        help="a bundle: folder or Hub owner/name (PDAE_MODEL)",
+    )
     parser.add_argument("--revision", help="branch, tag or commit of a Hub model")
+    parser.add_argument(
+        "--models",
+        nargs="*",
+        default=known.get("PDAE_MODELS", "").split(),
+        help="more models to choose from, beside those in checkpoints/ (PDAE_MODELS)",
+    )
+    parser.add_argument(
+        "--any-model",
+        action="store_true",
+        default=known.get("PDAE_ANY_MODEL") == "1",
+        help="let visitors name any model of the Hub (PDAE_ANY_MODEL=1)",
+    )
     parser.add_argument("--device", help="cpu, cuda or mps (default: the best there is)")
     parser.add_argument("--precision", default="auto", help="auto (half on GPUs), float32, or half")
     parser.add_argument("--compile", action="store_true", help="compile the networks: slower start")
     parser.add_argument("--host", help="address to listen on (default: this machine only)")
     parser.add_argument("--port", type=int, help="port (default: the first free one from 7860)")
+    parser.add_argument("--mcp", action="store_true", help="serve the endpoints as MCP tools too")
     return parser.parse_args()
 
 
@@ -43,7 +73,10 @@ def main() -> int:
     except (BundleError, EditError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    launch(build(editor, model), arguments.host, arguments.port)
+    places = [*bundles_beside(CHECKPOINTS), *arguments.models]
+    models = Models(editor, places, arguments.any_model, arguments.precision)
+    options = {"mcp_server": True} if arguments.mcp else {}
+    launch(build(models, model), arguments.host, arguments.port, **options)
     return 0
 
 

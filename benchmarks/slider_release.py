@@ -20,9 +20,9 @@ from urllib.parse import urlsplit
 from gradio_client import Client, handle_file
 
 from benchmarks.tables import publish
-from pdae_app.bundle import load_bundle
-from pdae_app.ui.edit_tab import QUALITY
+from pdae_app.engine.photo_edit import QUALITY
 from pdae_app.ui.session import EXAMPLES
+from pdae_app.ui.slider_pool import SLOTS
 
 ROOT = Path(__file__).parent.parent
 
@@ -62,11 +62,11 @@ class Browser:
             raise RuntimeError(f"{url} answered {response.status}")
 
 
-def one_release(browser: Browser, sliders: int, strength: float) -> dict[str, float]:
+def one_release(browser: Browser, strength: float) -> dict[str, float]:
     """Seconds to the first preview, to the finished face, and to the whole photograph."""
-    values = [strength] + [0.0] * (sliders - 1)
+    values = [strength] + [0.0] * (SLOTS - 1)
     start, arrived = time.perf_counter(), {}
-    updates = browser.client.submit("Add the change", 1.0, *values, api_name="/edit")
+    updates = browser.client.submit("Add the change", 1.0, *values, api_name="/ui_render")
     for face, *_, status in updates:
         if not isinstance(face, list):
             continue  # nothing new in its place
@@ -78,14 +78,14 @@ def one_release(browser: Browser, sliders: int, strength: float) -> dict[str, fl
     return arrived | {"whole photograph": time.perf_counter() - start}
 
 
-def measure(address: str, sliders: int, quality: str, repeats: int) -> dict[str, float | str]:
+def measure(address: str, quality: str, repeats: int) -> dict[str, float | str]:
     """Medians over `repeats` releases, after two that warm up."""
     browser, photo = Browser(address), handle_file(EXAMPLES[0])
-    browser.client.predict(photo, api_name="/choose")
+    browser.client.predict(photo, api_name="/ui_choose")
     start = time.perf_counter()
-    browser.client.predict(photo, "Face 1", quality, api_name="/open")
+    browser.client.predict(photo, "Face 1", quality, api_name="/ui_open")
     opened = time.perf_counter() - start
-    times = [one_release(browser, sliders, 0.05 * (i + 1)) for i in range(repeats + 2)][2:]
+    times = [one_release(browser, 0.05 * (i + 1)) for i in range(repeats + 2)][2:]
     medians = {key: statistics.median(row[key] for row in times) for key in times[0]}
     return {"quality": f"{quality}, {QUALITY[quality]} steps", "opening, once": opened} | medians
 
@@ -96,9 +96,8 @@ def main() -> None:
     parser.add_argument("--model", default=str(ROOT / "checkpoints" / "faces64"))
     parser.add_argument("--repeats", type=int, default=20)
     arguments = parser.parse_args()
-    sliders = len(load_bundle(arguments.model).latents.names)
     with running_app(arguments.model) as address:
-        rows = [measure(address, sliders, quality, arguments.repeats) for quality in QUALITY]
+        rows = [measure(address, quality, arguments.repeats) for quality in QUALITY]
     publish("slider_release", rows, f"Seconds, medians of {arguments.repeats} releases.")
 
 

@@ -8,6 +8,7 @@ import pytest
 
 from pdae_app.bundle import save_bundle
 from pdae_app.engine import Editor
+from tests.running import chromium, opened, running_app
 from tests.tiny import tiny_bundle
 
 
@@ -22,3 +23,22 @@ def tiny_folder(tmp_path_factory):
 @pytest.fixture(scope="session")
 def editor(tiny_folder):
     return Editor.from_pretrained(tiny_folder, device="cpu")
+
+
+@pytest.fixture(scope="session")
+def address(tiny_folder):
+    """A running app with the tiny model."""
+    with running_app("--model", tiny_folder) as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def browser():
+    with chromium() as running:
+        yield running
+
+
+@pytest.fixture
+def page(browser, address):
+    with opened(browser, address) as page:
+        yield page

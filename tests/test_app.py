@@ -1,114 +1,38 @@
-"""The page in a real browser, and its endpoints, against a running app with a tiny model."""
+"""The Edit tab in a real browser, against a running app with a tiny model."""
 
-import hashlib
-import os
+import io
+import json
 import re
-import shutil
-import socket
 import subprocess
 import sys
-import time
-import urllib.request
-from pathlib import Path
 
 import gradio as gr
+import numpy as np
 import pytest
 from gradio_client import Client, handle_file
-from gradio_client.exceptions import AppError
 from PIL import Image
 
 from pdae_app.faces.align import find_alignment
 from pdae_app.faces.photo import open_photo
 from pdae_app.ui.edit_tab import ADD, EditTab
 from pdae_app.ui.events import ModelThread
+from pdae_app.ui.models import Chosen, Models
 from pdae_app.ui.session import EXAMPLES, open_portrait
-
-ROOT = Path(__file__).parent.parent
-BROWSER_FLAGS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
-PATIENCE = 60_000
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
-@pytest.fixture(scope="module")
-def address(tiny_folder):
-    """A running app."""
-    port = free_port()
-    command = [sys.executable, "app.py", "--model", str(tiny_folder), "--port", str(port)]
-    server = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-    url = f"http://127.0.0.1:{port}"
-    for _ in range(240):
-        try:
-            urllib.request.urlopen(url, timeout=1)
-            break
-        except OSError:
-            assert server.poll() is None, server.stdout.read().decode()
-            time.sleep(0.5)
-    yield url
-    server.terminate()
-    output = server.communicate(timeout=20)[0].decode()
-    assert "Traceback" not in output, output
-
-
-@pytest.fixture(scope="module")
-def browser():
-    """The system's Chromium, or Playwright's own."""
-    playwright = pytest.importorskip("playwright.sync_api")
-    with playwright.sync_playwright() as driver:
-        own = driver.chromium.executable_path
-        path = shutil.which("chromium") or (own if os.path.exists(own) else None)
-        if path is None:
-            message = "no browser: apt-get install chromium, or playwright install chromium"
-            pytest.fail(message) if os.environ.get("CI") else pytest.skip(message)
-        chromium = driver.chromium.launch(executable_path=path, args=BROWSER_FLAGS)
-        yield chromium
-        chromium.close()
+from pdae_app.ui.slider_pool import SLOTS
+from tests.running import ROOT, click_example, drag, opened, picture, slider, status
 
 
 @pytest.fixture
-def page(browser, address):
-    context = browser.new_context(viewport={"width": 1280, "height": 1000})
-    page = context.new_page()
-    page.set_default_timeout(PATIENCE)
-    page.goto(address)
-    page.wait_for_selector("#photo")
-    yield page
-    context.close()
+def edit_tab(editor):
+    """The tab's handlers, without a server, and a chosen model."""
+    with gr.Blocks():
+        chosen = Chosen(editor.title)
+        yield EditTab(Models(editor), ModelThread(), gr.State(chosen)), chosen
 
 
-def status(page, text):
-    page.wait_for_selector(f'#status:has-text("{text}")')
-
-
-def click_example(page, number=2):
-    page.locator("button.gallery-item, .gallery-item").nth(number).click()
-    status(page, "Ready: drag a slider")
-
-
-def drag(page, name, part):
-    """Drag a slider's handle to a part of its way, with the mouse."""
-    box = page.locator(f"#slider-{name} input[type=range]").bounding_box()
-    y = box["y"] + box["height"] / 2
-    page.mouse.move(box["x"] + box["width"] / 2, y)
-    page.mouse.down()
-    page.mouse.move(box["x"] + part * box["width"], y, steps=4)
-    page.mouse.up()
-
-
-def picture(page, elem_id="result"):
-    """A digest of the edited picture that is on the page."""
-    source = page.locator(f"#{elem_id} img").last.get_attribute("src")
-    return hashlib.sha256(page.request.get(source).body()).hexdigest()
+def at(value=0.0):
+    """The positions of all sliders: the first at `value`."""
+    return [value] + [0.0] * (SLOTS - 1)
 
 
 def test_drag_a_slider_and_the_picture_changes(page):
@@ -144,34 +68,27 @@ def test_the_newest_release_wins(page):
     status(page, "Ready: drag a slider")
 
 
-def test_a_rendering_stops_within_a_step(editor):
+def test_a_rendering_stops_within_a_step(editor, edit_tab):
     """When the turn passes to a newer one, nothing further is computed."""
-    with gr.Blocks():
-        tab = EditTab(editor, ModelThread())
-        tab.lay_out_inputs()
-        tab.lay_out_results()
-        tab.lay_out_controls()
+    tab, chosen = edit_tab
     photo = open_photo(EXAMPLES[0])
     alignment = find_alignment(photo)
     code = editor.encode(photo, 10, alignment)
     portrait = open_portrait(editor, photo, alignment, code, 10)
-    rendering = tab.render(portrait, ADD, 1.0, 1.0, 0.0)
+    rendering = tab.render(chosen, portrait, ADD, None, 1.0, *at(1.0))
     assert next(rendering)[tab.status] == "Step 1 of 10…"
     tab.stop(portrait)
     assert list(rendering) == [tab._unchanged()]
-    *_, last = tab.render(portrait, ADD, 1.0, 1.0, 0.0)
+    *_, last = tab.render(chosen, portrait, ADD, None, 1.0, *at(1.0))
     assert last[tab.whole][1].endswith("edited.png")
 
 
-def test_going_back_to_a_picture_encodes_nothing(editor, monkeypatch):
-    with gr.Blocks():
-        tab = EditTab(editor, ModelThread())
-        tab.lay_out_inputs()
-        tab.lay_out_results()
+def test_going_back_to_a_picture_encodes_nothing(editor, edit_tab, monkeypatch):
+    tab, chosen = edit_tab
     path, framing = str(EXAMPLES[0]), "Face 1"
-    *_, first = tab.open(path, framing, "Fast", {})
+    *_, first = tab.open(chosen, path, framing, (), "Fast", {})
     monkeypatch.setattr(type(editor), "encode_steps", lambda *a: pytest.fail("encoded again"))
-    *_, again = tab.open(path, framing, "Fast", first[tab.codes])
+    *_, again = tab.open(chosen, path, framing, (), "Fast", first[tab.codes])
     assert again[tab.portrait].code is first[tab.portrait].code
 
 
@@ -226,57 +143,22 @@ def test_a_bad_file_is_told_and_the_page_goes_on(page, tmp_path, content):
 def test_two_people_do_not_see_each_other(browser, address, page):
     click_example(page, 0)
     mine = picture(page)
-    other = browser.new_context(viewport={"width": 900, "height": 900}).new_page()
-    other.set_default_timeout(PATIENCE)
-    other.goto(address)
-    other.wait_for_selector("#photo")
-    assert other.locator("#result img").count() == 0
-    click_example(other, 4)
-    assert picture(other) != mine
+    with opened(browser, address, 900, 900) as other:
+        assert other.locator("#result img").count() == 0
+        click_example(other, 4)
+        assert picture(other) != mine
     drag(page, "Smiling", 0.9)
     status(page, "Done in")
     drag(page, "Smiling", 0.5)
     status(page, "Ready: drag a slider")
     assert picture(page) == mine
-    other.context.close()
 
 
-def test_interpolation_fills_the_gallery(page):
-    page.get_by_role("tab", name="Interpolate").click()
-    page.click("#interpolate")
-    page.wait_for_selector('#interpolation-status:has-text("Done in")')
-    assert page.locator("#frames-gallery img").count() >= 7
-
-
-def test_seeds_fill_the_gallery(page):
-    page.get_by_role("tab", name="Generate").click()
-    page.locator("#seed input").fill("7")
-    page.locator("#count input[type=number]").fill("3")
-    page.locator("#count input[type=number]").press("Enter")
-    page.click("#generate")
-    page.wait_for_selector('#generation-status:has-text("Done in")')
-    captions = page.locator("#generated .caption-label").all_inner_texts()
-    assert [caption.strip() for caption in captions] == ["seed 7", "seed 8", "seed 9"]
-
-
-def test_a_bad_seed_is_told(address):
+def test_a_release_streams_previews_then_the_result(address):
     client = Client(address, verbose=False)
-    with pytest.raises(AppError, match="whole number from 0"):
-        client.predict(2, -5, 1.0, 0.3, api_name="/generate")
-    gallery, _ = client.predict(2, 5, 1.0, 0.3, api_name="/generate")
-    assert [item["caption"] for item in gallery] == ["seed 5", "seed 6"]
-
-
-def test_the_about_tab_lists_the_attributes(page):
-    page.get_by_role("tab", name="About").click()
-    page.wait_for_selector("text=AUROC on held-out people")
-
-
-def test_endpoints_stream_previews_then_the_result(address):
-    client = Client(address, verbose=False)
-    client.predict(handle_file(EXAMPLES[1]), api_name="/choose")
-    client.predict(handle_file(EXAMPLES[1]), "Face 1", "Fast", api_name="/open")
-    updates = list(client.submit("Add the change", 1.0, 1.5, 0.0, api_name="/edit"))
+    client.predict(handle_file(EXAMPLES[1]), api_name="/ui_choose")
+    client.predict(handle_file(EXAMPLES[1]), "Face 1", "Fast", api_name="/ui_open")
+    updates = list(client.submit("Add the change", 1.5, *at(1.0), api_name="/ui_render"))
     statuses = [update[-1] for update in updates if isinstance(update[-1], str)]
     assert statuses[0].startswith("Step 1 of") and statuses[-1].startswith("Done in")
 
@@ -292,3 +174,156 @@ def test_a_wrong_model_is_told_in_one_line(tmp_path):
     assert run.returncode == 1
     assert run.stderr.strip().splitlines()[-1].startswith("error: ")
     assert "no config.json" in run.stderr and "Traceback" not in run.stderr
+
+
+def test_undo_and_redo(page):
+    click_example(page)
+    rest = picture(page)
+    drag(page, "Smiling", 0.95)
+    status(page, "Done in")
+    smiling = picture(page)
+    drag(page, "Male", 0.1)
+    page.wait_for_timeout(300)
+    status(page, "Done in")
+    page.click("#undo")
+    wait_for_picture(page, smiling)
+    page.click("#undo")
+    wait_for_picture(page, rest)
+    assert slider(page, "Smiling").input_value() == "0"
+    page.click("#redo")
+    wait_for_picture(page, smiling)
+
+
+def wait_for_picture(page, wanted):
+    for _ in range(60):
+        if page.locator("#result img").count() and picture(page) == wanted:
+            return
+        page.wait_for_timeout(100)
+    pytest.fail("the picture did not come")
+
+
+def test_the_arrow_keys_let_go_of_a_slider_too(page):
+    click_example(page)
+    before = picture(page)
+    slider(page, "Smiling").focus()
+    for _ in range(12):
+        page.keyboard.press("ArrowRight")
+    status(page, "Done in")
+    assert slider(page, "Smiling").input_value() == "0.6"
+    assert picture(page) != before
+
+
+def test_a_preset_goes_to_another_photograph(page, tmp_path):
+    click_example(page)
+    drag(page, "Smiling", 0.9)
+    status(page, "Done in")
+    with page.expect_download() as download:
+        page.click("#save-preset")
+    path = tmp_path / "mine.json"
+    download.value.save_as(path)
+    set_to = slider(page, "Smiling").input_value()
+    click_example(page, 4)
+    assert slider(page, "Smiling").input_value() == "0"
+    page.set_input_files("#load-preset input[type=file], input[type=file][accept*=json]", path)
+    status(page, "Done in")
+    assert slider(page, "Smiling").input_value() == set_to
+    path.write_text('{"format": "pdae_app preset 1", "sliders": {"Wings": 1}}')
+    page.set_input_files("#load-preset input[type=file], input[type=file][accept*=json]", path)
+    page.wait_for_selector("text=This model has no attribute 'Wings'")
+    assert slider(page, "Smiling").input_value() == set_to
+
+
+def test_what_is_painted_stays(page):
+    click_example(page)
+    before = pixels(page, "result")
+    drag(page, "Male", 0.98)
+    status(page, "Done in")
+    edited = pixels(page, "result")
+    page.get_by_text("Keep parts of the picture").click()
+    canvas = page.locator("#keep-canvas canvas").first
+    canvas.scroll_into_view_if_needed()
+    page.wait_for_timeout(500)
+    box = canvas.bounding_box()
+    x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+    page.mouse.move(x - 20, y)
+    page.mouse.down()
+    page.mouse.move(x + 20, y, steps=8)
+    page.mouse.move(x - 20, y + 10, steps=8)
+    page.mouse.up()
+    page.wait_for_timeout(500)
+    page.click("#keep-take")
+    for _ in range(60):
+        kept = pixels(page, "result")
+        if not (kept == edited).all():
+            break
+        page.wait_for_timeout(100)
+    middle = slice(188, 196)
+    assert (edited[middle, middle] != before[middle, middle]).any()
+    assert (kept[middle, middle] == before[middle, middle]).all()
+    assert (kept != before).any()
+
+
+def pixels(page, elem_id):
+    source = page.locator(f"#{elem_id} img").last.get_attribute("src")
+    return np.asarray(Image.open(io.BytesIO(page.request.get(source).body())).convert("RGB"))
+
+
+def test_eyes_can_be_clicked_on_by_hand(page, tmp_path):
+    Image.effect_noise((300, 200), 60).convert("RGB").save(tmp_path / "wall.png")
+    page.set_input_files("#photo input[type=file]", tmp_path / "wall.png")
+    status(page, "No face was found")
+    page.locator("#framing").get_by_text("By hand").click()
+    status(page, "Click on one eye")
+    image = page.locator("#by-hand img")
+    image.click(position={"x": 100, "y": 80})
+    page.wait_for_selector("#by-hand:has-text('the other eye')")
+    image.click(position={"x": 160, "y": 80})
+    status(page, "Ready: drag a slider")
+
+
+def test_the_strip_of_seven_and_its_film(page):
+    click_example(page)
+    page.get_by_text("One attribute, seven strengths").click()
+    page.locator("#strip-kind input").click()
+    page.get_by_role("option", name="GIF").click()
+    page.click("#strip")
+    status(page, "Done in", "strip-status")
+    assert page.locator("#strip-gallery .thumbnail-item img").count() == 7
+    with page.expect_download() as download:
+        page.click("#save-strip")
+    with Image.open(download.value.path()) as film:
+        assert film.format == "GIF" and film.n_frames == 12
+        assert b"strip" in film.info["comment"]
+
+
+def test_saved_pictures_say_where_they_come_from(page):
+    click_example(page)
+    drag(page, "Smiling", 0.9)
+    status(page, "Done in")
+    with page.expect_download() as download:
+        page.click("#save-photo")
+    with Image.open(download.value.path()) as saved:
+        recipe = json.loads(saved.info["Description"])
+        assert recipe["model"] == "bundle" and recipe["edit"]["Smiling"] > 1
+        assert "compositeWithTrainedAlgorithmicMedia" in saved.info["XML:com.adobe.xmp"]
+
+
+def test_another_model_brings_its_own_sliders(page):
+    click_example(page)
+    page.locator("#model input").click()
+    page.get_by_role("option", name="faces64").click()
+    page.wait_for_selector(".attribute-slider:has-text('Gray Hair')")
+    assert page.locator("#result img").count() == 0
+    page.locator("#model input").click()
+    page.get_by_role("option", name="bundle").click()
+    page.wait_for_function("() => !document.body.innerText.includes('Gray Hair')")
+    click_example(page)
+
+
+def test_the_page_fits_a_telephone(browser, address):
+    with opened(browser, address, 390, 844) as page:
+        click_example(page)
+        width = page.evaluate("document.documentElement.scrollWidth")
+        assert width <= 390
+        for name in ("Smiling", "Male"):
+            assert slider(page, name).get_attribute("aria-label")

@@ -13,8 +13,13 @@ from PIL import Image
 from pdae_app import Code, Editor
 from pdae_app.bundle import save_bundle
 from pdae_app.engine import EditError
-from pdae_app.faces.align import NoFaceError, center_square, find_alignment
+from pdae_app.engine.inside import one_step, variations, weighting_curves
+from pdae_app.engine.photo_edit import framed_by_eyes
+from pdae_app.engine.pictures import to_tensor
+from pdae_app.engine.sampling import accepts
+from pdae_app.faces.align import FRAMINGS, NoFaceError, center_square, find_alignment
 from pdae_app.faces.photo import open_photo
+from pdae_app.latents.typical import Typical, noise_structure
 from pdae_app.ui.session import EXAMPLES
 from tests.tiny import tiny_bundle
 
@@ -308,3 +313,109 @@ def test_edits_share_their_first_step(editor, photo, monkeypatch):
     *_, kept = editor.edit_steps(code, {"Smiling": 1.0}, start=start)
     assert len(passes) == 4
     assert kept.image.tobytes() == editor.edit(code, {"Smiling": 1.0}).tobytes()
+
+
+def test_what_is_kept_follows_the_unchanged_picture(editor, code):
+    keep = np.zeros((16, 16), np.float32)
+    keep[:, 8:] = 1
+    plain = np.asarray(editor.decode(code), int)
+    free = np.asarray(editor.edit(code, {"Male": 3.0}), int)
+    kept = np.asarray(editor.edit(code, {"Male": 3.0}, keep=keep), int)
+    assert abs(free - plain)[:, 8:].max() > 1
+    assert abs(kept - plain)[:, 8:].max() <= 1
+    assert abs(kept - plain)[:, :8].max() > 1
+    for wrong in (np.zeros((8, 8)), np.full((16, 16), 2.0), np.full((16, 16), np.nan)):
+        with pytest.raises(EditError, match="must be 16 x 16 numbers from 0 to 1"):
+            editor.edit(code, {"Male": 1.0}, keep=wrong)
+
+
+def test_a_strip_is_the_single_edits(editor, code):
+    strengths = (-1.0, 0.0, 2.0)
+    strip = list(editor.strip(code, "Smiling", strengths))
+    for strength, picture in zip(strengths, strip, strict=True):
+        assert distance(picture, editor.edit(code, {"Smiling": strength})) < 0.1
+
+
+def test_wanted_attributes_are_drawn_by_the_few_shot_rule(editor):
+    """Of accepted candidates none has p < 0.5; others come with probability p."""
+    space, generator = editor.bundle.latents, torch.Generator().manual_seed(0)
+    z = torch.randn(20_000, 8, generator=generator) + space.mean
+    p = space.logits(z)[:, 0].sigmoid()
+    taken = accepts(space, z, {"Smiling": True}, generator)
+    assert not taken[p < 0.5].any()
+    likely = (p > 0.7) & (p < 0.8)
+    assert float(taken[likely].float().mean()) == pytest.approx(float(p[likely].mean()), abs=0.03)
+    not_taken = accepts(space, z, {"Smiling": False}, generator)
+    assert not not_taken[p > 0.5].any() and not_taken.any()
+
+
+def test_a_wanted_draw_is_by_seed_and_bounded(editor):
+    drawn = editor.draw(3, steps=5, wanted={"Smiling": True})
+    again = editor.draw(3, steps=5, wanted={"Smiling": True})
+    assert torch.equal(drawn.code.z, again.code.z) and drawn.tries == again.tries >= 1
+    assert float(editor.bundle.latents.logits(drawn.code.z)[0]) >= 0
+    space = editor.bundle.latents
+    never = replace(space.attributes[0], bias=-1e6), space.attributes[1]
+    other = copy.copy(editor)
+    other.bundle = replace(editor.bundle, latents=replace(space, attributes=never))
+    with pytest.raises(EditError, match="None of 320 candidates was accepted as Smiling"):
+        other.draw(3, steps=5, wanted={"Smiling": True})
+
+
+def test_a_slider_of_ones_own_is_a_copy_of_the_editor(editor, code):
+    codes = [editor.sample_code(seed, steps=5) for seed in range(12)]
+    for negatives in (codes[6:], []):
+        fitted = editor.fit_attribute("Grin", codes[:6], negatives)
+        other = editor.with_attributes(fitted)
+        assert other.attributes == ["Smiling", "Male", "Grin"]
+        assert editor.attributes == ["Smiling", "Male"]
+        assert not same(other.edit(code, {"Grin": 3.0}), other.decode(code))
+    with pytest.raises(EditError, match="at least two pictures"):
+        editor.fit_attribute("Grin", codes[:1])
+    with pytest.raises(EditError, match="another model"):
+        editor.fit_attribute("Grin", [replace(code, bundle="other")] * 5)
+
+
+def test_unusual_pictures_are_noticed(editor, code):
+    assert editor.notices(code) == []
+    other = copy.copy(editor)
+    other.bundle = replace(editor.bundle, typical=Typical(1e-3, 1e3))
+    assert len(other.notices(code)) == 1 and "unlike" in other.notices(code)[0]
+    other.bundle = replace(editor.bundle, typical=Typical(1e3, 1e-3))
+    assert "keeps it as it is" in other.notices(code)[0]
+
+
+def test_the_structure_of_white_noise_is_one():
+    noise = torch.randn(3, 64, 64, generator=torch.Generator().manual_seed(0))
+    assert noise_structure(noise) == pytest.approx(1, abs=0.15)
+    assert noise_structure(noise + torch.linspace(-2, 2, 64)) > 5
+
+
+def test_looking_inside(editor, code, photo):
+    steps = list(one_step(editor, editor.align(photo), code, count=3))
+    assert [step.t for step in steps] == [5, 50, 95]
+    assert all(step.gap_without > 0 and step.gap_shifted > 0 for step in steps)
+    assert not same(steps[1].without, steps[1].shifted)
+    found = variations(editor, code, count=3, steps=4)
+    assert len(found.pictures) == 3 and not same(found.pictures[0], found.pictures[1])
+    mean = np.mean([np.asarray(picture, float) for picture in found.pictures], axis=0)
+    assert np.abs(np.asarray(found.mean) - mean).max() <= 0.5
+    rows = weighting_curves(editor.bundle.diffusion.schedule, points=10)
+    assert max(row["weight"] for row in rows) == 1
+
+
+def test_a_square_by_two_eyes_is_that_of_the_face(editor):
+    left, right = (60.0, 80.0), (100.0, 80.0)
+    place = framed_by_eyes(editor, right, left)
+    matrix = np.array(place.matrix)
+    for (u, v), eye in zip(FRAMINGS["face"], (left, right), strict=True):
+        assert np.allclose(matrix @ (u, v, 1), eye)
+    with pytest.raises(EditError, match="the same point"):
+        framed_by_eyes(editor, left, left)
+
+
+def test_squares_are_encoded_together_as_alone(editor, photo, code):
+    square = to_tensor(editor.align(photo), 3)
+    both = editor.encode_squares(torch.cat([square, square.flip(-1)]), STEPS)
+    torch.testing.assert_close(both[0].z, code.z, atol=1e-4, rtol=1e-4)
+    assert distance(editor.decode(both[0]), editor.decode(code)) < 0.1

@@ -48,9 +48,7 @@ def main() -> None:
     config = parse(TypicalConfig, __doc__)
     bundle = load_bundle(config.bundle)
     if bundle.latents is None or bundle.classes:
-        raise ConfigError(
-            f"{config.bundle} has no codes of pictures; run train_attributes.py"
-        )
+        raise ConfigError(f"{config.bundle} has no codes of pictures; run train_attributes.py")
     editor = Editor(bundle, config.bundle)
     pictures = load_pictures(config.data, editor.image_size)
     channels = bundle.unet.config.in_channels

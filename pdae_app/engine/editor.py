@@ -201,7 +201,11 @@ class Editor:
             PhotoError: the picture cannot be used. NoFaceError: it shows no face.
         """
         photo = open_photo(photo)
-        return crop(photo, find_alignment(photo, which, self.framing), self.image_size)
+        return self.align_at(photo, find_alignment(photo, which, self.framing))
+
+    def align_at(self, photo: Image.Image, alignment: Alignment) -> Image.Image:
+        """The square at a known place."""
+        return crop(open_photo(photo), alignment, self.image_size)
 
     def encode(
         self,

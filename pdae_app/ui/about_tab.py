@@ -3,6 +3,8 @@
 import gradio as gr
 
 from pdae_app.engine import Editor
+from pdae_app.ui.models import Models
+from pdae_app.ui.slider_pool import label
 
 TEXT = """
 ### What happens to your picture
@@ -22,6 +24,11 @@ TEXT = """
   grey hair and age, smile and open mouth.
 - Do not use it to deceive, to impersonate anyone, or to judge people. Ask before you edit
   somebody else's picture.
+
+### What happens to your data
+- Photographs and results lie in a private folder of this app and are deleted within the hour, and
+  when it stops. Nothing of a face is written to a log, and nothing is sent anywhere.
+- Every picture that you save says in its metadata that this model made it, and how.
 """
 
 
@@ -33,18 +40,34 @@ how strongly: above 1 the pictures become more typical of their class, and less 
 """
 
 
-def build(editor: Editor) -> None:
-    """Lay the tab out."""
+HEADERS = ["Attribute", "AUROC", "Training pictures with it", "without it"]
+
+
+class AboutTab:
+    """A text, and a table of the sliders' scores."""
+
+    def __init__(self, models: Models):
+        text, table = self._contents(models.first)
+        self.text = gr.Markdown(**text)
+        self.title = gr.Markdown(
+            "### How well the directions tell people apart (AUROC on held-out people)"
+        )
+        self.table = gr.Dataframe(headers=HEADERS, interactive=False, **table)
+        self.adapting = [self.text, self.table]
+
+    def adapted(self, editor: Editor) -> dict:
+        """The tab for another model."""
+        text, table = self._contents(editor)
+        return {self.text: gr.Markdown(**text), self.table: gr.Dataframe(headers=HEADERS, **table)}
+
+    def _contents(self, editor: Editor) -> tuple[dict, dict]:
+        attributes = editor.bundle.latents.attributes if editor.bundle.latents else ()
+        rows = [[label(a.name), a.auroc, a.positives, a.negatives] for a in attributes]
+        return {"value": described(editor)}, {"value": rows, "visible": bool(rows)}
+
+
+def described(editor: Editor) -> str:
+    """What happens in this model."""
     if editor.classes:
-        gr.Markdown(CLASS_TEXT.format(count=len(editor.classes), size=editor.image_size))
-        return
-    z_dim = editor.bundle.model.config.encoder.z_dim
-    gr.Markdown(TEXT.format(size=editor.image_size, dim=z_dim))
-    if editor.attributes:
-        gr.Markdown("### How well the directions tell people apart (AUROC on held-out people)")
-        rows = [
-            [a.name.replace("_", " "), a.auroc, a.positives, a.negatives]
-            for a in editor.bundle.latents.attributes
-        ]
-        headers = ["Attribute", "AUROC", "Training pictures with it", "without it"]
-        gr.Dataframe(rows, headers=headers, interactive=False)
+        return CLASS_TEXT.format(count=len(editor.classes), size=editor.image_size)
+    return TEXT.format(size=editor.image_size, dim=editor.bundle.model.config.encoder.z_dim)

@@ -2,20 +2,32 @@
 
 import contextvars
 import functools
+import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import gradio as gr
 from PIL import Image
 
+from pdae_app.bundle import BundleError
 from pdae_app.engine import EditError
 from pdae_app.faces.photo import PhotoError
+from pdae_app.latents.slider_file import SliderFileError
 
 # Every event that runs the model waits in one line for it.
 ONE_AT_A_TIME = {"concurrency_limit": 1, "concurrency_id": "model"}
+# Of the page's own events: clients may call them, but their names are not promised.
+OURS = {"api_visibility": "undocumented"}
+HIDDEN = {"api_visibility": "private"}
 
 # Previews are small pictures; they are shown enlarged, smoothly.
 SHOWN_SIDE = 384
+
+# What a person can do something about, told as a sentence.
+EXPECTED = (PhotoError, EditError, SliderFileError, BundleError)
+
+# Seconds of a ZeroGPU lease for one request.
+LEASE = 60
 
 
 class ModelThread:
@@ -45,15 +57,31 @@ class ModelThread:
 
     def told(self, function: Callable) -> Callable:
         """A generator handler run on the thread, its expected errors told to the person."""
+        leased = on_zero_gpu(function)
 
         @functools.wraps(function)
         def handler(*args, **kwargs):
             try:
-                yield from self.iterate(function(*args, **kwargs))
-            except (PhotoError, EditError) as error:
+                if leased is not None:
+                    yield from leased(*args, **kwargs)
+                else:
+                    yield from self.iterate(function(*args, **kwargs))
+            except EXPECTED as error:
                 raise gr.Error(str(error), print_exception=False) from error
 
         return handler
+
+
+def on_zero_gpu(function: Callable) -> Callable | None:
+    """The function under a lease of a ZeroGPU Space's GPU; None anywhere else.
+
+    A lease runs in a forked process, which has none of this one's threads.
+    """
+    if not os.environ.get("SPACES_ZERO_GPU"):
+        return None
+    import spaces  # on ZeroGPU only
+
+    return spaces.GPU(duration=LEASE)(function)
 
 
 def shown(square: Image.Image) -> Image.Image:

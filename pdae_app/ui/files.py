@@ -1,4 +1,4 @@
-"""Pictures as files for the page: encoded fast, in Gradio's own cache, which is emptied hourly."""
+"""Files for the page, in Gradio's own cache, which is private to this app and emptied hourly."""
 
 import hashlib
 import os
@@ -9,25 +9,25 @@ from pathlib import Path
 from gradio.utils import get_upload_folder
 from PIL import Image
 
-# Gradio's own saving takes four times as long, for files 15 % smaller.
-PNG = {"format": "png", "compress_level": 1}
+from pdae_app.export import still
+from pdae_app.provenance import Provenance
+
 # Of a preview, which is seen for less than a second.
 WEBP = {"format": "webp", "quality": 90, "method": 0}
 
 
-def encoded(image: Image.Image, preview: bool = False) -> bytes:
-    """The bytes of a PNG, or for a preview of a small lossy WebP."""
+def encoded(image: Image.Image) -> bytes:
+    """The bytes of a PNG."""
     buffer = BytesIO()
-    image.save(buffer, **(WEBP if preview else PNG))
+    image.save(buffer, "PNG", compress_level=1)
     return buffer.getvalue()
 
 
-def stored(data: bytes, name: str = "picture") -> str:
-    """The path of a file of these bytes; its hour begins anew."""
+def stored(data: bytes, name: str) -> str:
+    """The path of a file of this name with these bytes; its hour begins anew."""
     folder = Path(get_upload_folder()) / hashlib.sha256(data).hexdigest()
     folder.mkdir(parents=True, exist_ok=True)
-    kind = PNG if data.startswith(b"\x89PNG") else WEBP
-    path = folder / f"{name}.{kind['format']}"
+    path = folder / name
     if path.exists():
         os.utime(path)  # it may be on its way to somebody: only its date is changed
     else:
@@ -37,6 +37,13 @@ def stored(data: bytes, name: str = "picture") -> str:
     return str(path)
 
 
-def saved(image: Image.Image, name: str = "picture", preview: bool = False) -> str:
-    """The path of the picture's file."""
-    return stored(encoded(image, preview), name)
+def preview(image: Image.Image) -> str:
+    """The path of a small lossy picture."""
+    buffer = BytesIO()
+    image.save(buffer, **WEBP)
+    return stored(buffer.getvalue(), "preview.webp")
+
+
+def saved(image: Image.Image, name: str, provenance: Provenance) -> str:
+    """The path of a finished picture's PNG, which says where it comes from."""
+    return stored(still(image, provenance), f"{name}.png")

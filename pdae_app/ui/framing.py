@@ -1,11 +1,16 @@
-"""Which square of a photograph the model sees: one of its faces, or the centre."""
+"""Which square of a photograph the model sees: one of its faces, by hand, or the centre."""
 
 from PIL import Image
 
+from pdae_app.engine import Editor
+from pdae_app.engine.photo_edit import framed_by_eyes
 from pdae_app.faces.align import FRAMINGS, Alignment, NoFaceError, align_face, center_square
 from pdae_app.faces.detect import detect_faces
 
 CENTER = "Centre square"
+BY_HAND = "By hand: click on both eyes"
+
+Eyes = tuple[tuple[float, float], ...]
 
 
 def framings(photo: Image.Image, framing: str) -> dict[str, Alignment]:
@@ -19,6 +24,15 @@ def framings(photo: Image.Image, framing: str) -> dict[str, Alignment]:
         for i, face in enumerate(faces, 1)
     }
     return choices | {CENTER: center_square(photo)}
+
+
+def chosen_alignment(
+    editor: Editor, photo: Image.Image, framing: str, eyes: Eyes
+) -> Alignment | None:
+    """The square of a choice; None while the eyes are still to be clicked on."""
+    if framing == BY_HAND:
+        return framed_by_eyes(editor, *eyes) if len(eyes) == 2 else None
+    return framings(photo, editor.framing)[framing]
 
 
 def largest_face(photo: Image.Image, framing: str, use_center: bool = False) -> Alignment:

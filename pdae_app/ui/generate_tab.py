@@ -1,75 +1,165 @@
 """The Generate tab: people who do not exist, from the latent diffusion model."""
 
 import time
-from functools import partial
 
 import gradio as gr
 
-from pdae_app.engine import Editor
-from pdae_app.ui.events import ONE_AT_A_TIME, ModelThread, shown
+from pdae_app.engine import EditError, Editor
+from pdae_app.engine.sampling import LARGEST_SEED
+from pdae_app.provenance import Provenance
+from pdae_app.ui.events import HIDDEN, ONE_AT_A_TIME, ModelThread, shown
+from pdae_app.ui.files import saved
+from pdae_app.ui.models import Chosen, Models
+from pdae_app.ui.slider_pool import label
 
 MOST = 12
 STEPS = 15
-LARGEST_SEED = 2**31 - 1
+SWEEP = (0.0, 0.5, 1.0, 1.5, 2.0)
+COLUMNS = 6
 UNGUIDED_INFO = "The last part of the steps that the model does without the code."
 SCALE_INFO = "1 follows the code, 0 ignores it; above 1 the pictures become more typical."
+WANTED_INFO = "Candidates are drawn until one is accepted (p ≥ 0.5, and then with probability p)."
 
 
-def build(editor: Editor, model: ModelThread) -> None:
-    """Lay the tab out and connect it."""
-    gr.Markdown("New pictures: each seed is one, the same again whenever you ask.")
-    label = gr.Dropdown(
-        list(editor.classes),
-        label="Class",
-        value=editor.classes[0] if editor.classes else None,
-        visible=bool(editor.classes),
-        elem_id="class",
-    )
-    with gr.Row():
-        count = gr.Slider(1, MOST, value=6, step=1, label="Pictures", elem_id="count")
-        seed = gr.Number(0, label="First seed", precision=0, elem_id="seed")
-    with gr.Row():
-        scale = gr.Slider(0, 3, value=1, step=0.05, label="Guidance scale", info=SCALE_INFO)
-        unguided = gr.Slider(0, 1, value=0.3, step=0.05, label="Unguided tail", info=UNGUIDED_INFO)
-    with gr.Row():
-        run = gr.Button("Generate", variant="primary", elem_id="generate")
-        stop = gr.Button("Stop", elem_id="stop-generation")
-    status = gr.Markdown(elem_id="generation-status")
-    gallery = gr.Gallery(
-        label="Pictures",
-        format="png",
-        columns=6,
-        height=420,
-        object_fit="contain",
-        buttons=["download_all", "fullscreen"],
-        elem_id="generated",
-    )
-    running = run.click(
-        model.told(partial(_generate, editor)),
-        [count, seed, scale, unguided, label],
-        [gallery, status],
-        show_progress="hidden",
-        api_name="generate",
-        **ONE_AT_A_TIME,
-    )
-    stop.click(lambda: "Stopped.", None, status, cancels=[running], api_visibility="private")
+class GenerateTab:
+    """Seeds, what they are to have, and the pictures."""
+
+    def __init__(self, models: Models, model: ModelThread, chosen: gr.State):
+        self.models, self.picked = models, gr.State(None)
+        gr.Markdown("New pictures: each seed is one, the same again whenever you ask.")
+        self._lay_out_wishes()
+        with gr.Row():
+            self.run = gr.Button("Generate", variant="primary", elem_id="generate")
+            self.stop = gr.Button("Stop", elem_id="stop-generation")
+            self.edit = gr.Button("Edit the picked one", interactive=False, elem_id="edit-this")
+        self.status = gr.Markdown(elem_id="generation-status")
+        self.gallery = gr.Gallery(
+            label="Pictures",
+            format="png",
+            columns=COLUMNS,
+            height=460,
+            object_fit="contain",
+            buttons=["download_all", "fullscreen"],
+            elem_id="generated",
+        )
+        self._connect(model, chosen)
+
+    def _lay_out_wishes(self) -> None:
+        wishes = self.wishes(self.models.first)
+        self.label = gr.Dropdown(label="Class", elem_id="class", **wishes[0])
+        with gr.Row():
+            self.count = gr.Slider(
+                1, MOST, value=6, step=1, label="Pictures", elem_id="count", buttons=[]
+            )
+            self.seed = gr.Number(0, label="First seed", precision=0, elem_id="seed")
+        with gr.Row():
+            self.having = gr.Dropdown(label="With", elem_id="with", **wishes[1])
+            self.lacking = gr.Dropdown(label="Without", elem_id="without", **wishes[1])
+        with gr.Row():
+            self.scale = gr.Slider(
+                0, 3, value=1, step=0.05, label="Guidance scale", info=SCALE_INFO, buttons=[]
+            )
+            self.unguided = gr.Slider(
+                0, 1, value=0.3, step=0.05, label="Unguided tail", info=UNGUIDED_INFO, buttons=[]
+            )
+            self.sweep = gr.Checkbox(
+                label="Every picture at guidance scales 0 to 2", elem_id="sweep"
+            )
+
+    def wishes(self, editor: Editor) -> tuple[dict, dict]:
+        """What can be asked of an editor: a class, or attributes."""
+        classes = list(editor.classes)
+        first = classes[0] if classes else None
+        attributes = [(label(name), name) for name in editor.attributes]
+        conditions = {
+            "choices": attributes,
+            "value": [],
+            "multiselect": True,
+            "info": WANTED_INFO,
+            "visible": bool(attributes) and not classes,
+        }
+        return {"choices": classes, "value": first, "visible": bool(classes)}, conditions
+
+    @property
+    def adapting(self) -> list:
+        """What changes with the model."""
+        wishes = [self.label, self.having, self.lacking]
+        return [*wishes, self.gallery, self.picked, self.edit, self.status]
+
+    def adapted(self, editor: Editor) -> dict:
+        """The tab for another model."""
+        classes, conditions = self.wishes(editor)
+        return {
+            self.label: gr.Dropdown(**classes),
+            self.having: gr.Dropdown(**conditions),
+            self.lacking: gr.Dropdown(**conditions),
+            self.gallery: [],
+            self.picked: None,
+            self.edit: gr.Button(interactive=False),
+            self.status: "",
+        }
+
+    def _connect(self, model: ModelThread, chosen: gr.State) -> None:
+        quiet = {"show_progress": "hidden", **HIDDEN}
+        running = self.run.click(
+            model.told(self.generate),
+            [
+                *(chosen, self.count, self.seed, self.scale, self.unguided, self.label),
+                *(self.having, self.lacking, self.sweep),
+            ],
+            [self.gallery, self.picked, self.edit, self.status],
+            **quiet,
+            **ONE_AT_A_TIME,
+        )
+        self.stop.click(lambda: "Stopped.", None, self.status, cancels=[running], **HIDDEN)
+        self.gallery.select(self.pick, None, [self.picked, self.edit], **quiet)
+
+    def pick(self, event: gr.SelectData) -> dict:
+        """Remember the picture that was clicked on, for *Edit the picked one*."""
+        path = event.value["image"]["path"]
+        return {self.picked: path, self.edit: gr.Button(interactive=True)}
+
+    def generate(
+        self,
+        chosen: Chosen,
+        count: float,
+        seed: float | None,
+        scale: float,
+        unguided: float,
+        label: str | None,
+        having: list[str],
+        lacking: list[str],
+        sweep: bool,
+    ):
+        """Yield the growing gallery with a status line; captions name the seeds."""
+        if seed is None or not 0 <= seed <= LARGEST_SEED:
+            raise EditError(f"The first seed must be a whole number from 0 to {LARGEST_SEED}.")
+        if both := set(having) & set(lacking):
+            raise EditError(f"{sorted(both)[0]} cannot be both wanted and unwanted.")
+        editor, start, done, tries = self.models.of(chosen), time.monotonic(), [], 0
+        wanted = dict.fromkeys(having, True) | dict.fromkeys(lacking, False)
+        scales = SWEEP if sweep else (scale,)
+        gallery = gr.Gallery(value=[], columns=len(SWEEP) if sweep else COLUMNS)
+        yield {self.gallery: gallery, self.picked: None, self.edit: gr.Button(interactive=False)}
+        seeds = range(int(seed), int(seed) + int(count))
+        for number in seeds:
+            drawn = editor.draw(number, label=label, wanted=wanted)
+            tries += drawn.tries
+            for strength in scales:
+                yield {self.status: f"Picture {len(done) + 1} of {len(seeds) * len(scales)}…"}
+                picture = editor.render_drawn(drawn.code, STEPS, strength, unguided)
+                recipe = {"seed": number, "wanted": wanted, "scale": strength, "class": label}
+                path = saved(
+                    shown(picture), f"seed-{number}", Provenance(editor.title, recipe, False)
+                )
+                caption = f"seed {number}" + (f", scale {strength:g}" if sweep else "")
+                done = [*done, (path, caption)]
+                yield {self.gallery: done}
+        yield {self.status: f"Done in {time.monotonic() - start:.1f} s. {accepted(tries, seeds)}"}
 
 
-def _generate(
-    editor: Editor,
-    count: float,
-    seed: float,
-    scale: float,
-    unguided: float,
-    label: str | None = None,
-):
-    """Yield the growing gallery with a status line; captions name the seeds."""
-    if seed is None or not 0 <= seed <= LARGEST_SEED:
-        message = f"The first seed must be a whole number from 0 to {LARGEST_SEED}."
-        raise gr.Error(message, print_exception=False)
-    start, done = time.monotonic(), []
-    for number in range(int(seed), int(seed) + int(count)):
-        yield done, f"Picture {len(done) + 1} of {int(count)}…"
-        (picture,) = editor.generate([number], STEPS, scale, unguided, label)
-        done = [*done, (shown(picture), f"seed {number}")]
-    yield done, f"Done in {time.monotonic() - start:.1f} s."
+def accepted(tries: int, seeds: range) -> str:
+    """How many candidates were taken, where there was a choice."""
+    if tries == len(seeds):
+        return ""
+    return f"{len(seeds)} of {tries} candidates were accepted ({len(seeds) / tries:.0%})."

@@ -1,71 +1,133 @@
 """The Interpolate tab: from one photograph to another, by code or by trajectory."""
 
 import time
-from functools import partial
 
 import gradio as gr
 from PIL import Image
 
-from pdae_app.engine import Editor
+from pdae_app.engine import EditError
+from pdae_app.engine.photo_edit import QUALITY
+from pdae_app.export import FILMS
 from pdae_app.faces.photo import open_photo
-from pdae_app.ui.events import ONE_AT_A_TIME, ModelThread, shown
+from pdae_app.provenance import Provenance
+from pdae_app.ui.events import HIDDEN, ONE_AT_A_TIME, ModelThread, shown
 from pdae_app.ui.framing import largest_face
+from pdae_app.ui.models import Chosen, Models
 from pdae_app.ui.photo_input import photo_input
-from pdae_app.ui.session import EXAMPLES
+from pdae_app.ui.session import EXAMPLES, TIME_TO_LIVE
+from pdae_app.ui.strip_panel import SHEET, exported
 
 MODES = {
     "By trajectory (the two pulls are blended at every step)": "trajectory",
     "By code (one code between the two)": "latent",
 }
-STEPS = 10
+STEPS = QUALITY["Fast"]
+FEWEST, MOST = 3, 15
 
 
-def build(editor: Editor, model: ModelThread) -> None:
-    """Lay the tab out and connect it."""
-    gr.Markdown("Two photographs, and the people in between.")
-    with gr.Row():
-        first = photo_input("First photograph", "first", 240, str(EXAMPLES[0]))
-        second = photo_input("Second photograph", "second", 240, str(EXAMPLES[1]))
-    with gr.Row():
-        mode = gr.Radio(list(MODES), value=next(iter(MODES)), label="Way", elem_id="mode")
-        frames = gr.Slider(3, 15, value=7, step=1, label="Frames", elem_id="frames")
-        center = gr.Checkbox(label="Use the centre square where no face is found")
-    with gr.Row():
-        run = gr.Button("Interpolate", variant="primary", elem_id="interpolate")
-        stop = gr.Button("Stop", elem_id="stop-interpolation")
-    status = gr.Markdown(elem_id="interpolation-status")
-    gallery = gr.Gallery(
-        label="Frames",
-        format="png",
-        columns=7,
-        height=320,
-        object_fit="contain",
-        buttons=["download_all", "fullscreen"],
-        elem_id="frames-gallery",
-    )
-    running = run.click(
-        model.told(partial(_interpolate, editor)),
-        [first, second, mode, frames, center],
-        [gallery, status],
-        show_progress="hidden",
-        api_name="interpolate",
-        **ONE_AT_A_TIME,
-    )
-    stop.click(lambda: "Stopped.", None, status, cancels=[running], api_visibility="private")
+class InterpolateTab:
+    """Two photographs, the frames between them, a slider to look through them, and a film."""
 
+    def __init__(self, models: Models, model: ModelThread, chosen: gr.State):
+        self.models = models
+        self.frames = gr.State([], time_to_live=TIME_TO_LIVE)
+        gr.Markdown("Two photographs, and the people in between.")
+        with gr.Row():
+            self.first = photo_input("First photograph", "first", 240, str(EXAMPLES[0]))
+            self.second = photo_input("Second photograph", "second", 240, str(EXAMPLES[1]))
+        with gr.Row():
+            self.mode = gr.Radio(list(MODES), value=next(iter(MODES)), label="Way", elem_id="mode")
+            self.count = gr.Slider(
+                FEWEST, MOST, value=7, step=1, label="Frames", elem_id="frames", buttons=[]
+            )
+            self.center = gr.Checkbox(label="Use the centre square where no face is found")
+        with gr.Row():
+            self.run = gr.Button("Interpolate", variant="primary", elem_id="interpolate")
+            self.stop = gr.Button("Stop", elem_id="stop-interpolation")
+        self.status = gr.Markdown(elem_id="interpolation-status")
+        self._lay_out_results()
+        self._connect(model, chosen)
 
-def _interpolate(editor: Editor, first, second, mode: str, frames: float, use_center: bool):
-    """Encode both pictures, then yield the growing gallery with a status line."""
-    if first is None or second is None:
-        raise gr.Error("Choose two photographs first.", print_exception=False)
-    start, codes = time.monotonic(), []
-    for number, path in enumerate((first, second), 1):
-        photo = open_photo(path)
-        alignment = largest_face(photo, editor.framing, use_center)
-        yield gr.skip(), f"Finding the code of photograph {number}…"
-        codes.append(editor.encode(photo, STEPS, alignment))
-    done: list[Image.Image] = []
-    for image in editor.interpolate_frames(*codes, int(frames), MODES[mode], STEPS):
-        done.append(shown(image))
-        yield done, f"Frame {len(done)} of {int(frames)}…"
-    yield done, f"Done in {time.monotonic() - start:.1f} s."
+    def _lay_out_results(self) -> None:
+        self.gallery = gr.Gallery(
+            label="Frames",
+            format="png",
+            columns=7,
+            height=320,
+            object_fit="contain",
+            buttons=["download_all", "fullscreen"],
+            elem_id="frames-gallery",
+        )
+        with gr.Row():
+            with gr.Column(scale=3):
+                self.scrub = gr.Slider(
+                    1, 7, value=1, step=1, label="Look through the frames", elem_id="scrub"
+                )
+                self.kind = gr.Dropdown(
+                    [*reversed(FILMS), SHEET], value="MP4", label="Save as", elem_id="film-kind"
+                )
+                self.make = gr.Button("Make the file", elem_id="make-film")
+                self.save = gr.DownloadButton("Save", interactive=False, elem_id="save-film")
+            self.frame = gr.Image(
+                label="Frame",
+                format="png",
+                interactive=False,
+                height=280,
+                elem_id="frame",
+                buttons=["fullscreen"],
+            )
+
+    def _connect(self, model: ModelThread, chosen: gr.State) -> None:
+        quiet = {"show_progress": "hidden", **HIDDEN}
+        running = self.run.click(
+            model.told(self.interpolate),
+            [chosen, self.first, self.second, self.mode, self.count, self.center],
+            [self.gallery, self.frames, self.scrub, self.frame, self.save, self.status],
+            **quiet,
+            **ONE_AT_A_TIME,
+        )
+        self.stop.click(lambda: "Stopped.", None, self.status, cancels=[running], **HIDDEN)
+        self.scrub.input(self.at, [self.frames, self.scrub], self.frame, queue=False, **quiet)
+        self.make.click(
+            self.film,
+            [chosen, self.frames, self.mode, self.kind],
+            [self.save, self.status],
+            **quiet,
+        )
+
+    def interpolate(self, chosen: Chosen, first, second, mode: str, count: float, center: bool):
+        """Encode both pictures, then yield the growing gallery with a status line."""
+        if first is None or second is None:
+            raise EditError("Choose two photographs first.")
+        editor, start, codes = self.models.of(chosen), time.monotonic(), []
+        unsaved = gr.DownloadButton(value=None, interactive=False)
+        yield {self.frames: [], self.gallery: [], self.frame: None, self.save: unsaved}
+        for number, path in enumerate((first, second), 1):
+            photo = open_photo(path)
+            alignment = largest_face(photo, editor.framing, center)
+            yield {self.status: f"Finding the code of photograph {number}…"}
+            codes.append(editor.encode(photo, STEPS, alignment))
+        done: list[Image.Image] = []
+        for image in editor.interpolate_frames(*codes, int(count), MODES[mode], STEPS):
+            done = [*done, shown(image)]
+            yield {self.gallery: done, self.status: f"Frame {len(done)} of {int(count)}…"}
+        yield {
+            self.frames: done,
+            self.scrub: gr.Slider(maximum=len(done), value=1),
+            self.frame: done[0],
+            self.status: f"Done in {time.monotonic() - start:.1f} s.",
+        }
+
+    def at(self, frames: list[Image.Image], number: float) -> Image.Image | None:
+        """The frame that the slider points at."""
+        return frames[min(int(number), len(frames)) - 1] if frames else None
+
+    def film(self, chosen: Chosen, frames: list[Image.Image], mode: str, kind: str) -> dict:
+        """The finished frames as one file."""
+        if not frames:
+            raise gr.Error("Press Interpolate first.", print_exception=False)
+        title = self.models.of(chosen).title
+        recipe = Provenance(title, {"interpolate": MODES[mode], "frames": len(frames)})
+        path = exported(frames, kind, recipe, "interpolation")
+        told = "The file is ready: press *Save*."
+        return {self.save: gr.DownloadButton(value=path, interactive=True), self.status: told}

@@ -4,7 +4,8 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
-from PIL import Image
+import numpy as np
+from PIL import Image, ImageFilter
 
 from pdae_app.diffusion.denoisers import Start
 from pdae_app.engine import Code, Editor
@@ -21,6 +22,9 @@ TIME_TO_LIVE = 3600
 # Previews at these parts of the way; more would cost time and flicker.
 PREVIEWS = (0.0, 0.5)
 
+# The seam of a kept part is this soft, in parts of the square's side.
+SEAM = 1 / 32
+
 
 class Turn:
     """Which of a visitor's renderings is the newest; the older ones stop within a step."""
@@ -34,13 +38,36 @@ class Turn:
 
 
 @dataclass(frozen=True)
+class Keep:
+    """The part of the square that an edit leaves as it is: a grey picture, white where it stays."""
+
+    mask: Image.Image
+
+    @classmethod
+    def painted(cls, alpha: Image.Image) -> "Keep | None":
+        """From what was painted over the square; None where nothing was."""
+        mask = alpha.resize((SHOWN_SIDE, SHOWN_SIDE)).point(lambda value: 255 * (value > 0))
+        return (
+            cls(mask.filter(ImageFilter.GaussianBlur(SEAM * SHOWN_SIDE)))
+            if mask.getbbox()
+            else None
+        )
+
+    def weights(self, size: int) -> np.ndarray:
+        """(size, size) in [0, 1] for the engine."""
+        small = self.mask.resize((size, size), Image.Resampling.BOX)
+        return np.asarray(small, np.float32) / 255
+
+
+@dataclass(frozen=True)
 class Portrait:
     """An encoded photograph.
 
     `square` is what the model saw, `view` the same square at the photograph's own sharpness.
     `reconstructions` are the pictures of the unchanged code: x0_hat at the preview steps, and the
     final one at the last step. An edit's picture is compared with the one of the same step, so
-    that even the first, coarse one shows the change and nothing else.
+    that even the first, coarse one shows the change and nothing else. `notice` says what to expect
+    of an unusual picture.
     """
 
     photo: Image.Image
@@ -50,6 +77,7 @@ class Portrait:
     reconstructions: dict[int, Image.Image]
     steps: int
     start: Start | None = None
+    notice: str = ""
     turn: Turn = field(default_factory=Turn)
 
     @cached_property
@@ -72,6 +100,13 @@ class Portrait:
         whole = center_square(self.view)
         return paste_difference(self.view, whole, edited, self.reconstructions[step])
 
+    def kept(self, edited: Image.Image, step: int, keep: Keep | None) -> Image.Image:
+        """The edit with the unchanged picture where something is to stay: to the bit."""
+        if keep is None:
+            return edited
+        mask = keep.mask.resize(edited.size, Image.Resampling.BOX)
+        return Image.composite(self.reconstructions[step], edited, mask)
+
 
 def preview_steps(steps: int) -> set[int]:
     """The steps of a rendering that are shown, the last included."""
@@ -90,5 +125,5 @@ def open_portrait(
     }
     square = crop(photo, alignment, editor.image_size)
     view = crop(photo, alignment, SHOWN_SIDE)
-    start = editor.start(code, steps)
-    return Portrait(photo, square, view, code, reconstructions, steps, start)
+    start, notice = editor.start(code, steps), " ".join(editor.notices(code))
+    return Portrait(photo, square, view, code, reconstructions, steps, start, notice)

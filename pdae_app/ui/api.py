@@ -1,0 +1,336 @@
+"""Endpoints with fixed names, for programs and for MCP: no state but a session's last codes."""
+
+import math
+
+import gradio as gr
+
+from pdae_app.engine import MODES, Code, EditError, Editor
+from pdae_app.engine.photo_edit import QUALITY, edit_many, edit_photo, framed
+from pdae_app.engine.preset import Preset, parse_sliders
+from pdae_app.engine.sampling import LARGEST_SEED
+from pdae_app.export import film
+from pdae_app.faces.align import Alignment
+from pdae_app.faces.photo import open_photo
+from pdae_app.provenance import Provenance
+from pdae_app.ui.events import ONE_AT_A_TIME, ModelThread, shown
+from pdae_app.ui.files import preview, saved, stored
+from pdae_app.ui.generate_tab import MOST as MOST_PICTURES
+from pdae_app.ui.generate_tab import STEPS as GENERATION_STEPS
+from pdae_app.ui.many_tab import check_many, zipped
+from pdae_app.ui.models import Models
+from pdae_app.ui.own_slider_tab import check_counts, checked_name, readable, slider_file
+from pdae_app.ui.photo_input import PhotoInput
+from pdae_app.ui.raw_inputs import RawFlag, RawJSON, RawNumber, RawText
+from pdae_app.ui.session import TIME_TO_LIVE
+
+CODES_KEPT = 4
+MOST_FRAMES = 30
+
+
+def build(models: Models, model: ModelThread) -> None:
+    """Put the endpoints behind the page."""
+    with gr.Column(visible=False):
+        Endpoints(models).connect(model)
+
+
+class Endpoints:
+    """One method an endpoint; its docstring is what clients read."""
+
+    def __init__(self, models: Models):
+        self.models = models
+        self.codes = gr.State({}, time_to_live=TIME_TO_LIVE)
+
+    def connect(self, model: ModelThread) -> None:
+        """Hidden components give every argument its type."""
+        photo, number, text, flag = _photo, _number, _text, _flag
+        quality, scale = text("quality", "Fast"), number("scale", 1)
+        face, center, name = number("face", 1), flag("center"), text("model", "")
+        sliders = RawJSON(label="sliders")
+        where = [face, center, name]
+        codes = self.codes
+        endpoints = {
+            self.encode: (
+                [photo("photo"), quality, *where, codes],
+                [gr.Image(label="square"), _json("standings"), _json("notices"), codes],
+            ),
+            self.edit: (
+                [photo("photo"), sliders, scale, quality, *where, codes],
+                [gr.Image(label="picture"), _json("progress"), codes],
+            ),
+            self.interpolate: (
+                [
+                    *(photo("first"), photo("second"), text("mode", "trajectory")),
+                    *(number("frames", 7), quality, center, name),
+                ],
+                [gr.Gallery(label="frames", format="png"), gr.File(label="film")],
+            ),
+            self.generate: (
+                [
+                    *(number("count", 1), number("seed", 0), scale, number("unguided", 0.3)),
+                    *(RawJSON(label="wanted"), text("label", ""), name),
+                ],
+                [gr.Gallery(label="pictures", format="png"), _json("tries")],
+            ),
+            self.fit_attribute: (
+                [text("name", ""), _files("having"), _files("lacking"), name],
+                [gr.File(label="slider"), _json("score")],
+            ),
+            self.batch: (
+                [_files("photos"), sliders, scale, quality, center, name],
+                [gr.File(label="zip"), _json("errors")],
+            ),
+        }
+        for function, (inputs, outputs) in endpoints.items():
+            gr.Button().click(
+                model.told(function),
+                inputs,
+                outputs,
+                api_name=function.__name__,
+                **ONE_AT_A_TIME,
+            )
+
+    def encode(self, photo, quality="Fast", face=1, center=False, model="", codes=None):
+        """Find the code of a photograph.
+
+        Args:
+            photo: a picture file with a face.
+            quality: "Fast" or "Best".
+            face: which face, the largest being 1.
+            center: use the centre square instead of a face.
+            model: one of the models that the page offers; empty is the first.
+
+        Returns:
+            The square that the model sees; where the picture stands on each attribute, -1 being a
+            typical opposite and 1 a typical example; sentences about an unusual picture.
+        """
+        editor = self._editor(model)
+        opened, code, codes = self._encoded(editor, photo, quality, face, center, codes)
+        square = editor.align_at(opened, code.alignment)
+        path = saved(square, "square", Provenance(editor.title, {"encode": quality}))
+        standings = {name: round(at, 3) for name, at in editor.strengths(code).items()}
+        yield path, standings, editor.notices(code), codes
+
+    def edit(
+        self,
+        photo,
+        sliders,
+        scale=1,
+        quality="Fast",
+        face=1,
+        center=False,
+        model="",
+        codes=None,
+    ):
+        """Change attributes of a photograph. Yields previews of the face, then the whole picture.
+
+        Args:
+            photo: a picture file with a face.
+            sliders: attribute strengths such as {"Smiling": 1.0, "Young": -0.5}; 1 makes a typical
+                example, -1 a typical opposite.
+            scale: guidance scale; 1 reconstructs, above 1 exaggerates.
+            quality: "Fast" or "Best".
+            face: which face, the largest being 1.
+            center: use the centre square instead of a face.
+            model: one of the models that the page offers; empty is the first.
+
+        Returns:
+            A preview of the model's square, or, where progress says done, the whole photograph;
+            {"step", "steps", "done"}.
+        """
+        editor = self._editor(model)
+        preset = _preset(editor, sliders, scale)
+        opened, code, codes = self._encoded(editor, photo, quality, face, center, codes)
+        recipe = Provenance(editor.title, {"edit": preset.sliders, "scale": preset.scale})
+        for state in edit_photo(editor, opened, code, preset):
+            done = state.whole is not None
+            if not done and state.step not in (1, state.steps // 2):
+                continue
+            path = saved(state.whole, "edited", recipe) if done else preview(shown(state.face))
+            yield path, {"step": state.step, "steps": state.steps, "done": done}, codes
+
+    def interpolate(
+        self, first, second, mode="trajectory", frames=7, quality="Fast", center=False, model=""
+    ):
+        """The pictures from one photograph to another.
+
+        Args:
+            first: a picture file with a face.
+            second: another.
+            mode: "trajectory" or "latent".
+            frames: how many, the two ends included.
+            quality: "Fast" or "Best".
+            center: use the centre square instead of a face.
+            model: one of the models that the page offers; empty is the first.
+
+        Returns:
+            The frames, and a film of them (MP4).
+        """
+        editor, steps = self._editor(model), _steps(quality)
+        count = _whole(frames, "frames", 2, MOST_FRAMES)
+        if mode not in MODES:
+            raise EditError(f"There is no mode {_short(mode)}. Known: {', '.join(MODES)}.")
+        codes = []
+        for path in (first, second):
+            opened = open_photo(_given(path))
+            place = framed(editor, opened, center=bool(center))
+            codes.append(editor.encode(opened, steps, place))
+        pictures = [shown(p) for p in editor.interpolate(*codes, count, mode, steps)]
+        recipe = Provenance(editor.title, {"interpolate": mode, "frames": count})
+        paths = [saved(picture, f"frame-{i}", recipe) for i, picture in enumerate(pictures)]
+        yield paths, stored(film(pictures, recipe), "interpolation.mp4")
+
+    def generate(self, count=1, seed=0, scale=1, unguided=0.3, wanted=None, label="", model=""):
+        """New pictures of people who do not exist, one a seed.
+
+        Args:
+            count: how many.
+            seed: of the first; the next ones follow.
+            scale: guidance scale.
+            unguided: the last part of the steps that the model does without the code.
+            wanted: attributes that they are to have or not, such as {"Smiling": true}.
+            label: the class, of models that know classes.
+            model: one of the models that the page offers; empty is the first.
+
+        Returns:
+            The pictures, and how many candidates each took.
+        """
+        editor = self._editor(model)
+        count = _whole(count, "count", 1, MOST_PICTURES)
+        seed = _whole(seed, "seed", 0, LARGEST_SEED - count)
+        scale, unguided = _number_in(scale, "scale", 0, 10), _number_in(unguided, "unguided", 0, 1)
+        if not isinstance(wanted or {}, dict) or not all(
+            isinstance(value, bool) for value in (wanted or {}).values()
+        ):
+            raise EditError('Give the wanted attributes as a JSON object: {"Smiling": true}.')
+        paths, tries = [], []
+        for number in range(seed, seed + count):
+            drawn = editor.draw(number, label=label or None, wanted=wanted)
+            picture = editor.render_drawn(drawn.code, GENERATION_STEPS, scale, unguided)
+            recipe = {"seed": number, "wanted": wanted or {}, "scale": scale}
+            provenance = Provenance(editor.title, recipe, from_photo=False)
+            paths.append((saved(shown(picture), f"seed-{number}", provenance), f"seed {number}"))
+            tries.append(drawn.tries)
+        yield paths, tries
+
+    def fit_attribute(self, name, having, lacking=None, model=""):
+        """A new slider from a few pictures, as a file that the page and the command line load.
+
+        Args:
+            name: of the slider.
+            having: at least five pictures of people who have it.
+            lacking: at least five of people who do not; without them, people whom the model makes
+                up are taken.
+            model: one of the models that the page offers; empty is the first.
+
+        Returns:
+            The slider's file; {"auroc", "having", "lacking", "skipped"}: auroc is of pictures that
+            it was not fitted on.
+        """
+        editor, skipped = self._editor(model), []
+        name = checked_name(name if isinstance(name, str) else "", editor)
+        codes = [
+            [code for path in paths or [] if (code := readable(editor, path, skipped))]
+            for paths in (having, lacking)
+        ]
+        check_counts(*codes, skipped)
+        fitted = editor.fit_attribute(name, *codes)
+        score = {"auroc": fitted.attribute.auroc, "having": len(codes[0]), "lacking": len(codes[1])}
+        path = slider_file(editor.with_attributes(fitted), fitted)
+        yield path, score | {"skipped": skipped}
+
+    def batch(self, photos, sliders, scale=1, quality="Fast", center=False, model=""):
+        """One edit on several photographs.
+
+        Args:
+            photos: picture files.
+            sliders: attribute strengths such as {"Smiling": 1.0}.
+            scale: guidance scale.
+            quality: "Fast" or "Best".
+            center: use the centre square instead of a face.
+            model: one of the models that the page offers; empty is the first.
+
+        Returns:
+            A zip of PNG files, and what was wrong with each that is missing.
+        """
+        editor = self._editor(model)
+        preset = _preset(editor, sliders, scale)
+        check_many(photos, preset)
+        done = list(edit_many(editor, photos, preset, _steps(quality), bool(center)))
+        errors = {outcome.name: outcome.error for outcome in done if outcome.error}
+        yield zipped(editor, preset, done), errors
+
+    def _editor(self, model: object) -> Editor:
+        if not isinstance(model, str):
+            raise EditError(f"The model must be a name, got {_short(model)}.")
+        return self.models.named(model)
+
+    def _encoded(self, editor: Editor, photo, quality, face, center, codes: dict | None):
+        """The opened photograph and its code, which a session's next edit finds again."""
+        steps, opened = _steps(quality), open_photo(_given(photo))
+        number = _whole(face, "face", 1, 100)
+        place: Alignment = framed(editor, opened, number, bool(center))
+        codes, key = dict(codes or {}), (editor.title, photo, place, steps)
+        if key not in codes:
+            codes[key] = editor.encode(opened, steps, place)
+        code: Code = codes[key]
+        return opened, code, dict([*codes.items()][-CODES_KEPT:])
+
+
+def _preset(editor: Editor, sliders: object, scale: object) -> Preset:
+    strengths = parse_sliders(sliders, editor.attributes)
+    return Preset(strengths, _number_in(scale, "scale", 0, 10))
+
+
+def _photo(label: str) -> PhotoInput:
+    return PhotoInput(label=label, type="filepath", image_mode=None)
+
+
+def _number(label: str, value: float) -> RawNumber:
+    return RawNumber(value, label=label)
+
+
+def _text(label: str, value: str) -> RawText:
+    return RawText(value, label=label)
+
+
+def _flag(label: str) -> RawFlag:
+    return RawFlag(False, label=label)
+
+
+def _files(label: str) -> gr.File:
+    return gr.File(label=label, file_count="multiple")
+
+
+def _json(label: str) -> gr.JSON:
+    return gr.JSON(label=label)
+
+
+def _given(path: object) -> str:
+    if not isinstance(path, str):
+        raise EditError("Give a picture file.")
+    return path
+
+
+def _steps(quality: object) -> int:
+    if not isinstance(quality, str) or quality.capitalize() not in QUALITY:
+        raise EditError(f"The quality must be one of {', '.join(QUALITY)}, got {_short(quality)}.")
+    return QUALITY[quality.capitalize()]
+
+
+def _number_in(value: object, name: str, low: float, high: float) -> float:
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not number or not math.isfinite(value) or not low <= value <= high:
+        raise EditError(f"{name} must be a number from {low:g} to {high:g}, got {_short(value)}.")
+    return float(value)
+
+
+def _whole(value: object, name: str, low: int, high: int) -> int:
+    number = _number_in(value, name, low, high)
+    if number != int(number):
+        raise EditError(f"{name} must be a whole number, got {_short(value)}.")
+    return int(number)
+
+
+def _short(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 40 else f"{text[:40]}…"

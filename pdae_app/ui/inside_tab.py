@@ -1,0 +1,158 @@
+"""The Look inside tab: what the model does with a picture, for those who want to see it."""
+
+import gradio as gr
+import pandas as pd
+
+from pdae_app.engine import EditError, Editor
+from pdae_app.engine.inside import OneStep, one_step, variations, weighting_curves
+from pdae_app.engine.photo_edit import QUALITY
+from pdae_app.faces.align import crop
+from pdae_app.faces.photo import open_photo
+from pdae_app.ui.events import HIDDEN, ONE_AT_A_TIME, ModelThread, shown
+from pdae_app.ui.framing import largest_face
+from pdae_app.ui.models import Chosen, Models
+from pdae_app.ui.photo_input import photo_input
+from pdae_app.ui.session import EXAMPLES
+
+ONE_STEP_NOTE = """
+**One step.** The picture with more and more noise, and what one step makes of it: by the frozen
+model alone, which knows no picture, and with the shift, which knows the code (PDAE, Fig. 5). The
+last row is the shift itself: grey where it changes nothing (Fig. 13). The numbers are t.
+"""
+GAP_NOTE = """
+**The gap** between the true posterior mean and the predicted one, a pixel, as a part of the frozen
+model's. Where the curve is low, the code supplies what the frozen model cannot know.
+"""
+VARIATION_NOTE = """
+**What the code alone holds.** The same code under drawn noise: what the pictures share lies in the
+code (mean), what differs in the noise (standard deviation, scaled).
+"""
+WEIGHTING_NOTE = """
+**Weightings of the training loss** over t, each by its largest value (PDAE, Fig. 4).
+"""
+
+
+class InsideTab:
+    """A picture, and four views of what happens to it."""
+
+    def __init__(self, models: Models, model: ModelThread, chosen: gr.State):
+        self.models = models
+        with gr.Row():
+            with gr.Column(scale=3, min_width=240):
+                self.photo = photo_input("Photograph", "inside-photo", 240, str(EXAMPLES[1]))
+            with gr.Column(scale=2, min_width=200):
+                self.seed = gr.Number(0, label="Seed of the noise", precision=0)
+                self.center = gr.Checkbox(label="Use the centre square where no face is found")
+                self.run = gr.Button("Look inside", variant="primary", elem_id="inside")
+                self.stop = gr.Button("Stop", elem_id="stop-inside")
+                self.status = gr.Markdown(elem_id="inside-status")
+        self._lay_out_results()
+        outputs = [self.steps, self.gap, self.variations, self.status]
+        running = self.run.click(
+            model.told(self.look),
+            [chosen, self.photo, self.seed, self.center],
+            outputs,
+            show_progress="hidden",
+            **HIDDEN,
+            **ONE_AT_A_TIME,
+        )
+        self.stop.click(lambda: "Stopped.", None, self.status, cancels=[running], **HIDDEN)
+
+    def _lay_out_results(self) -> None:
+        pictures = {"format": "png", "object_fit": "contain", "buttons": ["fullscreen"]}
+        gr.Markdown(ONE_STEP_NOTE)
+        self.steps = gr.Gallery(
+            label="One step", columns=8, height=560, elem_id="inside-steps", **pictures
+        )
+        gr.Markdown(GAP_NOTE)
+        self.gap = gr.LinePlot(
+            x="t",
+            y="part of the gap",
+            color="model",
+            tooltip="all",
+            y_lim=[0, None],
+            height=260,
+            elem_id="inside-gap",
+        )
+        gr.Markdown(VARIATION_NOTE)
+        self.variations = gr.Gallery(
+            label="Variations", columns=8, height=200, elem_id="inside-variations", **pictures
+        )
+        gr.Markdown(WEIGHTING_NOTE)
+        self.weightings = gr.LinePlot(
+            self.curves(self.models.first),
+            x="t",
+            y="weight",
+            color="weighting",
+            tooltip="all",
+            height=260,
+            elem_id="inside-weightings",
+        )
+
+    def curves(self, editor: Editor) -> pd.DataFrame:
+        """The weightings over the model's timesteps."""
+        return pd.DataFrame(weighting_curves(editor.bundle.diffusion.schedule))
+
+    @property
+    def adapting(self) -> list:
+        """What changes with the model."""
+        return [self.steps, self.gap, self.variations, self.weightings, self.status]
+
+    def adapted(self, editor: Editor) -> dict:
+        """The tab for another model."""
+        return {
+            self.steps: [],
+            self.gap: None,
+            self.variations: [],
+            self.weightings: self.curves(editor),
+            self.status: "",
+        }
+
+    def look(self, chosen: Chosen, path: str | None, seed: float | None, center: bool):
+        """Yield the views one after the other."""
+        if path is None:
+            raise EditError("Choose a photograph first.")
+        if seed is None or not 0 <= seed < 2**31:
+            raise EditError("The seed must be a whole number from 0 to 2147483647.")
+        editor, photo = self.models.of(chosen), open_photo(path)
+        alignment = largest_face(photo, editor.framing, center)
+        square = crop(photo, alignment, editor.image_size)
+        yield {self.status: "Finding the code…"}
+        code = editor.encode(photo, QUALITY["Fast"], alignment)
+        steps: list[OneStep] = []
+        for step in one_step(editor, square, code, seed=int(seed)):
+            steps.append(step)
+            yield {self.status: f"One step at t = {step.t}…"}
+        yield {
+            self.steps: rows_of(steps),
+            self.gap: gap_curve(steps),
+            self.status: "Drawing variations…",
+        }
+        found = variations(editor, code, seed=int(seed))
+        captions = [f"noise {i}" for i in range(1, len(found.pictures) + 1)]
+        named = [*zip(found.pictures, captions, strict=True)]
+        named += [(found.mean, "mean"), (found.deviation, "deviation")]
+        yield {
+            self.variations: [(shown(image), caption) for image, caption in named],
+            self.status: "Done.",
+        }
+
+
+def rows_of(steps: list[OneStep]) -> list[tuple]:
+    """Four rows of pictures, named by t: noised, one step without and with the shift, the shift."""
+    rows = (("noised", "noised"), ("without", "alone"), ("shifted", "shifted"), ("shift", "shift"))
+    return [
+        (shown(getattr(step, field)), f"{caption} {step.t}")
+        for field, caption in rows
+        for step in steps
+    ]
+
+
+def gap_curve(steps: list[OneStep]) -> pd.DataFrame:
+    """Both gaps over t as a part of the frozen model's."""
+    rows = []
+    for step in steps:
+        rows.append({"t": step.t, "model": "alone", "part of the gap": 1.0})
+        part = step.gap_shifted / max(step.gap_without, 1e-30)
+        rows.append({"t": step.t, "model": "with the shift", "part of the gap": part})
+    return pd.DataFrame(rows)

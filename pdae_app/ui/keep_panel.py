@@ -1,0 +1,60 @@
+"""The keep-brush: what is painted over the picture stays as it is."""
+
+import gradio as gr
+from PIL import Image
+
+from pdae_app.ui.events import HIDDEN, SHOWN_SIDE
+from pdae_app.ui.session import TIME_TO_LIVE, Keep, Portrait
+
+NOTE = (
+    "Paint over what is to stay, such as glasses, hair or the background, then press *Keep what is "
+    "painted*. The edit goes on around it; the seam is soft."
+)
+
+
+class KeepPanel:
+    """A canvas over the square, and the mask that was painted."""
+
+    def __init__(self, portrait: gr.State):
+        self.portrait = portrait
+        self.state = gr.State(None, time_to_live=TIME_TO_LIVE)
+        with gr.Accordion("Keep parts of the picture", open=False, elem_id="keep-panel"):
+            gr.Markdown(NOTE, elem_classes="small-note")
+            self.canvas = gr.ImageEditor(
+                label="Paint what is to stay",
+                type="pil",
+                format="png",
+                sources=(),
+                transforms=(),
+                layers=False,
+                brush=gr.Brush(colors=["#14b8a6cc"], default_size=40, color_mode="fixed"),
+                canvas_size=(SHOWN_SIDE, SHOWN_SIDE),
+                fixed_canvas=True,
+                buttons=[],
+                elem_id="keep-canvas",
+            )
+            with gr.Row():
+                self.take = gr.Button("Keep what is painted", size="sm", elem_id="keep-take")
+                self.drop = gr.Button("Keep nothing", size="sm", elem_id="keep-drop")
+        quiet = {"show_progress": "hidden", "queue": False, **HIDDEN}
+        self.take.click(self._painted, self.canvas, self.state, **quiet)
+        self.drop.click(self._cleared, portrait, [self.state, self.canvas], **quiet)
+        self.changed = self.state.change
+
+    def over(self, portrait: Portrait) -> dict:
+        """The canvas's value: the square, with nothing painted."""
+        return {"background": portrait.view, "layers": [], "composite": portrait.view}
+
+    def _painted(self, drawing: dict | None) -> Keep | None:
+        layers = [layer for layer in (drawing or {}).get("layers") or [] if layer is not None]
+        alphas = [layer.convert("RGBA").getchannel("A") for layer in layers]
+        if not any(alpha.getbbox() for alpha in alphas):
+            message = "Nothing is painted yet: draw over the part that is to stay."
+            raise gr.Error(message, print_exception=False)
+        united = Image.new("L", alphas[0].size)
+        for alpha in alphas:
+            united.paste(255, mask=alpha)
+        return Keep.painted(united)
+
+    def _cleared(self, portrait: Portrait | None) -> tuple:
+        return None, self.over(portrait) if portrait else None

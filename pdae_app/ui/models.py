@@ -1,0 +1,88 @@
+"""The models that visitors may choose from, loaded when they are first asked for."""
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from pdae_app.engine import EditError, Editor
+from pdae_app.latents.few_shot import FewShot
+
+# Of models beside the first one, so many stay in memory.
+KEPT = 2
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """A visitor's model and the sliders made in this session."""
+
+    title: str
+    own: tuple[FewShot, ...] = ()
+
+    def with_slider(self, fitted: FewShot) -> "Chosen":
+        """With one more slider, in place of its namesake."""
+        others = tuple(f for f in self.own if f.attribute.name != fitted.attribute.name)
+        return replace(self, own=(*others, fitted))
+
+
+class Models:
+    """Names for people, and the editors behind them.
+
+    `places` are bundles' folders or Hub names, the first being already loaded as `first`; with
+    `free`, any Hub name may be asked for. Loading happens on the thread that asks.
+    """
+
+    def __init__(
+        self,
+        first: Editor,
+        places: Sequence[str] = (),
+        free: bool = False,
+        precision: str = "auto",
+    ):
+        self.first, self.free, self.precision = first, free, precision
+        self._places = {first.title: first.name}
+        for place in places:
+            title = Path(place).name if Path(place).is_dir() else place
+            self._places.setdefault(title, place)
+        self._loaded: OrderedDict[str, Editor] = OrderedDict()
+
+    @property
+    def titles(self) -> list[str]:
+        """What a visitor may choose, the first being the default."""
+        return list(self._places)
+
+    def of(self, chosen: Chosen) -> Editor:
+        """The editor of a visitor's choice, with the visitor's own sliders."""
+        return self.named(chosen.title).with_attributes(*chosen.own)
+
+    def named(self, title: str | None) -> Editor:
+        """The editor of a title; of none, the default.
+
+        Raises:
+            EditError: a title that is not offered. BundleError: it cannot be loaded.
+        """
+        if not title or title == self.first.title:
+            return self.first
+        if title not in self._loaded:
+            device, precision = self.first.device, self.precision
+            self._loaded[title] = Editor.from_pretrained(
+                self._place(title), device=device, precision=precision
+            )
+        self._loaded.move_to_end(title)
+        while len(self._loaded) > KEPT:
+            self._loaded.popitem(last=False)
+        return self._loaded[title]
+
+    def _place(self, title: str) -> str:
+        if title in self._places:
+            return self._places[title]
+        # A free name is the Hub's: no visitor may point at the server's own folders.
+        if not self.free or Path(title).exists() or title.count("/") != 1 or ".." in title:
+            offered = ", ".join(self.titles)
+            raise EditError(f"The model {title[:80]!r} is not offered here. Choose of: {offered}.")
+        return title
+
+
+def bundles_beside(folder: Path) -> list[str]:
+    """The bundles in a folder of checkpoints, by their paths."""
+    return [str(path.parent) for path in sorted(folder.glob("*/config.json"))]

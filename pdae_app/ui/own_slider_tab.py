@@ -1,0 +1,183 @@
+"""The tab for a slider of one's own: from a few pictures, for this session or to keep."""
+
+import re
+import time
+from pathlib import Path
+
+import gradio as gr
+from gradio.utils import get_upload_folder
+
+from pdae_app.bundle import encoder_identity
+from pdae_app.engine import Code, EditError, Editor
+from pdae_app.faces.photo import PhotoError, open_photo
+from pdae_app.latents.few_shot import FewShot
+from pdae_app.latents.slider_file import load_slider, save_slider
+from pdae_app.ui.edit_tab import EditTab
+from pdae_app.ui.events import HIDDEN, ONE_AT_A_TIME, ModelThread
+from pdae_app.ui.files import stored
+from pdae_app.ui.framing import largest_face
+from pdae_app.ui.models import Chosen, Models
+from pdae_app.ui.slider_pool import SLOTS
+
+FEWEST, MOST = 5, 200
+LONGEST_NAME = 40
+# z alone is wanted: one step of the inversion is made and thrown away.
+ONE_STEP = 1
+NOTE = """
+Upload at least five pictures of people who **have** what the slider is to change, and, better,
+at least five of people who do **not**. Without the second kind they are compared with people whom
+the model makes up. Take care that the two kinds differ in nothing else: same light, same mix of
+ages. The score says how well the slider's direction tells pictures apart that it was not made from:
+0.5 is chance, 1 perfect.
+"""
+
+
+class OwnSliderTab:
+    """Pictures in, a slider out: it appears in the Edit tab at once."""
+
+    def __init__(self, models: Models, model: ModelThread, chosen: gr.State, edit: EditTab):
+        self.models, self.chosen, self.edit = models, chosen, edit
+        gr.Markdown(NOTE)
+        self.name = gr.Textbox(
+            label="Name of the slider", max_length=LONGEST_NAME, elem_id="own-name"
+        )
+        with gr.Row():
+            files = {"file_count": "multiple", "file_types": ["image"], "height": 180}
+            self.having = gr.File(label="Pictures that have it", elem_id="own-with", **files)
+            self.lacking = gr.File(label="Pictures that do not", elem_id="own-without", **files)
+        with gr.Row():
+            self.make = gr.Button("Make the slider", variant="primary", elem_id="own-make")
+            self.stop = gr.Button("Stop", elem_id="stop-own")
+            self.save = gr.DownloadButton("Download", interactive=False, elem_id="own-save")
+            self.load = gr.UploadButton(
+                "Load a slider", file_types=[".safetensors"], elem_id="own-load"
+            )
+        self.status = gr.Markdown(elem_id="own-status")
+        self._connect(model)
+
+    def _connect(self, model: ModelThread) -> None:
+        outputs = [self.chosen, self.save, self.status, *self.edit.sliders.slots]
+        outputs.append(self.edit.strip.attribute)
+        options = {"show_progress": "hidden", **HIDDEN}
+        running = self.make.click(
+            model.told(self.fit),
+            [self.chosen, self.edit.history, self.name, self.having, self.lacking],
+            outputs,
+            **options,
+            **ONE_AT_A_TIME,
+        )
+        self.stop.click(lambda: "Stopped.", None, self.status, cancels=[running], **HIDDEN)
+        self.load.upload(
+            model.told(self.loaded),
+            [self.chosen, self.edit.history, self.load],
+            outputs,
+            **options,
+            **ONE_AT_A_TIME,
+        )
+
+    def fit(self, chosen: Chosen, history, name: str, having, lacking):
+        """Encode the pictures, fit the direction, and put the slider into the Edit tab."""
+        editor, start = self.models.of(chosen), time.monotonic()
+        name = checked_name(name, editor, chosen)
+        skipped: list[str] = []
+        codes: dict[str, list[Code]] = {}
+        for kind, paths in (("with", having or []), ("without", lacking or [])):
+            if len(paths) > MOST:
+                raise EditError(f"Use at most {MOST} pictures of a kind, not {len(paths)}.")
+            codes[kind] = []
+            for number, path in enumerate(paths, 1):
+                yield {self.status: f"Reading picture {number} of {len(paths)} {kind} it…"}
+                code = readable(editor, path, skipped)
+                codes[kind] += [code] if code else []
+        check_counts(codes["with"], codes["without"], skipped)
+        fitted = editor.fit_attribute(name, codes["with"], codes["without"])
+        told = f"Done in {time.monotonic() - start:.1f} s. {score(fitted)} {told_skipped(skipped)}"
+        yield self._taken(chosen, history, fitted, told)
+
+    def loaded(self, chosen: Chosen, history, path: str):
+        """A slider from its file."""
+        editor = self.models.of(chosen)
+        encoder = encoder_identity(editor.bundle.model.encoder)
+        fitted = load_slider(path, editor.bundle.latents, encoder)
+        checked_name(fitted.attribute.name, editor, chosen)
+        yield self._taken(chosen, history, fitted, f"{fitted.attribute.name} is loaded.")
+
+    def _taken(self, chosen: Chosen, history, fitted: FewShot, told: str) -> dict:
+        chosen = chosen.with_slider(fitted)
+        editor = self.models.of(chosen)
+        return {
+            self.chosen: chosen,
+            self.save: gr.DownloadButton(value=slider_file(editor, fitted), interactive=True),
+            self.status: f"{told} It stands in the **Edit** tab, behind the others.",
+            **self.edit.adapted_sliders(editor, dict(history.now.sliders)),
+        }
+
+
+def checked_name(name: str | None, editor: Editor, chosen: Chosen | None = None) -> str:
+    """A name that can stand beside the others.
+
+    Raises:
+        EditError: it is empty, too long, or taken.
+    """
+    name = (name or "").strip()
+    if not re.fullmatch(rf"[\w][\w -]{{0,{LONGEST_NAME - 1}}}", name):
+        raise EditError(
+            f"Give the slider a name of letters, digits and spaces, at most {LONGEST_NAME}."
+        )
+    own = {fitted.attribute.name for fitted in chosen.own} if chosen else set()
+    if name in editor.attributes and name not in own:
+        raise EditError(f"There is a slider {name!r} already. Choose another name.")
+    if name not in own and len(editor.attributes) >= SLOTS:
+        raise EditError(f"There are {SLOTS} sliders already, which is all the page has room for.")
+    return name
+
+
+def readable(editor: Editor, path: str, skipped: list[str]) -> Code | None:
+    """The picture's code; None, and its name among the skipped, where it cannot be used."""
+    try:
+        photo = open_photo(path)
+        alignment = largest_face(photo, editor.framing)
+        return editor.encode(photo, ONE_STEP, alignment, iterations=0)
+    except PhotoError as error:
+        skipped.append(f"{Path(path).name}: {error}")
+        return None
+
+
+def check_counts(having: list[Code], lacking: list[Code], skipped: list[str]) -> None:
+    """Enough pictures, or a sentence that says how many there are.
+
+    Raises:
+        EditError: fewer than `FEWEST` of a kind that was given.
+    """
+    for kind, codes, needed in (("have", having, True), ("lack", lacking, bool(lacking))):
+        if needed and len(codes) < FEWEST:
+            raise EditError(
+                f"At least {FEWEST} usable pictures that {kind} it are needed, got {len(codes)}. "
+                f"{told_skipped(skipped)}"
+            )
+
+
+def score(fitted: FewShot) -> str:
+    """The held-out score in words."""
+    facts = fitted.attribute
+    others = f"{facts.negatives} without" if facts.negatives else "made-up people"
+    text = f"Score {facts.auroc:.2f} on pictures left out, {facts.positives} with it, {others}."
+    return text if facts.auroc > 0.7 else f"{text} That is little better than chance: use more."
+
+
+def told_skipped(skipped: list[str]) -> str:
+    """The pictures that could not be used."""
+    return f"Skipped: {'; '.join(skipped)}" if skipped else ""
+
+
+def slider_file(editor: Editor, fitted: FewShot) -> str:
+    """The path of the slider's file."""
+    folder = Path(get_upload_folder())
+    folder.mkdir(parents=True, exist_ok=True)
+    partial = folder / f".slider-{time.monotonic_ns()}"
+    try:
+        encoder = encoder_identity(editor.bundle.model.encoder)
+        save_slider(fitted, partial, editor.bundle.latents, encoder)
+        return stored(partial.read_bytes(), f"{fitted.attribute.name}.safetensors")
+    finally:
+        partial.unlink(missing_ok=True)

@@ -1,0 +1,59 @@
+"""Sliders for whatever attributes the chosen model has, and for those made in the session."""
+
+import gradio as gr
+
+from pdae_app.engine import Editor
+
+# Gradio's components are fixed when the page is built; the unused ones are hidden. CelebA's models
+# have 40 attributes.
+SLOTS = 48
+
+
+class SliderPool:
+    """Enough sliders for any model; the first ones show the model's attributes, in their order."""
+
+    def __init__(self, editor: Editor):
+        with gr.Column(elem_id="sliders"):
+            self.slots = [
+                gr.Slider(
+                    -2,
+                    2,
+                    step=0.05,
+                    elem_classes="attribute-slider",
+                    min_width=150,
+                    buttons=["reset"],
+                    **_shown(name),
+                )
+                for name in _padded(editor.attributes)
+            ]
+
+    def adapted(self, editor: Editor, sliders: dict[str, float] | None = None) -> dict:
+        """The slots for an editor's attributes, at the positions given."""
+        names = _padded(editor.attributes)
+        return {
+            slot: gr.Slider(**_shown(name, (sliders or {}).get(name, 0.0)))
+            for slot, name in zip(self.slots, names, strict=True)
+        }
+
+    def at(self, editor: Editor, sliders: dict[str, float]) -> dict:
+        """The slots' positions alone."""
+        names = _padded(editor.attributes)
+        return {slot: sliders.get(name, 0.0) for slot, name in zip(self.slots, names, strict=True)}
+
+    def read(self, editor: Editor, values: tuple[float, ...]) -> dict[str, float]:
+        """The attributes that are not at 0."""
+        named = zip(editor.attributes[:SLOTS], values, strict=False)
+        return {name: value for name, value in named if value}
+
+
+def _padded(names: list[str]) -> list[str | None]:
+    return [*names[:SLOTS], *[None] * (SLOTS - len(names))]
+
+
+def _shown(name: str | None, value: float = 0.0) -> dict:
+    return {"label": label(name or "unused"), "value": value, "visible": name is not None}
+
+
+def label(name: str) -> str:
+    """An attribute's name for people."""
+    return name.replace("_", " ")

@@ -1,0 +1,94 @@
+"""One attribute at seven strengths, side by side, and as a film."""
+
+import time
+
+import gradio as gr
+import numpy as np
+from PIL import Image
+
+from pdae_app.engine import Editor
+from pdae_app.export import FILMS, film, still
+from pdae_app.provenance import Provenance
+from pdae_app.ui.events import HIDDEN, ONE_AT_A_TIME, ModelThread
+from pdae_app.ui.files import stored
+from pdae_app.ui.models import Chosen, Models
+from pdae_app.ui.session import Portrait
+from pdae_app.ui.slider_pool import label
+
+STRENGTHS = 7
+SHEET = "PNG (side by side)"
+
+
+class StripPanel:
+    """The attribute, how far it goes, the pictures, and their export."""
+
+    def __init__(self, models: Models, model: ModelThread, chosen: gr.State, portrait: gr.State):
+        self.models = models
+        with gr.Accordion("One attribute, seven strengths", open=False, elem_id="strip-panel"):
+            with gr.Row():
+                self.attribute = gr.Dropdown(
+                    label="Attribute", elem_id="strip-attribute", **self._choices(models.first)
+                )
+                self.reach = gr.Slider(0.5, 2, value=1.5, step=0.25, label="Up to")
+                self.kind = gr.Dropdown(
+                    [SHEET, *FILMS], value=SHEET, label="Save as", elem_id="strip-kind"
+                )
+            with gr.Row():
+                self.run = gr.Button("Show the strip", size="sm", elem_id="strip")
+                self.stop = gr.Button("Stop", size="sm", elem_id="stop-strip")
+                self.save = gr.DownloadButton(
+                    "Save", size="sm", interactive=False, elem_id="save-strip"
+                )
+            self.status = gr.Markdown(elem_id="strip-status")
+            self.gallery = gr.Gallery(
+                label="Strengths", format="png", columns=7, height=200, elem_id="strip-gallery"
+            )
+        running = self.run.click(
+            model.told(self.show),
+            [chosen, portrait, self.attribute, self.reach, self.kind],
+            [self.gallery, self.save, self.status],
+            show_progress="hidden",
+            **HIDDEN,
+            **ONE_AT_A_TIME,
+        )
+        self.stop.click(lambda: "Stopped.", None, self.status, cancels=[running], **HIDDEN)
+
+    def adapted(self, editor: Editor) -> dict:
+        """The choice of attributes of an editor."""
+        return {self.attribute: gr.Dropdown(**self._choices(editor))}
+
+    def _choices(self, editor: Editor) -> dict:
+        choices = [(label(name), name) for name in editor.attributes]
+        return {"choices": choices, "value": choices[0][1] if choices else None}
+
+    def show(
+        self, chosen: Chosen, portrait: Portrait | None, name: str | None, reach: float, kind: str
+    ):
+        """Yield the growing strip, at last with its file."""
+        if portrait is None or name is None:
+            raise gr.Error("Choose a photograph first.", print_exception=False)
+        editor, start = self.models.of(chosen), time.monotonic()
+        strengths = np.linspace(-reach, reach, STRENGTHS).round(2).tolist()
+        done: list[tuple[Image.Image, str]] = []
+        yield {self.gallery: [], self.save: gr.DownloadButton(interactive=False)}
+        for square in editor.strip(portrait.code, name, strengths, portrait.steps):
+            view = portrait.view_with(square, portrait.steps)
+            done = [*done, (view, f"{strengths[len(done)]:+g}")]
+            yield {self.gallery: done, self.status: f"Picture {len(done)} of {STRENGTHS}…"}
+        recipe = Provenance(editor.title, {"strip": name, "strengths": strengths})
+        path = exported([view for view, _ in done], kind, recipe, "strip")
+        yield {
+            self.save: gr.DownloadButton(value=path, interactive=True),
+            self.status: f"Done in {time.monotonic() - start:.1f} s.",
+        }
+
+
+def exported(frames: list[Image.Image], kind: str, recipe: Provenance, name: str) -> str:
+    """The path of the frames as a sheet or a film."""
+    if kind != SHEET:
+        return stored(film(frames, recipe, kind), f"{name}{FILMS[kind]}")
+    width, height = frames[0].size
+    sheet = Image.new("RGB", (width * len(frames), height))
+    for place, frame in enumerate(frames):
+        sheet.paste(frame, (place * width, 0))
+    return stored(still(sheet, recipe), f"{name}.png")

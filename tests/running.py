@@ -1,0 +1,122 @@
+"""A running app, and a browser on its page."""
+
+import hashlib
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+BROWSER_FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+PATIENCE = 60_000
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+@contextmanager
+def running_app(*arguments, **environment):
+    """The address of `python app.py ...`; afterwards its log may hold no traceback."""
+    port = free_port()
+    command = [sys.executable, "app.py", *map(str, arguments), "--port", str(port)]
+    server = subprocess.Popen(
+        command,
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        env=os.environ | environment,
+    )
+    url = f"http://127.0.0.1:{port}"
+    for _ in range(240):
+        try:
+            urllib.request.urlopen(url, timeout=1)
+            break
+        except OSError:
+            assert server.poll() is None, server.stdout.read().decode()
+            time.sleep(0.5)
+    try:
+        yield url
+    finally:
+        server.terminate()
+        output = server.communicate(timeout=20)[0].decode()
+    assert "Traceback" not in output, output
+
+
+@contextmanager
+def chromium():
+    """The system's Chromium, or Playwright's own."""
+    playwright = pytest.importorskip("playwright.sync_api")
+    with playwright.sync_playwright() as driver:
+        own = driver.chromium.executable_path
+        path = shutil.which("chromium") or (own if os.path.exists(own) else None)
+        if path is None:
+            message = "no browser: apt-get install chromium, or playwright install chromium"
+            pytest.fail(message) if os.environ.get("CI") else pytest.skip(message)
+        browser = driver.chromium.launch(executable_path=path, args=BROWSER_FLAGS)
+        yield browser
+        browser.close()
+
+
+@contextmanager
+def opened(browser, address, width=1280, height=1000):
+    """A page of its own session."""
+    context = browser.new_context(viewport={"width": width, "height": height})
+    page = context.new_page()
+    page.set_default_timeout(PATIENCE)
+    page.goto(address)
+    page.wait_for_selector("#photo")
+    yield page
+    context.close()
+
+
+def status(page, text, elem_id="status"):
+    page.wait_for_selector(f'#{elem_id}:has-text("{text}")')
+
+
+def tab(page, name):
+    page.get_by_role("tab", name=name, exact=True).click()
+
+
+def click_example(page, number=2):
+    page.locator("button.gallery-item, .gallery-item").nth(number).click()
+    status(page, "Ready: drag a slider")
+
+
+def slider(page, name):
+    """The range input of an attribute."""
+    named = page.locator(".attribute-slider").filter(has=page.get_by_text(name, exact=True))
+    return named.locator("input[type=range]")
+
+
+def drag(page, name, part):
+    """Drag a slider's handle to a part of its way, with the mouse."""
+    handle = slider(page, name)
+    handle.scroll_into_view_if_needed()
+    box = handle.bounding_box()
+    y = box["y"] + box["height"] / 2
+    page.mouse.move(box["x"] + box["width"] / 2, y)
+    page.mouse.down()
+    page.mouse.move(box["x"] + part * box["width"], y, steps=4)
+    page.mouse.up()
+
+
+def picture(page, elem_id="result"):
+    """A digest of the edited picture that is on the page."""
+    source = page.locator(f"#{elem_id} img").last.get_attribute("src")
+    return hashlib.sha256(page.request.get(source).body()).hexdigest()

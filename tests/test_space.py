@@ -1,0 +1,136 @@
+"""What a Hugging Face Space and an operator set up."""
+
+import sys
+import types
+from pathlib import Path
+
+import pytest
+import yaml
+
+from pdae_app.bundle import BundleError, save_bundle
+from pdae_app.engine import EditError
+from pdae_app.ui.events import ModelThread
+from pdae_app.ui.models import KEPT, Chosen, Models, bundles_beside
+from tests.running import ROOT
+from tests.tiny import tiny_bundle
+
+# The fields of a Space's card (huggingface.co/docs/hub/spaces-config-reference) and their types.
+FIELDS = {
+    "title": str,
+    "emoji": str,
+    "colorFrom": str,
+    "colorTo": str,
+    "sdk": str,
+    "python_version": str,
+    "sdk_version": str,
+    "suggested_hardware": str,
+    "suggested_storage": str,
+    "app_file": str,
+    "app_port": int,
+    "base_path": str,
+    "fullWidth": bool,
+    "header": str,
+    "short_description": str,
+    "models": list,
+    "datasets": list,
+    "tags": list,
+    "thumbnail": str,
+    "pinned": bool,
+    "license": str,
+    "hf_oauth": bool,
+    "disable_embedding": bool,
+    "startup_duration_timeout": str,
+    "custom_headers": dict,
+    "preload_from_hub": list,
+}
+COLOURS = {"red", "yellow", "green", "blue", "indigo", "purple", "pink", "gray"}
+
+
+def test_the_front_matter_is_what_a_space_accepts():
+    text = (ROOT / "README.md").read_text()
+    assert text.startswith("---\n")
+    card = yaml.safe_load(text.split("---\n")[1])
+    unknown = set(card) - set(FIELDS)
+    assert not unknown
+    assert all(isinstance(value, FIELDS[name]) for name, value in card.items())
+    assert card["sdk"] == "gradio" and (ROOT / card["app_file"]).is_file()
+    assert {card["colorFrom"], card["colorTo"]} <= COLOURS
+    assert len(card["short_description"]) <= 60
+    wanted = next(
+        line for line in (ROOT / "requirements.txt").read_text().splitlines() if "gradio" in line
+    )
+    major = card["sdk_version"].split(".")[0]
+    assert wanted.endswith(f"<{int(major) + 1}")
+
+
+def test_requirements_name_all_that_the_product_imports():
+    """What is installed for the tests alone must not be needed by the app."""
+    required = (ROOT / "requirements.txt").read_text().lower()
+    names = {"PIL": "pillow", "cv2": "opencv", "sklearn": "scikit-learn", "yaml": "pyyaml"}
+    own = {"pdae_app", "training", "spaces", "pandas"}  # pandas comes with gradio
+    for path in [ROOT / "app.py", *(ROOT / "pdae_app").rglob("*.py")]:
+        for line in path.read_text().splitlines():
+            words = line.split()
+            if len(words) > 1 and words[0] in ("import", "from") and not line.startswith(" "):
+                module = words[1].split(".")[0]
+                known = module in own or module in sys.stdlib_module_names
+                assert known or names.get(module, module).lower() in required, (path, line)
+
+
+def test_on_zero_gpu_a_request_runs_under_a_lease(monkeypatch):
+    """The lease's process is forked: it has none of this one's threads."""
+    leases = []
+
+    def lease(duration):
+        def decorate(function):
+            def leased(*arguments):
+                leases.append(duration)
+                yield from function(*arguments)
+
+            return leased
+
+        return decorate
+
+    monkeypatch.setitem(sys.modules, "spaces", types.SimpleNamespace(GPU=lease))
+    monkeypatch.setenv("SPACES_ZERO_GPU", "true")
+    model = ModelThread()
+    monkeypatch.setattr(model, "iterate", lambda generator: pytest.fail("ran on the thread"))
+
+    def handler(count):
+        yield from range(count)
+
+    assert list(model.told(handler)(3)) == [0, 1, 2] and len(leases) == 1
+
+
+@pytest.fixture
+def places(tmp_path):
+    for name in ("b", "c", "d", "broken"):
+        save_bundle(tiny_bundle(), tmp_path / name)
+    (tmp_path / "broken" / "encoder.safetensors").unlink()
+    return bundles_beside(tmp_path)
+
+
+def test_models_are_offered_by_name_and_loaded_when_asked_for(editor, places):
+    models = Models(editor, places)
+    assert models.titles == [editor.title, "b", "broken", "c", "d"]
+    assert models.named(None) is editor
+    assert models.named("b") is models.named("b")
+    for name in ("c", "d"):
+        models.named(name)
+    assert len(models._loaded) == KEPT
+    with pytest.raises(BundleError, match=r"encoder\.safetensors is missing"):
+        models.named("broken")
+    assert models.of(Chosen("d")).title == "d"
+
+
+@pytest.mark.parametrize("name", ["owner/name", "../faces64", "/etc/passwd", "checkpoints/faces64"])
+def test_what_is_not_offered_is_refused(editor, name):
+    with pytest.raises(EditError, match="is not offered here"):
+        Models(editor).named(name)
+
+
+@pytest.mark.parametrize("name", ["../faces64", "/etc/passwd", "checkpoints/faces64", "a/b/c", "x"])
+def test_a_free_name_is_never_a_folder_of_the_server(editor, name, monkeypatch):
+    monkeypatch.chdir(Path(ROOT))
+    with pytest.raises(EditError, match="is not offered here"):
+        Models(editor, free=True).named(name)

@@ -1,0 +1,152 @@
+"""The other tabs in a real browser: their main paths, an error, Stop."""
+
+import zipfile
+
+from PIL import Image
+
+from pdae_app.ui.session import EXAMPLES
+from tests.running import click_example, drag, slider, status, tab
+
+
+def test_interpolation_frames_scrub_and_film(page):
+    tab(page, "Interpolate")
+    page.click("#make-film")
+    page.wait_for_selector("text=Press Interpolate first")
+    page.click("#interpolate")
+    status(page, "Done in", "interpolation-status")
+    assert page.locator("#frames-gallery .thumbnail-item img").count() == 7
+    first = page.locator("#frame img").get_attribute("src")
+    page.locator("#scrub input[type=range]").focus()
+    page.keyboard.press("ArrowRight")
+    page.wait_for_function(
+        "old => document.querySelector('#frame img')?.src != old", arg=page.evaluate(f"'{first}'")
+    )
+    page.click("#make-film")
+    status(page, "The file is ready", "interpolation-status")
+    with page.expect_download() as download:
+        page.click("#save-film")
+    assert download.value.suggested_filename == "interpolation.mp4"
+    assert b"ftyp" in download.value.path().read_bytes()[:16]
+
+
+def test_two_photographs_are_needed(page, tmp_path):
+    tab(page, "Interpolate")
+    page.locator("#first button[aria-label='Clear'], #first button[title='Clear']").first.click()
+    page.click("#interpolate")
+    page.wait_for_selector("text=Choose two photographs first")
+
+
+def test_seeds_fill_the_gallery_and_one_is_edited(page):
+    tab(page, "Generate")
+    page.locator("#seed input").fill("7")
+    page.locator("#count input[type=number]").fill("3")
+    page.locator("#count input[type=number]").press("Enter")
+    page.click("#generate")
+    status(page, "Done in", "generation-status")
+    captions = page.locator("#generated .caption-label").all_inner_texts()
+    assert [caption.strip() for caption in captions] == ["seed 7", "seed 8", "seed 9"]
+    page.locator("#generated .thumbnail-item").nth(1).click()
+    page.wait_for_selector("#edit-this:not([disabled])")
+    page.click("#edit-this")
+    page.wait_for_selector("#photo img", state="visible")
+
+
+def test_a_sweep_of_the_guidance_scale_is_a_grid(page):
+    tab(page, "Generate")
+    page.locator("#count input[type=number]").fill("2")
+    page.locator("#count input[type=number]").press("Enter")
+    page.locator("#sweep input").check()
+    page.click("#generate")
+    status(page, "Done in", "generation-status")
+    captions = page.locator("#generated .caption-label").all_inner_texts()
+    assert len(captions) == 10 and captions[9].strip() == "seed 1, scale 2"
+
+
+def test_wanted_attributes_tell_the_acceptance(page):
+    tab(page, "Generate")
+    page.locator("#with input").click()
+    page.get_by_role("option", name="Smiling").click()
+    page.keyboard.press("Escape")
+    page.click("#generate")
+    status(page, "candidates were accepted", "generation-status")
+    page.locator("#seed input").fill("-3")
+    page.click("#generate")
+    page.wait_for_selector("text=The first seed must be a whole number")
+
+
+def test_generation_stops(page):
+    tab(page, "Generate")
+    page.locator("#count input[type=number]").fill("12")
+    page.locator("#count input[type=number]").press("Enter")
+    page.locator("#sweep input").check()
+    page.click("#generate")
+    status(page, "Picture 3 of 60", "generation-status")
+    page.click("#stop-generation")
+    status(page, "Stopped", "generation-status")
+    page.wait_for_timeout(1500)
+    status(page, "Stopped", "generation-status")
+    tab(page, "Edit")
+    click_example(page)  # and the line is free again
+
+
+def test_a_slider_of_ones_own(page, tmp_path):
+    tab(page, "Your own slider")
+    page.click("#own-make")
+    page.wait_for_selector("text=Give the slider a name")
+    page.locator("#own-name textarea, #own-name input").fill("Grin")
+    page.set_input_files("#own-with input[type=file]", EXAMPLES[:5])
+    page.wait_for_timeout(500)
+    page.click("#own-make")
+    status(page, "Score", "own-status")
+    with page.expect_download() as download:
+        page.click("#own-save")
+    path = tmp_path / "Grin.safetensors"
+    download.value.save_as(path)
+    tab(page, "Edit")
+    click_example(page)
+    drag(page, "Grin", 0.9)
+    status(page, "Done in")
+    page.reload()
+    page.wait_for_selector("#photo")
+    assert slider(page, "Grin").count() == 0
+    tab(page, "Your own slider")
+    page.set_input_files("#own-load input[type=file], input[accept*=safetensors]", path)
+    status(page, "Grin is loaded", "own-status")
+    tab(page, "Edit")
+    assert slider(page, "Grin").is_visible()
+
+
+def test_many_pictures_and_their_zip(page, tmp_path):
+    (tmp_path / "broken.jpg").write_bytes(b"not a picture")
+    click_example(page)
+    drag(page, "Smiling", 0.9)
+    status(page, "Done in")
+    tab(page, "Many pictures")
+    page.set_input_files("#many-photos input[type=file]", [*EXAMPLES[:2], tmp_path / "broken.jpg"])
+    page.wait_for_timeout(500)
+    page.click("#many")
+    status(page, "2 of 3 done", "many-status")
+    assert "broken.jpg: This file is not a picture" in page.inner_text("#many-status")
+    with page.expect_download() as download:
+        page.click("#many-save")
+    with zipfile.ZipFile(download.value.path()) as archive:
+        names = [path.stem + ".png" for path in EXAMPLES[:2]]
+        assert archive.namelist() == names
+        with archive.open(names[0]) as file:
+            assert Image.open(file).size == Image.open(EXAMPLES[0]).size
+
+
+def test_looking_inside(page):
+    tab(page, "Look inside")
+    page.click("#inside")
+    status(page, "Done.", "inside-status")
+    assert page.locator("#inside-steps .thumbnail-item img").count() == 32
+    assert page.locator("#inside-variations .thumbnail-item img").count() == 8
+    assert page.locator("#inside-gap canvas, #inside-gap svg").count() > 0
+    assert page.locator("#inside-weightings canvas, #inside-weightings svg").count() > 0
+
+
+def test_the_about_tab_lists_the_attributes(page):
+    tab(page, "About")
+    page.wait_for_selector("text=AUROC on held-out people")
+    page.wait_for_selector("table:has-text('Smiling')")
