@@ -49,7 +49,7 @@ def test_the_names_and_arguments_are_fixed(client):
         "/fit_attribute": ["name", "having", "lacking", "model"],
         "/batch": ["photos", "sliders", "scale", "quality", "center", "model"],
     }
-    assert all("Returns" in facts["description"] for facts in endpoints.values())
+    assert all(facts["description"].endswith(".") for facts in endpoints.values())
 
 
 def test_encode(client, editor):

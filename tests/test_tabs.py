@@ -31,7 +31,7 @@ def test_interpolation_frames_scrub_and_film(page):
 
 def test_two_photographs_are_needed(page, tmp_path):
     tab(page, "Interpolate")
-    page.locator("#first button[aria-label='Clear'], #first button[title='Clear']").first.click()
+    page.locator("#first button[aria-label='Remove Image']").click()
     page.click("#interpolate")
     page.wait_for_selector("text=Choose two photographs first")
 
@@ -80,7 +80,7 @@ def test_generation_stops(page):
     page.locator("#count input[type=number]").press("Enter")
     page.locator("#sweep input").check()
     page.click("#generate")
-    status(page, "Picture 3 of 60", "generation-status")
+    status(page, "of 60", "generation-status")
     page.click("#stop-generation")
     status(page, "Stopped", "generation-status")
     page.wait_for_timeout(1500)

@@ -25,12 +25,17 @@ THEME = gr.themes.Soft(
 )
 
 CSS = """
-.gradio-container { max-width: 1180px !important; margin: 0 auto !important; }
+.gradio-container { max-width: min(1180px, 100vw) !important; margin: 0 auto !important; }
+/* On a telephone the row of tabs must not widen the page; what does not fit goes into its menu. */
+.gradio-container main.contain { min-width: 0; max-width: 100%; }
+.gradio-container .wrap:has(> main) { min-width: 0; max-width: 100%; }
+.gradio-container .tabs, .gradio-container .tab-wrapper { min-width: 0; max-width: 100%; }
 #status p { margin: 0.2em 0; }
 #notice { border-left: 4px solid #d97706; padding-left: 0.8em; }
 /* Forty sliders must not push the picture out of sight. */
 #sliders > .form {
   display: grid; grid-template-columns: repeat(auto-fill, minmax(170px, 1fr)); gap: 8px;
+  grid-auto-rows: max-content;
   max-height: 640px; overflow-y: auto;
 }
 /* The pictures' places are as high before the first picture as after. */

@@ -227,9 +227,9 @@ class EditTab:
             self.history,
             **at_once,
         ).then(**last_wins, api_name="ui_render", **OURS)
-        gr.on([self.pasting.input, self.keep.changed], self.stop, self.portrait, **at_once).then(
-            **last_wins, **HIDDEN
-        )
+        self.pasting.input(self.stop, self.portrait, **at_once).then(**last_wins, **HIDDEN)
+        for change in self.keep.changes:
+            change.success(self.stop, self.portrait, **at_once).then(**last_wins, **HIDDEN)
         for button, move in (
             (self.undo, History.undone),
             (self.redo, History.redone),

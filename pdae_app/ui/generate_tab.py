@@ -155,11 +155,6 @@ class GenerateTab:
                 caption = f"seed {number}" + (f", scale {strength:g}" if sweep else "")
                 done = [*done, (path, caption)]
                 yield {self.gallery: done}
-        yield {self.status: f"Done in {time.monotonic() - start:.1f} s. {accepted(tries, seeds)}"}
-
-
-def accepted(tries: int, seeds: range) -> str:
-    """How many candidates were taken, where there was a choice."""
-    if tries == len(seeds):
-        return ""
-    return f"{len(seeds)} of {tries} candidates were accepted ({len(seeds) / tries:.0%})."
+        told = f"{len(seeds)} of {tries} candidates were accepted ({len(seeds) / tries:.0%})."
+        told = told if wanted else ""
+        yield {self.status: f"Done in {time.monotonic() - start:.1f} s. {told}"}

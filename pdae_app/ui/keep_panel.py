@@ -37,9 +37,10 @@ class KeepPanel:
                 self.take = gr.Button("Keep what is painted", size="sm", elem_id="keep-take")
                 self.drop = gr.Button("Keep nothing", size="sm", elem_id="keep-drop")
         quiet = {"show_progress": "hidden", "queue": False, **HIDDEN}
-        self.take.click(self._painted, self.canvas, self.state, **quiet)
-        self.drop.click(self._cleared, portrait, [self.state, self.canvas], **quiet)
-        self.changed = self.state.change
+        self.changes = (
+            self.take.click(self._painted, self.canvas, self.state, **quiet),
+            self.drop.click(self._cleared, portrait, [self.state, self.canvas], **quiet),
+        )
 
     def over(self, portrait: Portrait) -> dict:
         """The canvas's value: the square, with nothing painted."""
