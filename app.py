@@ -9,6 +9,7 @@ import os
 import shutil
 import sys
 import tempfile
+from importlib.util import find_spec
 from pathlib import Path
 
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
@@ -17,8 +18,13 @@ if "GRADIO_TEMP_DIR" not in os.environ:
     os.environ["GRADIO_TEMP_DIR"] = tempfile.mkdtemp(prefix="pdae_app-")
     atexit.register(shutil.rmtree, os.environ["GRADIO_TEMP_DIR"], ignore_errors=True)
 
+from PIL import Image
+
 from pdae_app.bundle import BundleError
+from pdae_app.credentials import CredentialsError, signed
 from pdae_app.engine import EditError, Editor
+from pdae_app.export import still
+from pdae_app.provenance import Provenance
 from pdae_app.ui.app import build, launch
 from pdae_app.ui.events import ModelThread
 from pdae_app.ui.models import Models, bundles_beside
@@ -57,10 +63,20 @@ def parse() -> argparse.Namespace:
     return parser.parse_args()
 
 
+def try_credentials() -> None:
+    """Sign a picture that nobody sees: a wrong certificate is told now, not to a visitor."""
+    provenance = Provenance("trial")
+    signed(still(Image.new("RGB", (16, 16)), provenance), "PNG", provenance)
+
+
 def main() -> int:
     """Load the model and serve the page; the exit code."""
     arguments, model = parse(), ModelThread()
+    if arguments.mcp and find_spec("mcp") is None:
+        print('error: --mcp needs Gradio\'s extra: pip install "gradio[mcp]"', file=sys.stderr)
+        return 1
     try:
+        try_credentials()
         editor = model.call(
             Editor.from_pretrained,
             arguments.model,
@@ -70,7 +86,7 @@ def main() -> int:
         )
         if arguments.compile:
             model.call(editor.compile)
-    except (BundleError, EditError) as error:
+    except (BundleError, CredentialsError, EditError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     places = [*bundles_beside(CHECKPOINTS), *arguments.models]

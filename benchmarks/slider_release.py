@@ -14,6 +14,7 @@ import subprocess
 import sys
 import time
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -27,9 +28,17 @@ from pdae_app.ui.slider_pool import SLOTS
 ROOT = Path(__file__).parent.parent
 
 
+@dataclass(frozen=True)
+class App:
+    """Where a running app answers, and its process."""
+
+    address: str
+    process: int
+
+
 @contextmanager
 def running_app(model: str):
-    """The address of `python app.py`, which ends with this context."""
+    """`python app.py` as a program of its own, which ends with this context."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -41,7 +50,7 @@ def running_app(model: str):
                 if probe.connect_ex(("127.0.0.1", port)) == 0:
                     break
             time.sleep(0.5)
-        yield f"http://127.0.0.1:{port}"
+        yield App(f"http://127.0.0.1:{port}", app.pid)
     finally:
         app.terminate()
         app.wait()
@@ -96,8 +105,8 @@ def main() -> None:
     parser.add_argument("--model", default=str(ROOT / "checkpoints" / "faces64"))
     parser.add_argument("--repeats", type=int, default=20)
     arguments = parser.parse_args()
-    with running_app(arguments.model) as address:
-        rows = [measure(address, quality, arguments.repeats) for quality in QUALITY]
+    with running_app(arguments.model) as app:
+        rows = [measure(app.address, quality, arguments.repeats) for quality in QUALITY]
     publish("slider_release", rows, f"Seconds, medians of {arguments.repeats} releases.")
 
 

@@ -55,6 +55,7 @@ SECTIONS = {
     "training_speed_compiled": ("Training, half precision and compiled", ""),
     "pdae_or_diffae": ("Training PDAE or Diff-AE", ""),
     "memory": ("Memory", ""),
+    "load": ("Many clients at once", ""),
 }
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from PIL import Image
 
 from pdae_app.bundle import BundleError, encoder_identity, save_bundle
+from pdae_app.credentials import CredentialsError, signed
 from pdae_app.engine import EditError, Editor
 from pdae_app.engine.photo_edit import QUALITY, edit_many, framed
 from pdae_app.engine.preset import Preset, parse_preset, parse_sliders
@@ -23,7 +24,7 @@ from pdae_app.provenance import Provenance
 BUNDLED = Path(__file__).parent.parent / "checkpoints" / "faces64"
 STILL_KINDS = {suffix: kind for kind, suffix in STILLS.items()} | {".jpeg": "JPEG"}
 FILM_KINDS = {suffix: kind for kind, suffix in FILMS.items()}
-EXPECTED = (BundleError, EditError, PhotoError, SliderFileError, OSError)
+EXPECTED = (BundleError, CredentialsError, EditError, PhotoError, SliderFileError, OSError)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -161,7 +162,8 @@ def edit(parsed: argparse.Namespace) -> int:
             print(f"error: {outcome.name}: {outcome.error}", file=sys.stderr)
             continue
         path = out / f"{Path(outcome.name).stem}.png" if many else out
-        _write(path, still(outcome.whole, Provenance(editor.title, recipe), kind))
+        provenance = Provenance(editor.title, recipe)
+        _write(path, signed(still(outcome.whole, provenance, kind), kind, provenance))
     return 1 if failed else 0
 
 
@@ -188,7 +190,9 @@ def generate(parsed: argparse.Namespace) -> None:
         picture = editor.render_drawn(drawn.code, parsed.steps, parsed.scale, parsed.unguided)
         recipe = {"seed": seed, "wanted": wanted, "scale": parsed.scale, "steps": parsed.steps}
         provenance = Provenance(editor.title, recipe, from_photo=False)
-        _write(Path(parsed.out) / f"{seed}.png", still(picture, provenance))
+        _write(
+            Path(parsed.out) / f"{seed}.png", signed(still(picture, provenance), "PNG", provenance)
+        )
 
 
 def info(parsed: argparse.Namespace) -> None:

@@ -46,14 +46,18 @@ class Provenance:
         return json.dumps({"tool": TOOL, "model": self.model, **self.recipe}, ensure_ascii=False)
 
     @property
+    def source_type(self) -> str:
+        """IPTC's name of the kind of source."""
+        if self.from_photo:
+            return "compositeWithTrainedAlgorithmicMedia"
+        return "trainedAlgorithmicMedia"
+
+    @property
     def xmp(self) -> bytes:
         """The packet for PNG, JPEG and WebP."""
-        kind = (
-            "compositeWithTrainedAlgorithmicMedia"
-            if self.from_photo
-            else ("trainedAlgorithmicMedia")
+        packet = XMP.format(
+            tool=TOOL, source=SOURCE_TYPES + self.source_type, text=escape(self.text)
         )
-        packet = XMP.format(tool=TOOL, source=SOURCE_TYPES + kind, text=escape(self.text))
         return packet.encode()
 
     def options(self, kind: str) -> dict:

@@ -1,5 +1,6 @@
 import json
 import pickle
+from dataclasses import replace
 
 import pytest
 import torch
@@ -8,6 +9,7 @@ from safetensors.torch import load_file, save_file
 from pdae_app.bundle import BundleError, load_bundle, save_bundle
 from pdae_app.engine import EditError, Editor
 from pdae_app.hub import local_folder
+from pdae_app.latents.typical import Typical
 from tests.tiny import tiny_bundle
 
 
@@ -27,6 +29,16 @@ def test_round_trip(folder):
     assert again.latents.attributes == ours.latents.attributes
     assert torch.equal(again.latents.directions, ours.latents.directions)
     assert not again.model.training and not any(p.requires_grad for p in again.model.parameters())
+
+
+def test_what_is_typical_travels_with_the_bundle(tmp_path):
+    save_bundle(replace(tiny_bundle(), typical=Typical(1.3, 2.0)), tmp_path / "bundle")
+    assert load_bundle(tmp_path / "bundle").typical == Typical(1.3, 2.0)
+    config = json.loads((tmp_path / "bundle" / "config.json").read_text())
+    config["typical"]["distance"] = -1
+    (tmp_path / "bundle" / "config.json").write_text(json.dumps(config))
+    with pytest.raises(BundleError, match="above 0"):
+        load_bundle(tmp_path / "bundle")
 
 
 def test_half_precision_on_disk_is_float32_in_memory(tmp_path):

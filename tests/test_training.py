@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -20,6 +21,7 @@ from pdae_app.models.presets import PRESETS, preset
 from pdae_app.typed_config import ConfigError
 from pdae_app.ui.app import build
 from pdae_app.ui.events import ModelThread
+from pdae_app.ui.models import Models
 from pdae_app.ui.session import EXAMPLES
 from training import config as training_config
 from training import train_dpm
@@ -391,8 +393,9 @@ def test_training_by_class(pipeline, tmp_path):
         editor.generate([0], label="cat")
     with pytest.raises(EditError, match="knows classes only"):
         editor.encode(EXAMPLES[0])
-    tabs = [b.label for b in build(editor, ModelThread()).blocks.values() if isinstance(b, gr.Tab)]
-    assert tabs == ["Generate", "About"]
+    blocks = build(Models(editor), ModelThread()).blocks.values()
+    hidden = [block.label for block in blocks if isinstance(block, gr.Tab) and not block.visible]
+    assert hidden == ["Edit", "Interpolate", "Your own slider", "Many pictures", "Look inside"]
 
 
 def test_few_shot_sliders_from_the_command_line(pipeline, tmp_path):
@@ -405,6 +408,18 @@ def test_few_shot_sliders_from_the_command_line(pipeline, tmp_path):
         assert load_bundle(tmp_path / "few").latents.attributes[0].positives == 3
     wrong = launch("train_attributes.py", *common, "unlabelled=5")
     assert wrong.returncode == 2 and "goes with few_shot" in wrong.stderr
+
+
+def test_what_is_typical_is_measured_into_the_bundle(pipeline, tmp_path):
+    out, _ = pipeline
+    shutil.copytree(out / "final", tmp_path / "bundle")
+    data = [f"data.folder={EXAMPLES[0].parent}", f"data.cache={out / 'cache'}", "count=6"]
+    result = launch("measure_typical.py", f"bundle={tmp_path / 'bundle'}", *data)
+    assert result.returncode == 0, result.stderr[-2000:]
+    editor = Editor.from_pretrained(tmp_path / "bundle", device="cpu")
+    assert editor.bundle.typical.distance > 0 and editor.bundle.typical.structure > 0
+    noticed = [bool(editor.notices(editor.encode(path, 10))) for path in EXAMPLES]
+    assert noticed.count(True) < len(EXAMPLES)
 
 
 def test_held_out_pictures_are_measured(tmp_path, data):

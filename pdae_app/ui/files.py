@@ -9,6 +9,7 @@ from pathlib import Path
 from gradio.utils import get_upload_folder
 from PIL import Image
 
+from pdae_app.credentials import signed
 from pdae_app.export import still
 from pdae_app.provenance import Provenance
 
@@ -46,4 +47,4 @@ def preview(image: Image.Image) -> str:
 
 def saved(image: Image.Image, name: str, provenance: Provenance) -> str:
     """The path of a finished picture's PNG, which says where it comes from."""
-    return stored(still(image, provenance), f"{name}.png")
+    return stored(signed(still(image, provenance), "PNG", provenance), f"{name}.png")

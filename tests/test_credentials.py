@@ -1,0 +1,102 @@
+"""Pictures signed with a certificate of one's own, and what is told when it cannot be used."""
+
+import datetime
+import io
+import json
+
+import c2pa
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+from PIL import Image
+
+from pdae_app.credentials import CredentialsError, signed
+from pdae_app.export import still
+from pdae_app.provenance import Provenance
+
+
+def certificate(name, key, issuer, issuer_key, authority):
+    named = [
+        x509.Name([x509.NameAttribute(NameOID.ORGANIZATION_NAME, who)]) for who in (name, issuer)
+    ]
+    now = datetime.datetime.now(datetime.timezone.utc)
+    usages = dict.fromkeys(
+        [
+            "content_commitment",
+            "key_encipherment",
+            "data_encipherment",
+            "key_agreement",
+            "encipher_only",
+            "decipher_only",
+        ],
+        False,
+    )
+    usage = x509.KeyUsage(
+        digital_signature=not authority, key_cert_sign=authority, crl_sign=authority, **usages
+    )
+    own = x509.SubjectKeyIdentifier.from_public_key(key.public_key())
+    above = x509.AuthorityKeyIdentifier.from_issuer_public_key(issuer_key.public_key())
+    builder = (
+        x509.CertificateBuilder(*named[::-1], key.public_key(), x509.random_serial_number())
+        .not_valid_before(now - datetime.timedelta(days=1))
+        .not_valid_after(now + datetime.timedelta(days=1))
+        .add_extension(x509.BasicConstraints(authority, None), critical=True)
+        .add_extension(usage, critical=True)
+        .add_extension(own, critical=False)
+        .add_extension(above, critical=False)
+    )
+    if not authority:
+        mail = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.EMAIL_PROTECTION])
+        builder = builder.add_extension(mail, critical=False)
+    return builder.sign(issuer_key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
+
+
+@pytest.fixture
+def operator(tmp_path, monkeypatch):
+    """An operator with a certificate."""
+    root, key = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
+    chain = certificate("us", key, "root", root, False) + certificate(
+        "root", root, "root", root, True
+    )
+    private = key.private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.PKCS8,
+        serialization.NoEncryption(),
+    )
+    for name, content in (("CERT", chain), ("KEY", private)):
+        (tmp_path / name).write_bytes(content)
+        monkeypatch.setenv(f"PDAE_C2PA_{name}", str(tmp_path / name))
+    return tmp_path
+
+
+EDIT = Provenance("faces64", {"edit": {"Smiling": 1.0}})
+
+
+@pytest.mark.parametrize(("kind", "mime"), [("PNG", "image/png"), ("JPEG", "image/jpeg")])
+def test_a_signed_picture_is_valid_and_a_changed_one_is_not(operator, kind, mime):
+    data = signed(still(Image.new("RGB", (64, 64)), EDIT, kind), kind, EDIT)
+    facts = json.loads(c2pa.Reader(mime, io.BytesIO(data)).json())
+    manifest = facts["manifests"][facts["active_manifest"]]
+    assert facts["validation_state"] == "Valid"
+    assert "compositeWithTrainedAlgorithmicMedia" in json.dumps(manifest["assertions"])
+    assert manifest["signature_info"]["issuer"] == "us"
+    place = data.index(b"Smiling")
+    changed = data[:place] + b"Sighing" + data[place + 7 :]
+    assert (
+        json.loads(c2pa.Reader(mime, io.BytesIO(changed)).json())["validation_state"] == "Invalid"
+    )
+
+
+def test_without_a_certificate_nothing_is_signed():
+    assert signed(b"as it is", "PNG", EDIT) == b"as it is"
+
+
+def test_a_certificate_that_cannot_be_used_is_told(operator, monkeypatch):
+    (operator / "KEY").write_bytes(b"no key")
+    with pytest.raises(CredentialsError, match="cannot be signed"):
+        signed(still(Image.new("RGB", (64, 64)), EDIT), "PNG", EDIT)
+    monkeypatch.setenv("PDAE_C2PA_CERT", str(operator / "none"))
+    with pytest.raises(CredentialsError, match="cannot be read"):
+        signed(still(Image.new("RGB", (64, 64)), EDIT), "PNG", EDIT)
