@@ -4,19 +4,17 @@ A Hugging Face Space and a container set it up by environment variables instead:
 """
 
 import argparse
-import atexit
 import os
-import shutil
 import sys
-import tempfile
 from importlib.util import find_spec
 from pathlib import Path
 
+from pdae_app.private_folder import private_folder
+
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
 if "GRADIO_TEMP_DIR" not in os.environ:
-    # Uploads and results lie where nobody else on this machine can read, and go with the app.
-    os.environ["GRADIO_TEMP_DIR"] = tempfile.mkdtemp(prefix="pdae_app-")
-    atexit.register(shutil.rmtree, os.environ["GRADIO_TEMP_DIR"], ignore_errors=True)
+    # Gradio reads it when it is imported, hence here.
+    os.environ["GRADIO_TEMP_DIR"] = private_folder()
 
 from PIL import Image
 

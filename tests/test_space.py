@@ -1,14 +1,19 @@
 """What a Hugging Face Space and an operator set up."""
 
+import os
+import subprocess
 import sys
 import types
+from contextlib import contextmanager
 from pathlib import Path
 
+import gradio as gr
 import pytest
 import yaml
 
 from pdae_app.bundle import BundleError, save_bundle
 from pdae_app.engine import EditError
+from pdae_app.ui.app import Page
 from pdae_app.ui.events import ModelThread
 from pdae_app.ui.models import KEPT, Chosen, Models, bundles_beside
 from tests.running import ROOT
@@ -134,3 +139,55 @@ def test_a_free_name_is_never_a_folder_of_the_server(editor, name, monkeypatch):
     monkeypatch.chdir(Path(ROOT))
     with pytest.raises(EditError, match="is not offered here"):
         Models(editor, free=True).named(name)
+
+
+@contextmanager
+def process_with_a_folder(parent):
+    """A program that has its private folder in `parent`."""
+    script = (
+        "import time; from pdae_app.private_folder import private_folder; "
+        "print(private_folder(), flush=True); time.sleep(60)"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", script],
+        cwd=ROOT,
+        env=os.environ | {"TMPDIR": str(parent)},
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
+        yield process, Path(process.stdout.readline().strip())
+
+
+def test_pictures_are_private_and_go_with_the_app(tmp_path):
+    with process_with_a_folder(tmp_path) as (process, folder):
+        (folder / "face.png").write_bytes(b"a face")
+        assert folder.stat().st_mode & 0o077 == 0
+        process.terminate()
+    assert process.returncode == 0 and not folder.exists()
+
+
+def test_pictures_of_a_killed_app_go_with_the_next_start(tmp_path):
+    with process_with_a_folder(tmp_path) as (process, left_behind):
+        process.kill()
+    assert left_behind.exists()
+    with process_with_a_folder(tmp_path) as (process, folder):
+        assert folder.exists() and not left_behind.exists()
+        with process_with_a_folder(tmp_path) as (other, _):
+            assert folder.exists()  # its owner runs
+            other.terminate()
+        process.terminate()
+
+
+def test_a_model_that_cannot_be_loaded_leaves_the_old_one(editor, places, monkeypatch):
+    models, warnings = Models(editor, places), []
+    monkeypatch.setattr("gradio.Warning", warnings.append)
+    with gr.Blocks():
+        page = Page(models, ModelThread())
+    chosen = Chosen(editor.title)
+    for title in ("broken", "owner/name"):
+        (changes,) = page.switch(title, chosen)
+        assert changes == {page.picker: editor.title}
+    assert "encoder.safetensors is missing" in warnings[0] and "not offered" in warnings[1]
+    (changes,) = page.switch("b", chosen)
+    assert changes[page.chosen] == Chosen("b")
+    assert set(changes) <= {page.picker, page.chosen, *page.tabs, *page._adapting}
