@@ -19,10 +19,9 @@ if "GRADIO_TEMP_DIR" not in os.environ:
 from PIL import Image
 
 from pdae_app.bundle import BundleError
-from pdae_app.credentials import CredentialsError, signed
 from pdae_app.engine import EditError, Editor
-from pdae_app.export import still
-from pdae_app.provenance import Provenance
+from pdae_app.export.credentials import CredentialsError, signed_still
+from pdae_app.export.provenance import Provenance
 from pdae_app.ui.app import build, launch
 from pdae_app.ui.events import ModelThread
 from pdae_app.ui.models import Models, bundles_beside
@@ -63,8 +62,7 @@ def parse() -> argparse.Namespace:
 
 def try_credentials() -> None:
     """Sign a picture that nobody sees: a wrong certificate is told now, not to a visitor."""
-    provenance = Provenance("trial")
-    signed(still(Image.new("RGB", (16, 16)), provenance), "PNG", provenance)
+    signed_still(Image.new("RGB", (16, 16)), Provenance("trial"))
 
 
 def main() -> int:

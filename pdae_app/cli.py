@@ -12,14 +12,14 @@ from pathlib import Path
 from PIL import Image
 
 from pdae_app.bundle import BundleError, encoder_identity, save_bundle
-from pdae_app.credentials import CredentialsError, signed
 from pdae_app.engine import EditError, Editor
 from pdae_app.engine.photo_edit import QUALITY, edit_many, framed
 from pdae_app.engine.preset import Preset, parse_preset, parse_sliders
-from pdae_app.export import FILMS, STILLS, film, still
+from pdae_app.export import FILMS, STILLS, film
+from pdae_app.export.credentials import CredentialsError, signed_still
+from pdae_app.export.provenance import Provenance
 from pdae_app.faces.photo import PhotoError, open_photo
 from pdae_app.latents.slider_file import SliderFileError, load_slider
-from pdae_app.provenance import Provenance
 
 BUNDLED = Path(__file__).parent.parent / "checkpoints" / "faces64"
 STILL_KINDS = {suffix: kind for kind, suffix in STILLS.items()} | {".jpeg": "JPEG"}
@@ -163,7 +163,7 @@ def edit(parsed: argparse.Namespace) -> int:
             continue
         path = out / f"{Path(outcome.name).stem}.png" if many else out
         provenance = Provenance(editor.title, recipe)
-        _write(path, signed(still(outcome.whole, provenance, kind), kind, provenance))
+        _write(path, signed_still(outcome.whole, provenance, kind))
     return 1 if failed else 0
 
 

@@ -12,9 +12,9 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from PIL import Image
 
-from pdae_app.credentials import CredentialsError, signed
 from pdae_app.export import still
-from pdae_app.provenance import Provenance
+from pdae_app.export.credentials import CredentialsError, signed
+from pdae_app.export.provenance import Provenance
 
 
 def certificate(name, key, issuer, issuer_key, authority):

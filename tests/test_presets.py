@@ -12,9 +12,9 @@ from PIL import Image
 from pdae_app.engine import EditError
 from pdae_app.engine.preset import Preset, parse_preset
 from pdae_app.export import FILMS, STILLS, film, still
+from pdae_app.export.provenance import Provenance
 from pdae_app.latents.few_shot import fit_few_shot
 from pdae_app.latents.slider_file import SliderFileError, load_slider, save_slider
-from pdae_app.provenance import Provenance
 from pdae_app.ui.history import KEPT, History, Settings
 from tests.tiny import tiny_latents
 

@@ -9,9 +9,9 @@ from PIL import Image
 from pdae_app.engine import Code, EditError, Editor
 from pdae_app.engine.photo_edit import QUALITY
 from pdae_app.engine.preset import Preset, parse_preset
+from pdae_app.export.provenance import Provenance
 from pdae_app.faces.align import FRAMINGS, crop
 from pdae_app.faces.photo import PhotoError, open_photo
-from pdae_app.provenance import Provenance
 from pdae_app.ui.events import HIDDEN, ONE_AT_A_TIME, OURS, ModelThread, shown
 from pdae_app.ui.files import preview, saved, stored
 from pdae_app.ui.framing import BY_HAND, CENTER, Eyes, chosen_alignment, framings

@@ -11,6 +11,7 @@ from PIL import Image
 
 from pdae_app.bundle import BundleError
 from pdae_app.engine import EditError
+from pdae_app.export.credentials import CredentialsError
 from pdae_app.faces.photo import PhotoError
 from pdae_app.latents.slider_file import SliderFileError
 
@@ -24,7 +25,7 @@ HIDDEN = {"api_visibility": "private"}
 SHOWN_SIDE = 384
 
 # What a person can do something about, told as a sentence.
-EXPECTED = (PhotoError, EditError, SliderFileError, BundleError)
+EXPECTED = (PhotoError, EditError, SliderFileError, BundleError, CredentialsError)
 
 # Seconds of a ZeroGPU lease for one request.
 LEASE = 60

@@ -9,9 +9,8 @@ from pathlib import Path
 from gradio.utils import get_upload_folder
 from PIL import Image
 
-from pdae_app.credentials import signed
-from pdae_app.export import still
-from pdae_app.provenance import Provenance
+from pdae_app.export.credentials import signed_still
+from pdae_app.export.provenance import Provenance
 
 # Of a preview, which is seen for less than a second.
 WEBP = {"format": "webp", "quality": 90, "method": 0}
@@ -47,4 +46,4 @@ def preview(image: Image.Image) -> str:
 
 def saved(image: Image.Image, name: str, provenance: Provenance) -> str:
     """The path of a finished picture's PNG, which says where it comes from."""
-    return stored(signed(still(image, provenance), "PNG", provenance), f"{name}.png")
+    return stored(signed_still(image, provenance), f"{name}.png")

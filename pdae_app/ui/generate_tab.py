@@ -6,7 +6,7 @@ import gradio as gr
 
 from pdae_app.engine import EditError, Editor
 from pdae_app.engine.sampling import LARGEST_SEED
-from pdae_app.provenance import Provenance
+from pdae_app.export.provenance import Provenance
 from pdae_app.ui.events import HIDDEN, ONE_AT_A_TIME, ModelThread, shown
 from pdae_app.ui.files import saved
 from pdae_app.ui.models import Chosen, Models

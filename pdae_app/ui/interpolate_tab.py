@@ -8,8 +8,8 @@ from PIL import Image
 from pdae_app.engine import EditError
 from pdae_app.engine.photo_edit import QUALITY
 from pdae_app.export import FILMS
+from pdae_app.export.provenance import Provenance
 from pdae_app.faces.photo import open_photo
-from pdae_app.provenance import Provenance
 from pdae_app.ui.events import HIDDEN, ONE_AT_A_TIME, ModelThread, shown
 from pdae_app.ui.framing import largest_face
 from pdae_app.ui.models import Chosen, Models

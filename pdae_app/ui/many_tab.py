@@ -10,8 +10,8 @@ import gradio as gr
 from pdae_app.engine import EditError, Editor
 from pdae_app.engine.photo_edit import QUALITY, Outcome, edit_many
 from pdae_app.engine.preset import Preset, parse_preset
-from pdae_app.export import still
-from pdae_app.provenance import Provenance
+from pdae_app.export.credentials import signed_still
+from pdae_app.export.provenance import Provenance
 from pdae_app.ui.events import HIDDEN, ONE_AT_A_TIME, ModelThread
 from pdae_app.ui.files import stored
 from pdae_app.ui.history import History
@@ -133,7 +133,7 @@ def zipped(editor: Editor, preset: Preset, done: list[Outcome]) -> str | None:
     buffer = BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
         for name, outcome in zip(unique_names(finished), finished, strict=True):
-            archive.writestr(name, still(outcome.whole, recipe))
+            archive.writestr(name, signed_still(outcome.whole, recipe))
     return stored(buffer.getvalue(), "edited.zip")
 
 

@@ -7,8 +7,9 @@ import numpy as np
 from PIL import Image
 
 from pdae_app.engine import Editor
-from pdae_app.export import FILMS, film, still
-from pdae_app.provenance import Provenance
+from pdae_app.export import FILMS, film
+from pdae_app.export.credentials import signed_still
+from pdae_app.export.provenance import Provenance
 from pdae_app.ui.events import HIDDEN, ONE_AT_A_TIME, ModelThread
 from pdae_app.ui.files import stored
 from pdae_app.ui.models import Chosen, Models
@@ -91,4 +92,4 @@ def exported(frames: list[Image.Image], kind: str, recipe: Provenance, name: str
     sheet = Image.new("RGB", (width * len(frames), height))
     for place, frame in enumerate(frames):
         sheet.paste(frame, (place * width, 0))
-    return stored(still(sheet, recipe), f"{name}.png")
+    return stored(signed_still(sheet, recipe), f"{name}.png")

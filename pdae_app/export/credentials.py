@@ -10,7 +10,10 @@ import io
 import os
 from pathlib import Path
 
-from pdae_app.provenance import SOURCE_TYPES, TOOL, Provenance
+from PIL import Image
+
+from pdae_app.export.files import still
+from pdae_app.export.provenance import SOURCE_TYPES, TOOL, Provenance
 
 MIME = {"PNG": "image/png", "JPEG": "image/jpeg", "WEBP": "image/webp"}
 
@@ -22,6 +25,11 @@ class CredentialsError(RuntimeError):
 def configured() -> bool:
     """Whether the operator gave a certificate."""
     return bool(os.environ.get("PDAE_C2PA_CERT"))
+
+
+def signed_still(image: Image.Image, provenance: Provenance, kind: str = "PNG") -> bytes:
+    """As `pdae_app.export.still`, signed where credentials are set up."""
+    return signed(still(image, provenance, kind), kind, provenance)
 
 
 def signed(data: bytes, kind: str, provenance: Provenance) -> bytes:

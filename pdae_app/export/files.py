@@ -7,7 +7,7 @@ from fractions import Fraction
 import av
 from PIL import Image
 
-from pdae_app.provenance import Provenance
+from pdae_app.export.provenance import Provenance
 
 STILLS = {"PNG": ".png", "JPEG": ".jpg", "WEBP": ".webp"}
 FILMS = {"GIF": ".gif", "WebP": ".webp", "MP4": ".mp4"}
