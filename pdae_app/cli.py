@@ -190,9 +190,7 @@ def generate(parsed: argparse.Namespace) -> None:
         picture = editor.render_drawn(drawn.code, parsed.steps, parsed.scale, parsed.unguided)
         recipe = {"seed": seed, "wanted": wanted, "scale": parsed.scale, "steps": parsed.steps}
         provenance = Provenance(editor.title, recipe, from_photo=False)
-        _write(
-            Path(parsed.out) / f"{seed}.png", signed(still(picture, provenance), "PNG", provenance)
-        )
+        _write(Path(parsed.out) / f"{seed}.png", signed_still(picture, provenance))
 
 
 def info(parsed: argparse.Namespace) -> None:
