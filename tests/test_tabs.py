@@ -48,7 +48,8 @@ def test_seeds_fill_the_gallery_and_one_is_edited(page):
     page.locator("#generated .thumbnail-item").nth(1).click()
     page.wait_for_selector("#edit-this:not([disabled])")
     page.click("#edit-this")
-    page.wait_for_selector("#photo img", state="visible")
+    status(page, "Ready: drag a slider")
+    assert page.locator("#framing input:checked").get_attribute("value") == "Centre square"
 
 
 def test_a_sweep_of_the_guidance_scale_is_a_grid(page):

@@ -38,6 +38,7 @@ CSS = """
   grid-auto-rows: max-content;
   max-height: 640px; overflow-y: auto;
 }
+@media (max-width: 640px) { #sliders > .form { max-height: none; } }
 /* The pictures' places are as high before the first picture as after. */
 #result, #whole, #raw { min-height: 300px; }
 .small-note { opacity: 0.75; font-size: 0.92em; }

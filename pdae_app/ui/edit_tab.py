@@ -14,7 +14,7 @@ from pdae_app.faces.align import FRAMINGS, crop
 from pdae_app.faces.photo import PhotoError, open_photo
 from pdae_app.ui.events import HIDDEN, ONE_AT_A_TIME, OURS, ModelThread, shown
 from pdae_app.ui.files import preview, saved, stored
-from pdae_app.ui.framing import BY_HAND, CENTER, Eyes, chosen_alignment, framings
+from pdae_app.ui.framing import BY_HAND, CENTER, Eyes, chosen_alignment, framings, made_here
 from pdae_app.ui.history import History, Settings
 from pdae_app.ui.keep_panel import KeepPanel
 from pdae_app.ui.models import Chosen, Models
@@ -300,10 +300,11 @@ class EditTab:
         of_faces = FRAMINGS[editor.framing] is not None
         if of_faces:
             choices.append(BY_HAND)
-        if of_faces and choices[0] == CENTER:
+        if of_faces and choices[0] == CENTER and not made_here(path):
             offer = gr.Radio(choices=choices, value=None, visible=True)
             return self.emptied(editor, NO_FACE) | {self.framing: offer}
-        offer = gr.Radio(choices=choices, value=choices[0], visible=len(choices) > 1)
+        first = CENTER if made_here(path) else choices[0]
+        offer = gr.Radio(choices=choices, value=first, visible=len(choices) > 1)
         return self.emptied(editor, "Reading the picture…") | {self.framing: offer}
 
     def show_by_hand(self, path: str | None, framing: str | None) -> dict:

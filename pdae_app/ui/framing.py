@@ -1,5 +1,7 @@
 """Which square of a photograph the model sees: one of its faces, by hand, or the centre."""
 
+import json
+
 from PIL import Image
 
 from pdae_app.engine import Editor
@@ -24,6 +26,20 @@ def framings(photo: Image.Image, framing: str) -> dict[str, Alignment]:
         for i, face in enumerate(faces, 1)
     }
     return choices | {CENTER: center_square(photo)}
+
+
+def made_here(path: str) -> bool:
+    """Whether the file is a picture that the model drew from a seed: it is its square already."""
+    try:
+        with Image.open(path) as image:
+            recipe = json.loads(image.info.get("Description", "{}"))
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+        return False
+    return (
+        isinstance(recipe, dict)
+        and str(recipe.get("tool")).startswith("pdae_app ")
+        and ("seed" in recipe)
+    )
 
 
 def chosen_alignment(

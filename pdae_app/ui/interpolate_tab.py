@@ -11,6 +11,7 @@ from pdae_app.export import FILMS
 from pdae_app.export.provenance import Provenance
 from pdae_app.faces.photo import open_photo
 from pdae_app.ui.events import HIDDEN, ONE_AT_A_TIME, ModelThread, shown
+from pdae_app.ui.files import saved
 from pdae_app.ui.framing import largest_face
 from pdae_app.ui.models import Chosen, Models
 from pdae_app.ui.photo_input import photo_input
@@ -53,7 +54,7 @@ class InterpolateTab:
             label="Frames",
             format="png",
             columns=7,
-            height=320,
+            height=220,
             object_fit="contain",
             buttons=["download_all", "fullscreen"],
             elem_id="frames-gallery",
@@ -108,9 +109,12 @@ class InterpolateTab:
             yield {self.status: f"Finding the code of photograph {number}…"}
             codes.append(editor.encode(photo, STEPS, alignment))
         done: list[Image.Image] = []
+        files: list[str] = []
+        recipe = Provenance(editor.title, {"interpolate": MODES[mode], "frames": int(count)})
         for image in editor.interpolate_frames(*codes, int(count), MODES[mode], STEPS):
-            done = [*done, shown(image)]
-            yield {self.gallery: done, self.status: f"Frame {len(done)} of {int(count)}…"}
+            done.append(shown(image))
+            files = [*files, saved(done[-1], f"frame-{len(done)}", recipe)]
+            yield {self.gallery: files, self.status: f"Frame {len(done)} of {int(count)}…"}
         yield {
             self.frames: done,
             self.scrub: gr.Slider(maximum=len(done), value=1),

@@ -6,6 +6,7 @@ from io import BytesIO
 from pathlib import Path
 
 import gradio as gr
+from PIL import Image
 
 from pdae_app.engine import EditError, Editor
 from pdae_app.engine.photo_edit import QUALITY, Outcome, edit_many
@@ -13,7 +14,7 @@ from pdae_app.engine.preset import Preset, parse_preset
 from pdae_app.export.credentials import signed_still
 from pdae_app.export.provenance import Provenance
 from pdae_app.ui.events import HIDDEN, ONE_AT_A_TIME, ModelThread
-from pdae_app.ui.files import stored
+from pdae_app.ui.files import preview, stored
 from pdae_app.ui.history import History
 from pdae_app.ui.models import Chosen, Models
 
@@ -44,7 +45,7 @@ class ManyTab:
                 self.preset = gr.File(
                     label="Preset (optional)",
                     file_types=[".json"],
-                    height=90,
+                    height=130,
                     elem_id="many-preset",
                 )
                 self.quality = gr.Radio(list(QUALITY), value="Fast", label="Quality")
@@ -54,9 +55,7 @@ class ManyTab:
             self.stop = gr.Button("Stop", elem_id="stop-many")
             self.save = gr.DownloadButton("Save the zip", interactive=False, elem_id="many-save")
         self.status = gr.Markdown(elem_id="many-status")
-        self.gallery = gr.Gallery(
-            label="Results", format="webp", columns=6, height=320, elem_id="many-gallery"
-        )
+        self.gallery = gr.Gallery(label="Results", columns=6, height=260, elem_id="many-gallery")
         running = self.run.click(
             model.told(self.edit),
             [chosen, history, self.photos, self.preset, self.quality, self.center],
@@ -83,11 +82,14 @@ class ManyTab:
             given = parse_preset(Path(preset).read_bytes(), editor.attributes)
         check_many(paths, given)
         done: list[Outcome] = []
+        shown: list[tuple[str, str]] = []
         yield {self.gallery: [], self.save: gr.DownloadButton(value=None, interactive=False)}
         for outcome in edit_many(editor, paths, given, QUALITY[quality], center):
             done.append(outcome)
+            if outcome.whole is not None:
+                shown = [*shown, (thumbnail(outcome.whole), outcome.name)][-SHOWN:]
             told = f"{len(done)} of {len(paths)}…{errors_of(done)}"
-            yield {self.gallery: thumbnails(done), self.status: told}
+            yield {self.gallery: shown, self.status: told}
         path = zipped(editor, given, done)
         good = sum(outcome.whole is not None for outcome in done)
         told = f"{good} of {len(done)} done in {time.monotonic() - start:.1f} s.{errors_of(done)}"
@@ -109,14 +111,11 @@ def check_many(paths: list[str] | None, preset: Preset) -> None:
         raise EditError("Nothing would change: set a slider in the Edit tab, or give a preset.")
 
 
-def thumbnails(done: list[Outcome]) -> list[tuple]:
-    """The last finished pictures, small."""
-    shown = []
-    for outcome in [o for o in done if o.whole is not None][-SHOWN:]:
-        small = outcome.whole.copy()
-        small.thumbnail(THUMBNAIL)
-        shown.append((small, outcome.name))
-    return shown
+def thumbnail(image: Image.Image) -> str:
+    """The path of the picture, small."""
+    small = image.copy()
+    small.thumbnail(THUMBNAIL)
+    return preview(small)
 
 
 def errors_of(done: list[Outcome]) -> str:

@@ -11,7 +11,7 @@ from pdae_app.export import FILMS, film
 from pdae_app.export.credentials import signed_still
 from pdae_app.export.provenance import Provenance
 from pdae_app.ui.events import HIDDEN, ONE_AT_A_TIME, ModelThread
-from pdae_app.ui.files import stored
+from pdae_app.ui.files import saved, stored
 from pdae_app.ui.models import Chosen, Models
 from pdae_app.ui.session import Portrait
 from pdae_app.ui.slider_pool import label
@@ -70,14 +70,16 @@ class StripPanel:
             raise gr.Error("Choose a photograph first.", print_exception=False)
         editor, start = self.models.of(chosen), time.monotonic()
         strengths = np.linspace(-reach, reach, STRENGTHS).round(2).tolist()
-        done: list[tuple[Image.Image, str]] = []
+        recipe = Provenance(editor.title, {"strip": name, "strengths": strengths})
+        done: list[Image.Image] = []
+        files: list[tuple[str, str]] = []
         yield {self.gallery: [], self.save: gr.DownloadButton(interactive=False)}
         for square in editor.strip(portrait.code, name, strengths, portrait.steps):
-            view = portrait.view_with(square, portrait.steps)
-            done = [*done, (view, f"{strengths[len(done)]:+g}")]
-            yield {self.gallery: done, self.status: f"Picture {len(done)} of {STRENGTHS}…"}
-        recipe = Provenance(editor.title, {"strip": name, "strengths": strengths})
-        path = exported([view for view, _ in done], kind, recipe, "strip")
+            strength = strengths[len(done)]
+            done.append(portrait.view_with(square, portrait.steps))
+            files = [*files, (saved(done[-1], f"strip{strength:+g}", recipe), f"{strength:+g}")]
+            yield {self.gallery: files, self.status: f"Picture {len(done)} of {STRENGTHS}…"}
+        path = exported(done, kind, recipe, "strip")
         yield {
             self.save: gr.DownloadButton(value=path, interactive=True),
             self.status: f"Done in {time.monotonic() - start:.1f} s.",
