@@ -37,6 +37,7 @@ class GenerateTab:
             label="Pictures",
             format="png",
             columns=COLUMNS,
+            fit_columns=False,
             height=460,
             object_fit="contain",
             buttons=["download_all", "fullscreen"],

@@ -60,10 +60,9 @@ class InsideTab:
 
     def _lay_out_results(self) -> None:
         pictures = {"format": "png", "object_fit": "contain", "buttons": ["fullscreen"]}
+        pictures |= {"columns": 8, "fit_columns": False}
         gr.Markdown(ONE_STEP_NOTE)
-        self.steps = gr.Gallery(
-            label="One step", columns=8, height=560, elem_id="inside-steps", **pictures
-        )
+        self.steps = gr.Gallery(label="One step", height=560, elem_id="inside-steps", **pictures)
         gr.Markdown(GAP_NOTE)
         self.gap = gr.LinePlot(
             x="t",
@@ -76,7 +75,7 @@ class InsideTab:
         )
         gr.Markdown(VARIATION_NOTE)
         self.variations = gr.Gallery(
-            label="Variations", columns=8, height=200, elem_id="inside-variations", **pictures
+            label="Variations", height=200, elem_id="inside-variations", **pictures
         )
         gr.Markdown(WEIGHTING_NOTE)
         self.weightings = gr.LinePlot(

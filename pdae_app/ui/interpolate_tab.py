@@ -54,6 +54,7 @@ class InterpolateTab:
             label="Frames",
             format="png",
             columns=7,
+            fit_columns=False,
             height=220,
             object_fit="contain",
             buttons=["download_all", "fullscreen"],

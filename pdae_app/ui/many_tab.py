@@ -55,7 +55,9 @@ class ManyTab:
             self.stop = gr.Button("Stop", elem_id="stop-many")
             self.save = gr.DownloadButton("Save the zip", interactive=False, elem_id="many-save")
         self.status = gr.Markdown(elem_id="many-status")
-        self.gallery = gr.Gallery(label="Results", columns=6, height=260, elem_id="many-gallery")
+        self.gallery = gr.Gallery(
+            label="Results", columns=6, fit_columns=False, height=260, elem_id="many-gallery"
+        )
         running = self.run.click(
             model.told(self.edit),
             [chosen, history, self.photos, self.preset, self.quality, self.center],

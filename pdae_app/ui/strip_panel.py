@@ -42,7 +42,12 @@ class StripPanel:
                 )
             self.status = gr.Markdown(elem_id="strip-status")
             self.gallery = gr.Gallery(
-                label="Strengths", format="png", columns=7, height=200, elem_id="strip-gallery"
+                label="Strengths",
+                format="png",
+                columns=4,
+                fit_columns=False,
+                height=370,
+                elem_id="strip-gallery",
             )
         running = self.run.click(
             model.told(self.show),
