@@ -1,7 +1,7 @@
 import os
 
 # Tests run beside each other and beside a browser: one thread each keeps them fast and repeatable.
-os.environ.setdefault("OMP_NUM_THREADS", "2")
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
 
 import pytest

@@ -37,6 +37,7 @@ from training.loop import (
     learning_rate,
     train,
 )
+from training.measure_typical import TypicalConfig
 from training.train_attributes import AttributesConfig
 from training.train_diffae import DiffAETrainConfig
 from training.train_dpm import DpmConfig, DpmObjective
@@ -66,6 +67,7 @@ SHIPPED = {
     "latent_dpm": LatentDpmConfig,
     "attributes": AttributesConfig,
     "evaluate": EvaluateConfig,
+    "typical": TypicalConfig,
 }
 
 
@@ -291,7 +293,7 @@ def test_training_lowers_the_loss_and_moves_the_average(tmp_path, data):
 
 def launch(script, *arguments, launcher=(sys.executable,)):
     command = [*launcher, f"training/{script}", *map(str, arguments)]
-    environment = os.environ | {"OMP_NUM_THREADS": "2", "ACCELERATE_USE_CPU": "true"}
+    environment = os.environ | {"ACCELERATE_USE_CPU": "true"}
     return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
 
 
