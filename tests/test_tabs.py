@@ -2,6 +2,7 @@
 
 import zipfile
 
+import pytest
 from PIL import Image
 
 from pdae_app.ui.session import EXAMPLES
@@ -88,6 +89,50 @@ def test_generation_stops(page):
     status(page, "Stopped", "generation-status")
     tab(page, "Edit")
     click_example(page)  # and the line is free again
+
+
+@pytest.mark.parametrize(
+    ("name", "button", "stop", "told"),
+    [
+        ("Interpolate", "interpolate", "stop-interpolation", "interpolation-status"),
+        ("Look inside", "inside", "stop-inside", "inside-status"),
+        ("Many pictures", "many", "stop-many", "many-status"),
+        ("Your own slider", "own-make", "stop-own", "own-status"),
+    ],
+)
+def test_a_long_run_stops(page, name, button, stop, told):
+    """What was stopped says so, and does not come to its end after all."""
+    prepare(page, name)
+    page.click(f"#{button}")
+    page.wait_for_function(
+        "id => /Finding|Frame|One step| of /.test(document.getElementById(id).innerText)", arg=told
+    )
+    page.click(f"#{stop}")
+    status(page, "Stopped", told)
+    page.wait_for_timeout(2500)
+    assert "Stopped" in page.inner_text(f"#{told}")
+
+
+def prepare(page, name):
+    """Fill a tab in, so that its run takes a while."""
+    many = [path for path in EXAMPLES for _ in range(5 if name == "Many pictures" else 30)]
+    if name == "Many pictures":
+        click_example(page)
+        drag(page, "Smiling", 0.9)
+        status(page, "Done in")
+    tab(page, name)
+    if name == "Interpolate":
+        page.locator("#frames input[type=number]").fill("15")
+        page.locator("#frames input[type=number]").press("Enter")
+    if name == "Many pictures":
+        page.click("#many")
+        page.wait_for_selector("text=Choose photographs first")
+        page.set_input_files("#many-photos input[type=file]", many)
+        page.wait_for_timeout(800)
+    if name == "Your own slider":
+        page.locator("#own-name textarea, #own-name input").fill("Grin")
+        page.set_input_files("#own-with input[type=file]", many)
+        page.wait_for_selector("#own-with tr.file >> nth=179")
 
 
 def test_a_slider_of_ones_own(page, tmp_path):
