@@ -120,3 +120,10 @@ def picture(page, elem_id="result"):
     """A digest of the edited picture that is on the page."""
     source = page.locator(f"#{elem_id} img").last.get_attribute("src")
     return hashlib.sha256(page.request.get(source).body()).hexdigest()
+
+
+def type_number(page, elem_id, number):
+    """Into the box beside a slider, by the keyboard."""
+    box = page.locator(f"#{elem_id} input[type=number]")
+    box.fill(str(number))
+    box.press("Enter")

@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from pdae_app.ui.session import EXAMPLES
-from tests.running import click_example, drag, slider, status, tab
+from tests.running import click_example, drag, slider, status, tab, type_number
 
 
 def test_interpolation_frames_scrub_and_film(page):
@@ -40,8 +40,7 @@ def test_two_photographs_are_needed(page, tmp_path):
 def test_seeds_fill_the_gallery_and_one_is_edited(page):
     tab(page, "Generate")
     page.locator("#seed input").fill("7")
-    page.locator("#count input[type=number]").fill("3")
-    page.locator("#count input[type=number]").press("Enter")
+    type_number(page, "count", 3)
     page.click("#generate")
     status(page, "Done in", "generation-status")
     captions = page.locator("#generated .caption-label").all_inner_texts()
@@ -55,8 +54,7 @@ def test_seeds_fill_the_gallery_and_one_is_edited(page):
 
 def test_a_sweep_of_the_guidance_scale_is_a_grid(page):
     tab(page, "Generate")
-    page.locator("#count input[type=number]").fill("2")
-    page.locator("#count input[type=number]").press("Enter")
+    type_number(page, "count", 2)
     page.locator("#sweep input").check()
     page.click("#generate")
     status(page, "Done in", "generation-status")
@@ -78,8 +76,7 @@ def test_wanted_attributes_tell_the_acceptance(page):
 
 def test_generation_stops(page):
     tab(page, "Generate")
-    page.locator("#count input[type=number]").fill("12")
-    page.locator("#count input[type=number]").press("Enter")
+    type_number(page, "count", 12)
     page.locator("#sweep input").check()
     page.click("#generate")
     status(page, "of 60", "generation-status")
@@ -122,8 +119,7 @@ def prepare(page, name):
         status(page, "Done in")
     tab(page, name)
     if name == "Interpolate":
-        page.locator("#frames input[type=number]").fill("15")
-        page.locator("#frames input[type=number]").press("Enter")
+        type_number(page, "frames", 15)
     if name == "Many pictures":
         page.click("#many")
         page.wait_for_selector("text=Choose photographs first")

@@ -4,7 +4,6 @@ An editor holds weights and never a user: nothing of a request stays in it, so o
 many people at once.
 """
 
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from copy import copy
 from dataclasses import replace
@@ -18,6 +17,7 @@ from torch import Tensor
 from pdae_app.bundle import Bundle, load_bundle
 from pdae_app.diffusion.denoisers import Start, slerp
 from pdae_app.diffusion.schedule import STEPPINGS
+from pdae_app.engine.checks import check_strength
 from pdae_app.engine.code import Code, EditError, Inversion, Progress
 from pdae_app.engine.decoder import Decoder, Run
 from pdae_app.engine.pictures import plain, to_image, to_tensor
@@ -29,7 +29,6 @@ from pdae_app.hub import local_folder, push
 from pdae_app.latents.few_shot import FewShot, fit_few_shot
 from pdae_app.latents.typical import code_distance, noise_structure
 
-STRONGEST = 5.0
 # Steps of encoding and decoding, and evaluations to solve each step of encoding with, at most.
 STEPS = 20
 ITERATIONS = 5
@@ -398,12 +397,7 @@ class Editor:
             if name not in self.attributes:
                 known = ", ".join(self.attributes) or "none"
                 raise EditError(f"There is no attribute {name!r}. Known: {known}.")
-            number = isinstance(strength, int | float) and not isinstance(strength, bool)
-            if not number or not math.isfinite(strength) or abs(strength) > STRONGEST:
-                raise EditError(
-                    f"{name} = {strength!r} is out of range: use a number from -{STRONGEST:g} to "
-                    f"{STRONGEST:g}."
-                )
+            check_strength(name, strength)
         if not sliders:
             return code
         return replace(code, z=self.bundle.latents.move(code.z, dict(sliders)))

@@ -1,14 +1,13 @@
 """Presets: how the sliders stand, as a small JSON file for any photograph."""
 
 import json
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from pdae_app.engine.checks import check_strength, is_number, short
 from pdae_app.engine.code import EditError
 
 FORMAT = "pdae_app preset 1"
-STRONGEST = 5.0
 # A preset has a line an attribute; what is larger is none.
 MOST_BYTES = 100_000
 
@@ -38,8 +37,8 @@ def parse_preset(text: str | bytes, known: Sequence[str]) -> Preset:
         raise EditError("This file is not a preset of this app. Save one with “Save preset”.")
     sliders = parse_sliders(values.get("sliders", {}), known)
     scale, model = values.get("scale", 1.0), values.get("model", "")
-    if not _is_number(scale) or not 0 <= scale <= 10:
-        raise EditError(f"The preset's guidance scale {_short(scale)} is not between 0 and 10.")
+    if not is_number(scale) or not 0 <= scale <= 10:
+        raise EditError(f"The preset's guidance scale {short(scale)} is not between 0 and 10.")
     return Preset(sliders, float(scale), model if isinstance(model, str) else "")
 
 
@@ -59,15 +58,11 @@ def parse_sliders(values: object, known: Sequence[str]) -> dict[str, float]:
     if unknown:
         more = f" and {len(unknown) - 1} more" if len(unknown) > 1 else ""
         raise EditError(
-            f"This model has no attribute {_short(unknown[0])}{more}. "
+            f"This model has no attribute {short(unknown[0])}{more}. "
             f"It has: {', '.join(known) or 'none'}."
         )
     for name, strength in values.items():
-        if not _is_number(strength) or abs(strength) > STRONGEST:
-            raise EditError(
-                f"{name} = {_short(strength)} is out of range: use a number from -{STRONGEST:g} "
-                f"to {STRONGEST:g}."
-            )
+        check_strength(name, strength)
     return {name: float(strength) for name, strength in values.items()}
 
 
@@ -78,12 +73,3 @@ def _json(text: str | bytes) -> object:
         return json.loads(text)
     except (ValueError, RecursionError) as error:
         raise EditError(f"This is not valid JSON ({str(error)[:80]}).") from error
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-
-
-def _short(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= 40 else f"{text[:40]}…"

@@ -1,10 +1,9 @@
 """Endpoints with fixed names, for programs and for MCP: no state but a session's last codes."""
 
-import math
-
 import gradio as gr
 
 from pdae_app.engine import MODES, Code, EditError, Editor
+from pdae_app.engine.checks import is_number, short
 from pdae_app.engine.photo_edit import QUALITY, edit_many, edit_photo, framed
 from pdae_app.engine.preset import Preset, parse_sliders
 from pdae_app.engine.sampling import LARGEST_SEED
@@ -168,7 +167,7 @@ class Endpoints:
         editor, steps = self._editor(model), _steps(quality)
         count = _whole(frames, "frames", 2, MOST_FRAMES)
         if mode not in MODES:
-            raise EditError(f"There is no mode {_short(mode)}. Known: {', '.join(MODES)}.")
+            raise EditError(f"There is no mode {short(mode)}. Known: {', '.join(MODES)}.")
         codes = []
         for path in (first, second):
             opened = open_photo(_given(path))
@@ -261,7 +260,7 @@ class Endpoints:
 
     def _editor(self, model: object) -> Editor:
         if not isinstance(model, str):
-            raise EditError(f"The model must be a name, got {_short(model)}.")
+            raise EditError(f"The model must be a name, got {short(model)}.")
         return self.models.named(model)
 
     def _encoded(self, editor: Editor, photo, quality, face, center, codes: dict | None):
@@ -313,24 +312,18 @@ def _given(path: object) -> str:
 
 def _steps(quality: object) -> int:
     if not isinstance(quality, str) or quality.capitalize() not in QUALITY:
-        raise EditError(f"The quality must be one of {', '.join(QUALITY)}, got {_short(quality)}.")
+        raise EditError(f"The quality must be one of {', '.join(QUALITY)}, got {short(quality)}.")
     return QUALITY[quality.capitalize()]
 
 
 def _number_in(value: object, name: str, low: float, high: float) -> float:
-    number = isinstance(value, int | float) and not isinstance(value, bool)
-    if not number or not math.isfinite(value) or not low <= value <= high:
-        raise EditError(f"{name} must be a number from {low:g} to {high:g}, got {_short(value)}.")
+    if not is_number(value) or not low <= value <= high:
+        raise EditError(f"{name} must be a number from {low:g} to {high:g}, got {short(value)}.")
     return float(value)
 
 
 def _whole(value: object, name: str, low: int, high: int) -> int:
     number = _number_in(value, name, low, high)
     if number != int(number):
-        raise EditError(f"{name} must be a whole number, got {_short(value)}.")
+        raise EditError(f"{name} must be a whole number, got {short(value)}.")
     return int(number)
-
-
-def _short(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= 40 else f"{text[:40]}…"

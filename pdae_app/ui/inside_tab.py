@@ -6,6 +6,7 @@ import pandas as pd
 from pdae_app.engine import EditError, Editor
 from pdae_app.engine.inside import OneStep, one_step, variations, weighting_curves
 from pdae_app.engine.photo_edit import QUALITY
+from pdae_app.engine.sampling import LARGEST_SEED
 from pdae_app.faces.align import crop
 from pdae_app.faces.photo import open_photo
 from pdae_app.ui.events import HIDDEN, ONE_AT_A_TIME, ModelThread, shown
@@ -111,8 +112,8 @@ class InsideTab:
         """Yield the views one after the other."""
         if path is None:
             raise EditError("Choose a photograph first.")
-        if seed is None or not 0 <= seed < 2**31:
-            raise EditError("The seed must be a whole number from 0 to 2147483647.")
+        if seed is None or not 0 <= seed <= LARGEST_SEED:
+            raise EditError(f"The seed must be a whole number from 0 to {LARGEST_SEED}.")
         editor, photo = self.models.of(chosen), open_photo(path)
         alignment = largest_face(photo, editor.framing, center)
         square = crop(photo, alignment, editor.image_size)

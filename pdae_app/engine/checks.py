@@ -1,0 +1,32 @@
+"""What every way in asks of the values that it is given: scripts, presets, the endpoints."""
+
+import math
+
+from pdae_app.engine.code import EditError
+
+STRONGEST = 5.0
+LONGEST_SHOWN = 40
+
+
+def is_number(value: object) -> bool:
+    """A finite number, and not a yes or no."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def check_strength(name: str, strength: object) -> None:
+    """Whether a slider can stand there.
+
+    Raises:
+        EditError: no number, or beyond +-`STRONGEST`.
+    """
+    if not is_number(strength) or abs(strength) > STRONGEST:
+        raise EditError(
+            f"{name} = {short(strength)} is out of range: use a number from -{STRONGEST:g} to "
+            f"{STRONGEST:g}."
+        )
+
+
+def short(value: object) -> str:
+    """A value for a message, however long it is."""
+    text = repr(value)
+    return text if len(text) <= LONGEST_SHOWN else f"{text[:LONGEST_SHOWN]}…"
