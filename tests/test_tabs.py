@@ -1,5 +1,6 @@
 """The other tabs in a real browser: their main paths, an error, Stop."""
 
+import time
 import zipfile
 
 import pytest
@@ -108,6 +109,23 @@ def test_a_long_run_stops(page, name, button, stop, told):
     status(page, "Stopped", told)
     page.wait_for_timeout(2500)
     assert "Stopped" in page.inner_text(f"#{told}")
+
+
+def test_a_report_on_its_way_does_not_undo_stop(page):
+    """The cancel arrives late, and the run reports in the meantime."""
+
+    def late(route):
+        time.sleep(1)
+        route.continue_()
+
+    page.route("**/cancel", late)
+    prepare(page, "Your own slider")
+    page.click("#own-make")
+    status(page, "Reading picture", "own-status")
+    page.click("#stop-own")
+    status(page, "Stopped", "own-status")
+    page.wait_for_timeout(1500)
+    status(page, "Stopped", "own-status")
 
 
 def prepare(page, name):

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import gradio as gr
+from gradio.events import Dependency
 from PIL import Image
 
 from pdae_app.bundle import BundleError
@@ -83,6 +84,16 @@ def on_zero_gpu(function: Callable) -> Callable | None:
     import spaces  # on ZeroGPU only
 
     return spaces.GPU(duration=LEASE)(function)
+
+
+def stops(button: gr.Button, running: Dependency, status: gr.Markdown) -> None:
+    """Let a button end a running event, whose status then says so.
+
+    The cancel and the button's own event travel separately: a last report of the run could
+    come after a word from the button. What follows the run's failure comes after all its reports.
+    """
+    button.click(None, cancels=[running], **HIDDEN)
+    running.failure(lambda: "Stopped.", None, status, show_progress="hidden", **HIDDEN)
 
 
 def shown(square: Image.Image) -> Image.Image:

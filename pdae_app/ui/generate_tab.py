@@ -7,7 +7,7 @@ import gradio as gr
 from pdae_app.engine import EditError, Editor
 from pdae_app.engine.sampling import LARGEST_SEED
 from pdae_app.export.provenance import Provenance
-from pdae_app.ui.events import HIDDEN, ONE_AT_A_TIME, ModelThread, shown
+from pdae_app.ui.events import HIDDEN, ONE_AT_A_TIME, ModelThread, shown, stops
 from pdae_app.ui.files import saved
 from pdae_app.ui.models import Chosen, Models
 from pdae_app.ui.slider_pool import label
@@ -112,7 +112,7 @@ class GenerateTab:
             **quiet,
             **ONE_AT_A_TIME,
         )
-        self.stop.click(lambda: "Stopped.", None, self.status, cancels=[running], **HIDDEN)
+        stops(self.stop, running, self.status)
         self.gallery.select(self.pick, None, [self.picked, self.edit], **quiet)
 
     def pick(self, event: gr.SelectData) -> dict:

@@ -9,7 +9,7 @@ from pdae_app.engine.photo_edit import QUALITY
 from pdae_app.engine.sampling import LARGEST_SEED
 from pdae_app.faces.align import crop
 from pdae_app.faces.photo import open_photo
-from pdae_app.ui.events import HIDDEN, ONE_AT_A_TIME, ModelThread, shown
+from pdae_app.ui.events import HIDDEN, ONE_AT_A_TIME, ModelThread, shown, stops
 from pdae_app.ui.framing import largest_face
 from pdae_app.ui.models import Chosen, Models
 from pdae_app.ui.photo_input import photo_input
@@ -57,7 +57,7 @@ class InsideTab:
             **HIDDEN,
             **ONE_AT_A_TIME,
         )
-        self.stop.click(lambda: "Stopped.", None, self.status, cancels=[running], **HIDDEN)
+        stops(self.stop, running, self.status)
 
     def _lay_out_results(self) -> None:
         pictures = {"format": "png", "object_fit": "contain", "buttons": ["fullscreen"]}

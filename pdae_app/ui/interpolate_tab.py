@@ -10,7 +10,7 @@ from pdae_app.engine.photo_edit import QUALITY
 from pdae_app.export import FILMS
 from pdae_app.export.provenance import Provenance
 from pdae_app.faces.photo import open_photo
-from pdae_app.ui.events import HIDDEN, ONE_AT_A_TIME, ModelThread, shown
+from pdae_app.ui.events import HIDDEN, ONE_AT_A_TIME, ModelThread, shown, stops
 from pdae_app.ui.files import saved
 from pdae_app.ui.framing import largest_face
 from pdae_app.ui.models import Chosen, Models
@@ -88,7 +88,7 @@ class InterpolateTab:
             **quiet,
             **ONE_AT_A_TIME,
         )
-        self.stop.click(lambda: "Stopped.", None, self.status, cancels=[running], **HIDDEN)
+        stops(self.stop, running, self.status)
         self.scrub.input(self.at, [self.frames, self.scrub], self.frame, queue=False, **quiet)
         self.make.click(
             self.film,

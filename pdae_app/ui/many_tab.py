@@ -13,7 +13,7 @@ from pdae_app.engine.photo_edit import QUALITY, Outcome, edit_many
 from pdae_app.engine.preset import Preset, parse_preset
 from pdae_app.export.credentials import signed_still
 from pdae_app.export.provenance import Provenance
-from pdae_app.ui.events import HIDDEN, ONE_AT_A_TIME, ModelThread
+from pdae_app.ui.events import HIDDEN, ONE_AT_A_TIME, ModelThread, stops
 from pdae_app.ui.files import preview, stored
 from pdae_app.ui.history import History
 from pdae_app.ui.models import Chosen, Models
@@ -66,7 +66,7 @@ class ManyTab:
             **HIDDEN,
             **ONE_AT_A_TIME,
         )
-        self.stop.click(lambda: "Stopped.", None, self.status, cancels=[running], **HIDDEN)
+        stops(self.stop, running, self.status)
 
     def edit(
         self,

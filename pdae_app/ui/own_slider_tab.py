@@ -13,7 +13,7 @@ from pdae_app.faces.photo import PhotoError, open_photo
 from pdae_app.latents.few_shot import FewShot
 from pdae_app.latents.slider_file import load_slider, save_slider
 from pdae_app.ui.edit_tab import EditTab
-from pdae_app.ui.events import HIDDEN, ONE_AT_A_TIME, ModelThread
+from pdae_app.ui.events import HIDDEN, ONE_AT_A_TIME, ModelThread, stops
 from pdae_app.ui.files import stored
 from pdae_app.ui.framing import largest_face
 from pdae_app.ui.models import Chosen, Models
@@ -66,7 +66,7 @@ class OwnSliderTab:
             **options,
             **ONE_AT_A_TIME,
         )
-        self.stop.click(lambda: "Stopped.", None, self.status, cancels=[running], **HIDDEN)
+        stops(self.stop, running, self.status)
         self.load.upload(
             model.told(self.loaded),
             [self.chosen, self.edit.history, self.load],

@@ -10,7 +10,7 @@ from pdae_app.engine import Editor
 from pdae_app.export import FILMS, film
 from pdae_app.export.credentials import signed_still
 from pdae_app.export.provenance import Provenance
-from pdae_app.ui.events import HIDDEN, ONE_AT_A_TIME, ModelThread
+from pdae_app.ui.events import HIDDEN, ONE_AT_A_TIME, ModelThread, stops
 from pdae_app.ui.files import saved, stored
 from pdae_app.ui.models import Chosen, Models
 from pdae_app.ui.session import Portrait
@@ -57,7 +57,7 @@ class StripPanel:
             **HIDDEN,
             **ONE_AT_A_TIME,
         )
-        self.stop.click(lambda: "Stopped.", None, self.status, cancels=[running], **HIDDEN)
+        stops(self.stop, running, self.status)
 
     def adapted(self, editor: Editor) -> dict:
         """The choice of attributes of an editor."""
