@@ -14,9 +14,10 @@ from PIL import Image
 
 from pdae_app.faces.align import find_alignment
 from pdae_app.faces.photo import open_photo
-from pdae_app.ui.edit_tab import ADD, EditTab
+from pdae_app.ui.edit_tab import EditTab
 from pdae_app.ui.events import ModelThread
 from pdae_app.ui.models import Chosen, Models
+from pdae_app.ui.result_panel import ADD
 from pdae_app.ui.session import EXAMPLES, open_portrait
 from pdae_app.ui.slider_pool import SLOTS
 from tests.running import ROOT, click_example, drag, opened, picture, slider, status
@@ -80,7 +81,7 @@ def test_a_rendering_stops_within_a_step(editor, edit_tab):
     tab.stop(portrait)
     assert list(rendering) == [tab._unchanged()]
     *_, last = tab.render(chosen, portrait, ADD, None, 1.0, *at(1.0))
-    assert last[tab.whole][1].endswith("edited.png")
+    assert last[tab.result.whole][1].endswith("edited.png")
 
 
 def test_going_back_to_a_picture_encodes_nothing(editor, edit_tab, monkeypatch):

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from pdae_app.ui.session import EXAMPLES
-from tests.running import click_example, drag, slider, status, tab, type_number
+from tests.running import click_example, drag, opened, picture, slider, status, tab, type_number
 
 
 def test_interpolation_frames_scrub_and_film(page):
@@ -126,6 +126,33 @@ def test_a_report_on_its_way_does_not_undo_stop(page):
     status(page, "Stopped", "own-status")
     page.wait_for_timeout(1500)
     status(page, "Stopped", "own-status")
+
+
+def test_stop_takes_what_waits_out_of_the_line(page, browser, address):
+    """Somebody else's pictures are being made; neither an edit nor an opening starts after them."""
+    click_example(page)
+    before = picture(page)
+    with opened(browser, address) as other:
+        tab(other, "Generate")
+        type_number(other, "count", 12)
+        other.locator("#sweep input").check()
+        other.click("#generate")
+        status(other, "of 60", "generation-status")
+        drag(page, "Smiling", 0.9)
+        status(page, "Waiting for the model")
+        page.wait_for_timeout(300)
+        page.click("#stop-edit")
+        status(page, "Stopped")
+        page.locator("#quality").get_by_text("Best", exact=True).click()
+        status(page, "Waiting for the model")
+        page.wait_for_timeout(300)
+        page.click("#stop-edit")
+        status(page, "Stopped")
+        other.click("#stop-generation")
+        status(other, "Stopped", "generation-status")
+    page.wait_for_timeout(1500)
+    status(page, "Stopped")
+    assert picture(page) == before
 
 
 def prepare(page, name):

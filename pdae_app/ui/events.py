@@ -22,6 +22,9 @@ ONE_AT_A_TIME = {"concurrency_limit": 1, "concurrency_id": "model"}
 OURS = {"api_visibility": "undocumented"}
 HIDDEN = {"api_visibility": "private"}
 
+# Said at once, for others may be before this visitor.
+WAITING = "Waiting for the model…"
+
 # Previews are small pictures; they are shown enlarged, smoothly.
 SHOWN_SIDE = 384
 
@@ -86,14 +89,32 @@ def on_zero_gpu(function: Callable) -> Callable | None:
     return spaces.GPU(duration=LEASE)(function)
 
 
-def stops(button: gr.Button, running: Dependency, status: gr.Markdown) -> None:
-    """Let a button end a running event, whose status then says so.
+def stops(button: gr.Button, status: gr.Markdown, *running: Dependency) -> None:
+    """Let a button end running events, whose status then says so.
 
     The cancel and the button's own event travel separately: a last report of the run could
-    come after a word from the button. What follows the run's failure comes after all its reports.
+    come after a word from the button. What follows a run's failure comes after all its reports.
     """
-    button.click(None, cancels=[running], **HIDDEN)
-    running.failure(lambda: "Stopped.", None, status, show_progress="hidden", **HIDDEN)
+    button.click(None, cancels=list(running), **HIDDEN)
+    for run in running:
+        run.failure(lambda: "Stopped.", None, status, show_progress="hidden", **HIDDEN)
+
+
+def long_run(
+    model: ModelThread,
+    buttons: tuple[gr.Button, gr.Button],
+    status: gr.Markdown,
+    function: Callable,
+    inputs: list,
+    outputs: list,
+) -> None:
+    """Buttons that start and stop a generator of reports, which waits in the model's line."""
+    start, stop = buttons
+    start.click(None, None, status, js=f"() => '{WAITING}'", **HIDDEN)
+    running = start.click(
+        model.told(function), inputs, outputs, show_progress="hidden", **HIDDEN, **ONE_AT_A_TIME
+    )
+    stops(stop, status, running)
 
 
 def shown(square: Image.Image) -> Image.Image:

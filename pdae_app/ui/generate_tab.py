@@ -7,7 +7,7 @@ import gradio as gr
 from pdae_app.engine import EditError, Editor
 from pdae_app.engine.sampling import LARGEST_SEED
 from pdae_app.export.provenance import Provenance
-from pdae_app.ui.events import HIDDEN, ONE_AT_A_TIME, ModelThread, shown, stops
+from pdae_app.ui.events import HIDDEN, ModelThread, long_run, shown
 from pdae_app.ui.files import saved
 from pdae_app.ui.models import Chosen, Models
 from pdae_app.ui.slider_pool import label
@@ -102,17 +102,17 @@ class GenerateTab:
 
     def _connect(self, model: ModelThread, chosen: gr.State) -> None:
         quiet = {"show_progress": "hidden", **HIDDEN}
-        running = self.run.click(
-            model.told(self.generate),
+        long_run(
+            model,
+            (self.run, self.stop),
+            self.status,
+            self.generate,
             [
                 *(chosen, self.count, self.seed, self.scale, self.unguided, self.label),
                 *(self.having, self.lacking, self.sweep),
             ],
             [self.gallery, self.picked, self.edit, self.status],
-            **quiet,
-            **ONE_AT_A_TIME,
         )
-        stops(self.stop, running, self.status)
         self.gallery.select(self.pick, None, [self.picked, self.edit], **quiet)
 
     def pick(self, event: gr.SelectData) -> dict:

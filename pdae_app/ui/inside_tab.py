@@ -9,7 +9,7 @@ from pdae_app.engine.photo_edit import QUALITY
 from pdae_app.engine.sampling import LARGEST_SEED
 from pdae_app.faces.align import crop
 from pdae_app.faces.photo import open_photo
-from pdae_app.ui.events import HIDDEN, ONE_AT_A_TIME, ModelThread, shown, stops
+from pdae_app.ui.events import ModelThread, long_run, shown
 from pdae_app.ui.framing import largest_face
 from pdae_app.ui.models import Chosen, Models
 from pdae_app.ui.photo_input import photo_input
@@ -49,15 +49,14 @@ class InsideTab:
                 self.status = gr.Markdown(elem_id="inside-status")
         self._lay_out_results()
         outputs = [self.steps, self.gap, self.variations, self.status]
-        running = self.run.click(
-            model.told(self.look),
+        long_run(
+            model,
+            (self.run, self.stop),
+            self.status,
+            self.look,
             [chosen, self.photo, self.seed, self.center],
             outputs,
-            show_progress="hidden",
-            **HIDDEN,
-            **ONE_AT_A_TIME,
         )
-        stops(self.stop, running, self.status)
 
     def _lay_out_results(self) -> None:
         pictures = {"format": "png", "object_fit": "contain", "buttons": ["fullscreen"]}

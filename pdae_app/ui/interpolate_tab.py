@@ -10,7 +10,7 @@ from pdae_app.engine.photo_edit import QUALITY
 from pdae_app.export import FILMS
 from pdae_app.export.provenance import Provenance
 from pdae_app.faces.photo import open_photo
-from pdae_app.ui.events import HIDDEN, ONE_AT_A_TIME, ModelThread, shown, stops
+from pdae_app.ui.events import HIDDEN, ModelThread, long_run, shown
 from pdae_app.ui.files import saved
 from pdae_app.ui.framing import largest_face
 from pdae_app.ui.models import Chosen, Models
@@ -81,14 +81,14 @@ class InterpolateTab:
 
     def _connect(self, model: ModelThread, chosen: gr.State) -> None:
         quiet = {"show_progress": "hidden", **HIDDEN}
-        running = self.run.click(
-            model.told(self.interpolate),
+        long_run(
+            model,
+            (self.run, self.stop),
+            self.status,
+            self.interpolate,
             [chosen, self.first, self.second, self.mode, self.count, self.center],
             [self.gallery, self.frames, self.scrub, self.frame, self.save, self.status],
-            **quiet,
-            **ONE_AT_A_TIME,
         )
-        stops(self.stop, running, self.status)
         self.scrub.input(self.at, [self.frames, self.scrub], self.frame, queue=False, **quiet)
         self.make.click(
             self.film,

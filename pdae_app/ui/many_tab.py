@@ -13,7 +13,7 @@ from pdae_app.engine.photo_edit import QUALITY, Outcome, edit_many
 from pdae_app.engine.preset import Preset, parse_preset
 from pdae_app.export.credentials import signed_still
 from pdae_app.export.provenance import Provenance
-from pdae_app.ui.events import HIDDEN, ONE_AT_A_TIME, ModelThread, stops
+from pdae_app.ui.events import ModelThread, long_run
 from pdae_app.ui.files import preview, stored
 from pdae_app.ui.history import History
 from pdae_app.ui.models import Chosen, Models
@@ -58,15 +58,14 @@ class ManyTab:
         self.gallery = gr.Gallery(
             label="Results", columns=6, fit_columns=False, height=260, elem_id="many-gallery"
         )
-        running = self.run.click(
-            model.told(self.edit),
+        long_run(
+            model,
+            (self.run, self.stop),
+            self.status,
+            self.edit,
             [chosen, history, self.photos, self.preset, self.quality, self.center],
             [self.gallery, self.save, self.status],
-            show_progress="hidden",
-            **HIDDEN,
-            **ONE_AT_A_TIME,
         )
-        stops(self.stop, running, self.status)
 
     def edit(
         self,

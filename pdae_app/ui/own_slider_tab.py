@@ -13,7 +13,7 @@ from pdae_app.faces.photo import PhotoError, open_photo
 from pdae_app.latents.few_shot import FewShot
 from pdae_app.latents.slider_file import load_slider, save_slider
 from pdae_app.ui.edit_tab import EditTab
-from pdae_app.ui.events import HIDDEN, ONE_AT_A_TIME, ModelThread, stops
+from pdae_app.ui.events import HIDDEN, ONE_AT_A_TIME, ModelThread, long_run
 from pdae_app.ui.files import stored
 from pdae_app.ui.framing import largest_face
 from pdae_app.ui.models import Chosen, Models
@@ -59,14 +59,14 @@ class OwnSliderTab:
         outputs = [self.chosen, self.save, self.status, *self.edit.sliders.slots]
         outputs.append(self.edit.strip.attribute)
         options = {"show_progress": "hidden", **HIDDEN}
-        running = self.make.click(
-            model.told(self.fit),
+        long_run(
+            model,
+            (self.make, self.stop),
+            self.status,
+            self.fit,
             [self.chosen, self.edit.history, self.name, self.having, self.lacking],
             outputs,
-            **options,
-            **ONE_AT_A_TIME,
         )
-        stops(self.stop, running, self.status)
         self.load.upload(
             model.told(self.loaded),
             [self.chosen, self.edit.history, self.load],

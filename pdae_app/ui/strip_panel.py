@@ -10,7 +10,7 @@ from pdae_app.engine import Editor
 from pdae_app.export import FILMS, film
 from pdae_app.export.credentials import signed_still
 from pdae_app.export.provenance import Provenance
-from pdae_app.ui.events import HIDDEN, ONE_AT_A_TIME, ModelThread, stops
+from pdae_app.ui.events import ModelThread, long_run
 from pdae_app.ui.files import saved, stored
 from pdae_app.ui.models import Chosen, Models
 from pdae_app.ui.session import Portrait
@@ -49,15 +49,14 @@ class StripPanel:
                 height=370,
                 elem_id="strip-gallery",
             )
-        running = self.run.click(
-            model.told(self.show),
+        long_run(
+            model,
+            (self.run, self.stop),
+            self.status,
+            self.show,
             [chosen, portrait, self.attribute, self.reach, self.kind],
             [self.gallery, self.save, self.status],
-            show_progress="hidden",
-            **HIDDEN,
-            **ONE_AT_A_TIME,
         )
-        stops(self.stop, running, self.status)
 
     def adapted(self, editor: Editor) -> dict:
         """The choice of attributes of an editor."""

@@ -1,0 +1,104 @@
+"""The Edit tab's left column: a photograph, the part of it that the model sees, the quality."""
+
+import gradio as gr
+from gradio.events import Dependency
+
+from pdae_app.engine import Editor
+from pdae_app.engine.photo_edit import QUALITY
+from pdae_app.faces.align import FRAMINGS
+from pdae_app.faces.photo import open_photo
+from pdae_app.ui.framing import BY_HAND, CENTER, Eyes, framings, made_here
+from pdae_app.ui.photo_input import photo_input
+from pdae_app.ui.session import EXAMPLES
+
+NO_FACE = (
+    "No face was found. Use a picture where the face looks towards the camera and is well lit, "
+    f"or choose **{CENTER}** or **{BY_HAND}** on the left."
+)
+READING = "Reading the picture…"
+CLICK = "Click on one eye, then on the other."
+QUALITY_INFO = ", ".join(f"{name}: {steps} steps" for name, steps in QUALITY.items())
+HAND_SIDE = 700
+
+
+class PhotoPanel:
+    """What is opened, and how."""
+
+    def __init__(self):
+        self.eyes = gr.State(())
+        self.photo = photo_input("Photograph", elem_id="photo", height=260)
+        gr.Examples([[str(path)] for path in EXAMPLES], self.photo, label="Synthetic people")
+        self.framing = gr.Radio(label="Part of the picture", visible=False, elem_id="framing")
+        picture = {"interactive": False, "buttons": []}
+        self.by_hand = gr.Image(
+            label=CLICK, format="webp", visible=False, height=300, elem_id="by-hand", **picture
+        )
+        self.square = gr.Image(
+            label="What the model sees", format="png", height=200, elem_id="square", **picture
+        )
+        self.quality = gr.Radio(
+            list(QUALITY), value="Fast", label="Quality", info=QUALITY_INFO, elem_id="quality"
+        )
+
+    @property
+    def wish(self) -> list:
+        """What says which square of which picture is opened, in how many steps."""
+        return [self.photo, self.framing, self.eyes, self.quality]
+
+    @property
+    def emptying(self) -> list:
+        """What changes when another photograph comes."""
+        return [self.eyes, self.framing, self.by_hand, self.square]
+
+    def emptied(self) -> dict:
+        """Nothing chosen yet."""
+        return {
+            self.eyes: (),
+            self.framing: gr.Radio(choices=[], value=None, visible=False),
+            self.by_hand: gr.Image(value=None, visible=False),
+            self.square: None,
+        }
+
+    def offered(self, editor: Editor, path: str) -> tuple[str, dict]:
+        """What is said of a new picture, and the choice of its faces and its centre.
+
+        Raises:
+            PhotoError: the picture cannot be used.
+        """
+        choices = list(framings(open_photo(path), editor.framing))
+        of_faces, made = FRAMINGS[editor.framing] is not None, made_here(path)
+        faceless = of_faces and choices[0] == CENTER and not made
+        if of_faces:
+            choices.append(BY_HAND)
+        first = None if faceless else CENTER if made else choices[0]
+        offer = gr.Radio(choices=choices, value=first, visible=len(choices) > 1)
+        return NO_FACE if faceless else READING, {self.framing: offer}
+
+    def choosing(self, quiet: dict) -> list[Dependency]:
+        """The choices of another square, after which the photograph is opened anew."""
+        framed = self.framing.input(
+            self.show_by_hand, [self.photo, self.framing], [self.by_hand, self.eyes], **quiet
+        )
+        clicked = self.by_hand.select(
+            self.click_eye, [self.photo, self.eyes], [self.eyes, self.by_hand], **quiet
+        )
+        return [framed, clicked]
+
+    def show_by_hand(self, path: str | None, framing: str | None) -> dict:
+        """The photograph to click on, where that was chosen."""
+        if path is None or framing != BY_HAND:
+            return {self.by_hand: gr.Image(visible=False), self.eyes: ()}
+        small = open_photo(path)
+        small.thumbnail((HAND_SIDE, HAND_SIDE))
+        return {self.by_hand: gr.Image(value=small, label=CLICK, visible=True), self.eyes: ()}
+
+    def click_eye(self, path: str | None, eyes: Eyes, event: gr.SelectData) -> dict:
+        """Remember where an eye is, in pixels of the photograph; a third click begins anew."""
+        if path is None:
+            return {self.eyes: ()}
+        photo = open_photo(path)
+        shrunk = min(1.0, HAND_SIDE / max(photo.size))
+        x, y = event.index
+        eyes = (*(eyes if len(eyes) < 2 else ()), (x / shrunk, y / shrunk))
+        told = "Now click on the other eye." if len(eyes) == 1 else CLICK
+        return {self.eyes: eyes, self.by_hand: gr.Image(label=told)}
