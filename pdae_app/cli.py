@@ -11,7 +11,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from pdae_app.bundle import BundleError, encoder_identity, save_bundle
+from pdae_app.bundle import BundleError, save_bundle
 from pdae_app.engine import EditError, Editor
 from pdae_app.engine.photo_edit import QUALITY, edit_many, framed
 from pdae_app.engine.preset import Preset, parse_preset, parse_sliders
@@ -19,7 +19,7 @@ from pdae_app.export import FILMS, STILLS, film
 from pdae_app.export.credentials import CredentialsError, signed_still
 from pdae_app.export.provenance import Provenance
 from pdae_app.faces.photo import PhotoError, open_photo
-from pdae_app.latents.slider_file import SliderFileError, load_slider
+from pdae_app.latents.slider_file import SliderFileError
 
 BUNDLED = Path(__file__).parent.parent / "checkpoints" / "faces64"
 STILL_KINDS = {suffix: kind for kind, suffix in STILLS.items()} | {".jpeg": "JPEG"}
@@ -151,9 +151,7 @@ def edit(parsed: argparse.Namespace) -> int:
     out, many = Path(parsed.out), len(parsed.photos) > 1
     kind = "PNG" if many else _kind(out, STILL_KINDS)
     editor = _editor(parsed)
-    encoder, space = encoder_identity(editor.bundle.model.encoder), editor.bundle.latents
-    own = [load_slider(path, space, encoder) for path in parsed.slider]
-    editor = editor.with_attributes(*own)
+    editor = editor.with_attributes(*map(editor.load_slider, parsed.slider))
     preset, failed = _preset(parsed, editor), 0
     recipe = {"edit": preset.sliders, "scale": preset.scale}
     for outcome in edit_many(editor, parsed.photos, preset, _steps(parsed), parsed.center):
@@ -224,7 +222,6 @@ def add_slider(parsed: argparse.Namespace) -> None:
     if not Path(parsed.model).is_dir():
         raise EditError(f"{parsed.model} is no folder; a slider goes into a local bundle.")
     editor = Editor.from_pretrained(parsed.model, device="cpu")
-    encoder, space = encoder_identity(editor.bundle.model.encoder), editor.bundle.latents
-    fitted = load_slider(parsed.file, space, encoder)
+    fitted = editor.load_slider(parsed.file)
     save_bundle(editor.with_attributes(fitted).bundle, parsed.model)
     print(f"{fitted.attribute.name} is now a slider of {parsed.model}")

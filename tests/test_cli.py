@@ -7,10 +7,9 @@ import sys
 import pytest
 from PIL import Image
 
-from pdae_app.bundle import encoder_identity, save_bundle
+from pdae_app.bundle import save_bundle
 from pdae_app.cli import main
 from pdae_app.engine import Editor
-from pdae_app.latents.slider_file import save_slider
 from pdae_app.ui.session import EXAMPLES
 from tests.running import ROOT
 from tests.tiny import tiny_bundle
@@ -126,8 +125,7 @@ def test_a_slider_is_added_to_a_bundle(run, tmp_path):
     editor = Editor.from_pretrained(folder, device="cpu")
     codes = [editor.sample_code(seed, steps=5) for seed in range(12)]
     fitted = editor.fit_attribute("Grin", codes[:6], codes[6:])
-    encoder = encoder_identity(editor.bundle.model.encoder)
-    save_slider(fitted, tmp_path / "grin.safetensors", editor.bundle.latents, encoder)
+    editor.save_slider(fitted, tmp_path / "grin.safetensors")
     assert run("add-slider", tmp_path / "grin.safetensors", model=folder)[0] == 0
     assert Editor.from_pretrained(folder, device="cpu").attributes == ["Smiling", "Male", "Grin"]
     out = tmp_path / "o.png"

@@ -208,7 +208,7 @@ def test_strengths_say_where_a_picture_stands(editor, code):
 @pytest.mark.parametrize(
     "sliders, message",
     [
-        ({"Sneezing": 1.0}, "Known: Smiling, Male"),
+        ({"Sneezing": 1.0}, "It has: Smiling, Male"),
         ({"Smiling": 99.0}, "use a number from -5 to 5"),
         ({"Smiling": float("nan")}, "out of range"),
     ],

@@ -3,6 +3,7 @@
 import io
 import pickle
 import struct
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import numpy as np
@@ -72,7 +73,15 @@ def test_lmdb_with_celebas_labels_and_in_other_processes(tmp_path, lmdb_folder):
         ("256-00002", "1", "0"),
     ]
     spawned = pickle.loads(pickle.dumps(source))
-    assert spawned._env._made == {} and spawned.open(1).getpixel((3, 3)) == COLORS[2]
+    assert spawned.open(1).getpixel((3, 3)) == COLORS[2]
+
+
+def test_threads_and_sources_share_an_lmdb(tmp_path, lmdb_folder):
+    """LMDB lets a process have a database open once only."""
+    sources = [open_source(config(tmp_path, folder=str(lmdb_folder))) for _ in range(2)]
+    with ThreadPoolExecutor(4) as pool:
+        pictures = pool.map(lambda i: sources[i % 2].open(i % 3), range(60))
+    assert [p.getpixel((3, 3)) for p in pictures] == [COLORS[i % 3] for i in range(60)]
 
 
 def test_workers_read_an_lmdb(tmp_path, lmdb_folder):

@@ -1,6 +1,7 @@
 """What every way in asks of the values that it is given: scripts, presets, the endpoints."""
 
 import math
+from collections.abc import Iterable, Sequence
 
 from pdae_app.engine.code import EditError
 
@@ -11,6 +12,21 @@ LONGEST_SHOWN = 40
 def is_number(value: object) -> bool:
     """A finite number, and not a yes or no."""
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def check_known(names: Iterable[str], known: Sequence[str]) -> None:
+    """Whether a model has these attributes.
+
+    Raises:
+        EditError: it lacks some; the first is named.
+    """
+    unknown = [name for name in names if name not in known]
+    if unknown:
+        more = f" and {len(unknown) - 1} more" if len(unknown) > 1 else ""
+        raise EditError(
+            f"This model has no attribute {short(unknown[0])}{more}. "
+            f"It has: {', '.join(known) or 'none'}."
+        )
 
 
 def check_strength(name: str, strength: object) -> None:

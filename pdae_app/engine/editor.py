@@ -14,10 +14,10 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from pdae_app.bundle import Bundle, load_bundle
+from pdae_app.bundle import Bundle, encoder_identity, load_bundle
 from pdae_app.diffusion.denoisers import Start, slerp
 from pdae_app.diffusion.schedule import STEPPINGS
-from pdae_app.engine.checks import check_strength
+from pdae_app.engine.checks import check_known, check_strength
 from pdae_app.engine.code import Code, EditError, Inversion, Progress
 from pdae_app.engine.decoder import Decoder, Run
 from pdae_app.engine.pictures import plain, to_image, to_tensor
@@ -26,7 +26,9 @@ from pdae_app.faces.align import Alignment, center_square, crop, find_alignment
 from pdae_app.faces.paste import paste_difference, paste_replacement
 from pdae_app.faces.photo import open_photo
 from pdae_app.hub import local_folder, push
+from pdae_app.latents.directions import LatentSpace
 from pdae_app.latents.few_shot import FewShot, fit_few_shot
+from pdae_app.latents.slider_file import load_slider, save_slider
 from pdae_app.latents.typical import code_distance, noise_structure
 
 # Steps of encoding and decoding, and evaluations to solve each step of encoding with, at most.
@@ -393,10 +395,8 @@ class Editor:
     def moved(self, code: Code, sliders: Mapping[str, float]) -> Code:
         """The code with its attributes changed, nothing rendered yet."""
         self._check(code)
+        check_known(sliders, self.attributes)
         for name, strength in sliders.items():
-            if name not in self.attributes:
-                known = ", ".join(self.attributes) or "none"
-                raise EditError(f"There is no attribute {name!r}. Known: {known}.")
             check_strength(name, strength)
         if not sliders:
             return code
@@ -473,8 +473,7 @@ class Editor:
         """
         for code in (*positives, *negatives):
             self._check(code)
-        if self.bundle.latents is None:
-            raise EditError(f"{self.name} has no statistics of its codes, which sliders need.")
+        space = self._space
         if len(positives) < 2 or len(negatives) == 1:
             raise EditError(f"{name} needs at least two pictures of a kind.")
         with_it = torch.stack([code.z for code in positives])
@@ -482,7 +481,26 @@ class Editor:
             others = torch.stack([code.z for code in negatives])
         else:
             others = unlabelled_codes(self.decoder)
-        return fit_few_shot(name, with_it, others, self.bundle.latents, not negatives)
+        return fit_few_shot(name, with_it, others, space, not negatives)
+
+    def load_slider(self, path: str | Path) -> FewShot:
+        """A slider from its file, for `with_attributes`.
+
+        Raises:
+            SliderFileError: no slider, a damaged one, or one of another model.
+        """
+        return load_slider(path, self._space, encoder_identity(self.bundle.model.encoder))
+
+    def save_slider(self, fitted: FewShot, path: str | Path) -> None:
+        """Write a slider to a file, for any model with this one's encoder."""
+        save_slider(fitted, path, self._space, encoder_identity(self.bundle.model.encoder))
+
+    @property
+    def _space(self) -> LatentSpace:
+        """The statistics of the codes."""
+        if self.bundle.latents is None:
+            raise EditError(f"{self.name} has no statistics of its codes, which sliders need.")
+        return self.bundle.latents
 
     def generate(
         self,

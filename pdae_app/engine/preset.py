@@ -4,7 +4,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from pdae_app.engine.checks import check_strength, is_number, short
+from pdae_app.engine.checks import check_known, check_strength, is_number, short
 from pdae_app.engine.code import EditError
 
 FORMAT = "pdae_app preset 1"
@@ -54,13 +54,7 @@ def parse_sliders(values: object, known: Sequence[str]) -> dict[str, float]:
         return {}
     if not isinstance(values, dict):
         raise EditError('Give the attributes as a JSON object, such as {"Smiling": 1.0}.')
-    unknown = [name for name in values if name not in known]
-    if unknown:
-        more = f" and {len(unknown) - 1} more" if len(unknown) > 1 else ""
-        raise EditError(
-            f"This model has no attribute {short(unknown[0])}{more}. "
-            f"It has: {', '.join(known) or 'none'}."
-        )
+    check_known(values, known)
     for name, strength in values.items():
         check_strength(name, strength)
     return {name: float(strength) for name, strength in values.items()}

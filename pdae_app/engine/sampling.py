@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from pdae_app.engine.checks import check_known
 from pdae_app.engine.code import Code, EditError
 from pdae_app.engine.decoder import Decoder
 from pdae_app.engine.pictures import plain
@@ -67,11 +68,7 @@ def accepts(
     space: LatentSpace, z: Tensor, wanted: Mapping[str, bool], generator: torch.Generator
 ) -> Tensor:
     """Which codes z (N, D) the few-shot rule accepts: bool (N,)."""
-    unknown = [name for name in wanted if name not in space.names]
-    if unknown:
-        raise EditError(
-            f"There is no attribute {unknown[0]!r}. Known: {', '.join(space.names) or 'none'}."
-        )
+    check_known(wanted, space.names)
     columns = [space.names.index(name) for name in wanted]
     p = space.logits(z)[:, columns].sigmoid()
     p = torch.where(torch.tensor(list(wanted.values())), p, 1 - p)

@@ -7,11 +7,9 @@ from pathlib import Path
 import gradio as gr
 from gradio.utils import get_upload_folder
 
-from pdae_app.bundle import encoder_identity
 from pdae_app.engine import Code, EditError, Editor
 from pdae_app.faces.photo import PhotoError, open_photo
 from pdae_app.latents.few_shot import FewShot
-from pdae_app.latents.slider_file import load_slider, save_slider
 from pdae_app.ui.edit_tab import EditTab
 from pdae_app.ui.events import HIDDEN, ONE_AT_A_TIME, ModelThread, long_run
 from pdae_app.ui.files import stored
@@ -97,8 +95,7 @@ class OwnSliderTab:
     def loaded(self, chosen: Chosen, history, path: str):
         """A slider from its file."""
         editor = self.models.of(chosen)
-        encoder = encoder_identity(editor.bundle.model.encoder)
-        fitted = load_slider(path, editor.bundle.latents, encoder)
+        fitted = editor.load_slider(path)
         checked_name(fitted.attribute.name, editor, chosen)
         yield self._taken(chosen, history, fitted, f"{fitted.attribute.name} is loaded.")
 
@@ -176,8 +173,7 @@ def slider_file(editor: Editor, fitted: FewShot) -> str:
     folder.mkdir(parents=True, exist_ok=True)
     partial = folder / f".slider-{time.monotonic_ns()}"
     try:
-        encoder = encoder_identity(editor.bundle.model.encoder)
-        save_slider(fitted, partial, editor.bundle.latents, encoder)
+        editor.save_slider(fitted, partial)
         return stored(partial.read_bytes(), f"{fitted.attribute.name}.safetensors")
     finally:
         partial.unlink(missing_ok=True)
