@@ -184,9 +184,9 @@ class Counting(torch.nn.Module):
         super().__init__()
         self.inner, self.calls = inner, 0
 
-    def forward(self, *args):
+    def forward(self, *args, **kwargs):
         self.calls += 1
-        return self.inner(*args)
+        return self.inner(*args, **kwargs)
 
 
 def test_unguided_steps_never_run_the_shift():

@@ -296,7 +296,7 @@ def test_compiled_networks_make_the_same_pictures(tiny_folder, editor, photo):
 def test_a_machine_that_cannot_compile_is_told(tiny_folder, monkeypatch):
     other = Editor.from_pretrained(tiny_folder, device="cpu")
 
-    def broken(*arguments):
+    def broken(*arguments, **options):
         raise RuntimeError("no compiler found")
 
     monkeypatch.setattr(other.bundle.model.unet.encoder, "forward", broken)
@@ -309,10 +309,24 @@ def test_edits_share_their_first_step(editor, photo, monkeypatch):
     code, passes = editor.encode(photo, 5), []
     start, encoder = editor.start(code), editor.bundle.model.unet.encoder
     forward = encoder.forward
-    monkeypatch.setattr(encoder, "forward", lambda *a: passes.append(1) or forward(*a))
+    monkeypatch.setattr(encoder, "forward", lambda *a, **k: passes.append(1) or forward(*a, **k))
     *_, kept = editor.edit_steps(code, {"Smiling": 1.0}, start=start)
     assert len(passes) == 4
     assert kept.image.tobytes() == editor.edit(code, {"Smiling": 1.0}).tobytes()
+
+
+def test_times_are_embedded_once(tiny_folder, editor, photo, monkeypatch):
+    """An editor knows all embeddings from the start, and they are those of every timestep."""
+    other = Editor.from_pretrained(tiny_folder, device="cpu")
+    encoder = other.bundle.unet.encoder
+    timesteps = torch.arange(100)
+    torch.testing.assert_close(other.decoder.times, encoder.embedded(timesteps))
+    x, z = torch.randn(3, 3, 16, 16), torch.randn(3, 8)
+    t = torch.tensor([0, 42, 99])
+    asked = other.decoder.denoiser(((z, 1.0),))
+    torch.testing.assert_close(asked(x, t), replace(asked, times=None)(x, t))
+    monkeypatch.setattr(encoder, "embedded", lambda t: pytest.fail("embedded again"))
+    assert other.decode(other.encode(photo, 5)).size == (16, 16)
 
 
 def test_what_is_kept_follows_the_unchanged_picture(editor, code):

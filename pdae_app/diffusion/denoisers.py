@@ -44,7 +44,8 @@ class ShiftedDenoiser:
     shift is the weighted sum, which interpolates two trajectories (PDAE, Section 4.3, Fig. 7).
     Steps below `unguided_below` (a timestep) and steps at scale 0 never run G.
     `posterior`: see `Diffusion.shifted_eps`. The networks compute in `dtype`, everything else in
-    that of x. `start`, where t is its own, stands for the pass of the frozen model.
+    that of x. `start`, where t is its own, stands for the pass of the frozen model. `times` (T, E)
+    are the embeddings of all timesteps, where they are known.
     """
 
     model: nn.Module
@@ -55,6 +56,7 @@ class ShiftedDenoiser:
     posterior: bool = False
     dtype: torch.dtype = torch.float32
     start: Start | None = None
+    times: Tensor | None = None
 
     def __call__(self, x: Tensor, t: Tensor) -> Tensor:
         features, eps = self.frozen(x, t)
@@ -68,7 +70,7 @@ class ShiftedDenoiser:
         """The frozen model's features, and its eps."""
         if self.start is not None and int(t[0]) == self.start.t:
             return self.start.features, self.start.eps
-        features = self.model.unet.encoder(x.to(self.dtype), t)
+        features = self.model.unet.encoder(x.to(self.dtype), t, emb=_of(self.times, t))
         return features, self.diffusion.eps(self.model.unet.decoder(features).to(x.dtype), x, t)
 
     def _shifts(self, features: Features) -> tuple[Tensor, ...]:
@@ -89,7 +91,7 @@ class ConditionedDenoiser:
 
     Several codes are blended by the weighted sum of their eps, as `ShiftedDenoiser` does. Where
     PDAE has its unconditional model, the average code `neutral` (1, D) stands in:
-    eps = eps(neutral) + scale (eps(z) - eps(neutral)); at scale 1 it is not run.
+    eps = eps(neutral) + scale (eps(z) - eps(neutral)); at scale 1 it is not run. `times` as there.
     """
 
     model: nn.Module
@@ -98,6 +100,7 @@ class ConditionedDenoiser:
     scale: float = 1.0
     neutral: Tensor | None = None
     dtype: torch.dtype = torch.float32
+    times: Tensor | None = None
 
     def __call__(self, x: Tensor, t: Tensor) -> Tensor:
         output = sum(weight * self._asked(x, t, z) for z, weight in self.codes)
@@ -107,7 +110,13 @@ class ConditionedDenoiser:
         return self.diffusion.eps(output, x, t)
 
     def _asked(self, x: Tensor, t: Tensor, z: Tensor) -> Tensor:
-        return self.model(x.to(self.dtype), t, z.to(self.dtype)).to(x.dtype)
+        emb = _of(self.times, t)
+        return self.model.unet(x.to(self.dtype), t, z.to(self.dtype), emb=emb).to(x.dtype)
+
+
+def _of(times: Tensor | None, t: Tensor) -> Tensor | None:
+    """The embeddings of timesteps t, if they are known."""
+    return None if times is None else times[t]
 
 
 @dataclass(frozen=True)

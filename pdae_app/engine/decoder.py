@@ -56,6 +56,9 @@ class Decoder:
         except ValueError as error:
             raise EditError(f"The precision cannot be used: {error}.") from error
         self.half = (in_half(bundle.model, dtype), dtype) if dtype else None
+        with torch.inference_mode():
+            timesteps = torch.arange(bundle.diffusion.schedule.timesteps, device=device)
+            self.times = bundle.unet.encoder.embedded(timesteps)
 
     @property
     def way(self) -> Stepping:
@@ -138,7 +141,7 @@ class Decoder:
         """As `denoiser`, in float32."""
         model, diffusion = self.bundle.model, self.bundle.diffusion
         if self.bundle.kind == "pdae":
-            return ShiftedDenoiser(model, diffusion, codes, scale, unguided_below)
+            return ShiftedDenoiser(model, diffusion, codes, scale, unguided_below, times=self.times)
         neutral = None
         if scale != 1:
             if self.bundle.latents is None:
@@ -147,7 +150,7 @@ class Decoder:
                     "bundle has none: convert it with --latents."
                 )
             neutral = self.bundle.latents.mean[None].to(self.device)
-        return ConditionedDenoiser(model, diffusion, codes, scale, neutral)
+        return ConditionedDenoiser(model, diffusion, codes, scale, neutral, times=self.times)
 
     def start(self, x_T: Tensor, steps: int) -> Start | None:
         """The frozen model's first pass over x_T (C, S, S); None where none can be shared."""

@@ -204,19 +204,30 @@ class UNetEncoder(nn.Module):
         return blocks
 
     def forward(
-        self, x: Tensor, t: Tensor, z: Tensor | None = None, y: Tensor | None = None
+        self,
+        x: Tensor,
+        t: Tensor,
+        z: Tensor | None = None,
+        y: Tensor | None = None,
+        emb: Tensor | None = None,
     ) -> Features:
-        """X (N, C, S, S) in the scale of x_t, t (N,) timesteps, y (N,) classes -> Features."""
+        """X (N, C, S, S) in the scale of x_t, t (N,) timesteps, y (N,) classes -> Features.
+
+        `emb` (N, E), where it is known, is `embedded(t)`.
+        """
         self._check(x)
-        config = self.config
-        times = timestep_embedding(t, config.base_channels, config.frequency_shift)
-        emb = self._with_class(self.time_embed(times.to(x.dtype)), y)
-        h = self.conv_in(F.pixel_unshuffle(x, config.patch_size))
+        emb = self._with_class(self.embedded(t) if emb is None else emb.to(x.dtype), y)
+        h = self.conv_in(F.pixel_unshuffle(x, self.config.patch_size))
         skips = [h]
         for block in self.blocks:
             h = block(h, emb, z)
             skips.append(h)
         return Features(tuple(skips), emb)
+
+    def embedded(self, t: Tensor) -> Tensor:
+        """The embeddings (N, E) of timesteps (N,)."""
+        times = timestep_embedding(t, self.config.base_channels, self.config.frequency_shift)
+        return self.time_embed(times.to(self.conv_in.weight.dtype))
 
     def _with_class(self, emb: Tensor, y: Tensor | None) -> Tensor:
         if (y is None) != (self.class_embed is None):
@@ -336,7 +347,15 @@ class UNet(nn.Module):
         self.decoder = UNetDecoder(config, code)
 
     def forward(
-        self, x: Tensor, t: Tensor, z: Tensor | None = None, y: Tensor | None = None
+        self,
+        x: Tensor,
+        t: Tensor,
+        z: Tensor | None = None,
+        y: Tensor | None = None,
+        emb: Tensor | None = None,
     ) -> Tensor:
-        """X (N, C, S, S), t (N,), codes z (N, D), classes y (N,) -> prediction (N, C_out, S, S)."""
-        return self.decoder(self.encoder(x, t, z, y), z)
+        """X (N, C, S, S), t (N,), codes z (N, D), classes y (N,) -> prediction (N, C_out, S, S).
+
+        For `emb` see `UNetEncoder`.
+        """
+        return self.decoder(self.encoder(x, t, z, y, emb), z)
