@@ -9,7 +9,7 @@ import pytest
 from pdae_app.bundle import save_bundle
 from pdae_app.engine import Editor
 from tests.running import chromium, opened, running_app
-from tests.tiny import tiny_bundle
+from tests.tiny import tiny_bundle, tiny_class_bundle
 
 
 @pytest.fixture(scope="session")
@@ -27,8 +27,10 @@ def editor(tiny_folder):
 
 @pytest.fixture(scope="session")
 def address(tiny_folder):
-    """A running app with the tiny model."""
-    with running_app("--model", tiny_folder) as url:
+    """A running app with the tiny model; one of classes may be chosen beside it."""
+    other = tiny_folder.parent / "cats and dogs"
+    save_bundle(tiny_class_bundle(), other)
+    with running_app("--model", tiny_folder, "--models", other) as url:
         yield url
 
 

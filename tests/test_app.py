@@ -329,6 +329,25 @@ def test_another_model_brings_its_own_sliders(page):
     click_example(page)
 
 
+def test_a_model_of_classes_has_its_own_page(page):
+    """Tabs that make no sense are hidden, an open one too; and back."""
+    page.locator("#model input").click()
+    page.get_by_role("option", name="cats and dogs").click()
+    page.wait_for_selector("text=New pictures of a class")
+    tabs = [tab.inner_text() for tab in page.get_by_role("tab").all() if tab.is_visible()]
+    assert tabs == ["Generate", "About"]
+    page.click("#generate")
+    status(page, "Done in", "generation-status")
+    assert not page.locator("#edit-this").is_visible()
+    page.get_by_role("tab", name="About").click()
+    page.wait_for_selector("text=new pictures of 2 classes")
+    assert not page.get_by_text("AUROC").is_visible()
+    page.locator("#model input").click()
+    page.get_by_role("option", name="bundle").click()
+    page.wait_for_selector("text=Edit a face by sliders")
+    click_example(page)
+
+
 def test_the_page_fits_a_telephone(browser, address):
     with opened(browser, address, 390, 844) as page:
         click_example(page)

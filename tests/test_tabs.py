@@ -235,5 +235,5 @@ def test_looking_inside(page):
 
 def test_the_about_tab_lists_the_attributes(page):
     tab(page, "About")
-    page.wait_for_selector("text=AUROC on held-out people")
+    page.wait_for_selector("text=AUROC on held-out pictures")
     page.wait_for_selector("table:has-text('Smiling')")

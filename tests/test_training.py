@@ -396,8 +396,8 @@ def test_training_by_class(pipeline, tmp_path):
     with pytest.raises(EditError, match="knows classes only"):
         editor.encode(EXAMPLES[0])
     blocks = build(Models(editor), ModelThread()).blocks.values()
-    hidden = [block.label for block in blocks if isinstance(block, gr.Tab) and not block.visible]
-    assert hidden == ["Edit", "Interpolate", "Your own slider", "Many pictures", "Look inside"]
+    closed = [b.label for b in blocks if isinstance(b, gr.Tab) and not b.interactive]
+    assert closed == ["Edit", "Interpolate", "Your own slider", "Many pictures", "Look inside"]
 
 
 def test_few_shot_sliders_from_the_command_line(pipeline, tmp_path):

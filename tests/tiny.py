@@ -9,7 +9,7 @@ from pdae_app.latents.directions import Attribute, LatentSpace
 from pdae_app.latents.prior import Prior
 from pdae_app.models.latent_mlp import LatentMLP, LatentMLPConfig
 from pdae_app.models.pdae import PDAE, PDAEConfig
-from pdae_app.models.semantic import EncoderConfig
+from pdae_app.models.semantic import ClassEncoderConfig, EncoderConfig
 from pdae_app.models.unet import UNetConfig
 
 UNET = UNetConfig(
@@ -56,3 +56,11 @@ def tiny_bundle(seed: int = 0, prediction: str = "v", shift: str = "v") -> Bundl
     diffusion = Diffusion(Schedule("linear", 100), prediction, shift)
     model = tiny_pdae(seed)
     return Bundle(model.unet, diffusion, model, tiny_latents(), tiny_prior())
+
+
+def tiny_class_bundle() -> Bundle:
+    """A bundle whose codes are made of two classes."""
+    torch.manual_seed(3)
+    model = PDAE(PDAEConfig(UNET, ClassEncoderConfig(classes=2, z_dim=8))).eval()
+    diffusion = Diffusion(Schedule("linear", 100))
+    return Bundle(model.unet, diffusion, model.requires_grad_(False), classes=("cat", "dog"))

@@ -22,7 +22,7 @@ from pdae_app.engine.code import Code, EditError, Inversion, Progress
 from pdae_app.engine.decoder import Decoder, Run
 from pdae_app.engine.pictures import plain, to_image, to_tensor
 from pdae_app.engine.sampling import Drawn, draw_class, draw_code, unlabelled_codes
-from pdae_app.faces.align import Alignment, center_square, crop, find_alignment
+from pdae_app.faces.align import FRAMINGS, Alignment, center_square, crop, find_alignment
 from pdae_app.faces.paste import paste_difference, paste_replacement
 from pdae_app.faces.photo import open_photo
 from pdae_app.hub import local_folder, push
@@ -156,6 +156,11 @@ class Editor:
     def framing(self) -> str:
         """How the model's training pictures were framed (see `pdae_app.faces.align.FRAMINGS`)."""
         return self.bundle.framing
+
+    @property
+    def of_faces(self) -> bool:
+        """Whether the model's squares are faces, which have to be found."""
+        return FRAMINGS[self.framing] is not None
 
     @property
     def attributes(self) -> list[str]:

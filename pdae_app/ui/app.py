@@ -30,6 +30,8 @@ CSS = """
 .gradio-container main.contain { min-width: 0; max-width: 100%; }
 .gradio-container .wrap:has(> main) { min-width: 0; max-width: 100%; }
 .gradio-container .tabs, .gradio-container .tab-wrapper { min-width: 0; max-width: 100%; }
+/* Tabs that make no sense for the model: Gradio cannot hide them later, but it can disable them. */
+.tabs button[role=tab]:disabled, .tabs .overflow-dropdown button:disabled { display: none; }
 #status p { margin: 0.2em 0; }
 #notice { border-left: 4px solid #d97706; padding-left: 0.8em; }
 /* Forty sliders must not push the picture out of sight. */
@@ -57,11 +59,22 @@ document.addEventListener("keyup", (event) => {
 </script>
 """
 
-INTRO = """
+FACES = """
 # Edit a face by sliders
 Choose a photograph, wait a moment while the model finds the face and its code, then drag a slider
 and let go. Use pictures of people who agree, and do not pass an edit off as a photograph.
 Photographs stay in your session and are deleted within the hour.
+"""
+
+PICTURES = """
+# Edit a picture by sliders
+Choose a picture, wait a moment while the model finds its code, then drag a slider and let go. Do
+not pass an edit off as a photograph. Pictures stay in your session and are deleted within the hour.
+"""
+
+CLASSES = """
+# New pictures of a class
+Choose a class and how many pictures you want. Do not pass them off as photographs.
 """
 
 MAX_UPLOAD = "40mb"
@@ -73,7 +86,7 @@ class Page:
 
     def __init__(self, models: Models, model: ModelThread):
         self.models = models
-        gr.Markdown(INTRO)
+        self.intro = gr.Markdown(introduction(models.first))
         self.chosen = gr.State(Chosen(models.first.title))
         self.picker = gr.Dropdown(
             models.titles,
@@ -83,38 +96,39 @@ class Page:
             visible=models.free or len(models.titles) > 1,
             elem_id="model",
         )
-        shown = self._visible(models.first)
-        with gr.Tab("Edit", visible=shown["Edit"], id="edit") as edit:
-            self.edit = EditTab(models, model, self.chosen)
-        with gr.Tab("Interpolate", visible=shown["Interpolate"]) as interpolate:
-            self.interpolate = InterpolateTab(models, model, self.chosen)
-        with gr.Tab("Generate", visible=shown["Generate"]) as generate:
-            self.generate = GenerateTab(models, model, self.chosen)
-        with gr.Tab("Your own slider", visible=shown["Your own slider"]) as own:
-            self.own = OwnSliderTab(models, model, self.chosen, self.edit)
-        with gr.Tab("Many pictures", visible=shown["Many pictures"]) as many:
-            self.many = ManyTab(models, model, self.chosen, self.edit.history)
-        with gr.Tab("Look inside", visible=shown["Look inside"]) as inside:
-            self.inside = InsideTab(models, model, self.chosen)
-        with gr.Tab("About"):
-            self.about = AboutTab(models)
-        self.tabs = [edit, interpolate, generate, own, many, inside]
+        with gr.Tabs(selected=first_tab(models.first)) as self.row:
+            self._lay_out(model)
         self._connect(model)
 
-    def _visible(self, editor: Editor) -> dict[str, bool]:
-        """Which tabs make sense for a model."""
-        reads = not editor.classes
-        generates = editor.bundle.prior is not None or bool(editor.classes)
-        fits = reads and editor.bundle.latents is not None
-        names = ("Edit", "Interpolate", "Generate", "Your own slider", "Many pictures")
-        values = (reads, reads, generates, fits, reads and bool(editor.attributes))
-        return dict(zip(names, values, strict=True)) | {"Look inside": reads}
+    def _lay_out(self, model: ModelThread) -> None:
+        shared = (self.models, model, self.chosen)
+        fitting = fitting_tabs(self.models.first)
+        self.tabs = {}
+
+        def tab(name: str) -> gr.Tab:
+            self.tabs[name] = gr.Tab(name, id=name, interactive=fitting[name])
+            return self.tabs[name]
+
+        with tab("Edit"):
+            self.edit = EditTab(*shared)
+        with tab("Interpolate"):
+            InterpolateTab(*shared)
+        with tab("Generate"):
+            self.generate = GenerateTab(*shared)
+        with tab("Your own slider"):
+            OwnSliderTab(*shared, self.edit)
+        with tab("Many pictures"):
+            ManyTab(*shared, self.edit.history)
+        with tab("Look inside"):
+            self.inside = InsideTab(*shared)
+        with tab("About"):
+            self.about = AboutTab(self.models)
 
     def _connect(self, model: ModelThread) -> None:
         self.picker.input(
             model.told(self.switch),
             [self.picker, self.chosen],
-            [self.picker, self.chosen, *self.tabs, *self._adapting],
+            [self.picker, self.chosen, self.intro, self.row, *self.tabs.values(), *self._adapting],
             show_progress="hidden",
             **HIDDEN,
             **ONE_AT_A_TIME,
@@ -143,9 +157,38 @@ class Page:
             gr.Warning(str(error))
             yield {self.picker: chosen.title}
             return
-        shown = self._visible(editor).values()
-        tabs = {tab: gr.Tab(visible=seen) for tab, seen in zip(self.tabs, shown, strict=True)}
-        yield {self.chosen: Chosen(editor.title), **tabs, **self._adapted(editor)}
+        fitting = fitting_tabs(editor)
+        tabs = {tab: gr.Tab(interactive=fitting[name]) for name, tab in self.tabs.items()}
+        if fitting != fitting_tabs(self.models.of(chosen)):
+            tabs[self.row] = gr.Tabs(selected=first_tab(editor))  # the open one may be hidden
+        told = {self.chosen: Chosen(editor.title), self.intro: introduction(editor)}
+        yield told | tabs | self._adapted(editor)
+
+
+def fitting_tabs(editor: Editor) -> dict[str, bool]:
+    """Which tabs make sense for a model."""
+    reads = not editor.classes
+    return {
+        "Edit": reads,
+        "Interpolate": reads,
+        "Generate": editor.bundle.prior is not None or bool(editor.classes),
+        "Your own slider": reads and editor.bundle.latents is not None,
+        "Many pictures": reads and bool(editor.attributes),
+        "Look inside": reads,
+        "About": True,
+    }
+
+
+def first_tab(editor: Editor) -> str:
+    """The tab that is open at first."""
+    return next(name for name, fits in fitting_tabs(editor).items() if fits)
+
+
+def introduction(editor: Editor) -> str:
+    """What to do with a model, in a few words."""
+    if editor.classes:
+        return CLASSES
+    return FACES if editor.of_faces else PICTURES
 
 
 def build(models: Models, model: ModelThread) -> gr.Blocks:

@@ -21,7 +21,7 @@ from pdae_app.ui.session import TIME_TO_LIVE, Keep, Portrait, open_portrait, pre
 from pdae_app.ui.slider_pool import SliderPool
 from pdae_app.ui.strip_panel import StripPanel
 
-WELCOME = "Choose a photograph, or click one of the synthetic people."
+WELCOME = "Choose a photograph, or click one of the examples."
 READY = "Ready: drag a slider and let go."
 CODES_KEPT = 6
 SLIDER_NOTE = (
@@ -46,7 +46,7 @@ class EditTab:
         self.history = gr.State(History())
         with gr.Row():
             with gr.Column(scale=4, min_width=280):
-                self.panel = PhotoPanel()
+                self.panel = PhotoPanel(models.first)
             with gr.Column(scale=7, min_width=320):
                 self.status = gr.Markdown(WELCOME, elem_id="status")
                 self.notice = gr.Markdown("", visible=False, elem_id="notice")
@@ -202,11 +202,11 @@ class EditTab:
     @property
     def adapting(self) -> list:
         """What changes with the model."""
-        return [*self.emptying, self.photo, self.strip.attribute]
+        return [*self.emptying, self.photo, self.panel.examples, self.strip.attribute]
 
     def adapted(self, editor: Editor) -> dict:
         """The tab for another model."""
-        return self.emptied(editor) | {self.photo: None} | self.adapted_sliders(editor)
+        return self.emptied(editor) | self.panel.adapted(editor) | self.adapted_sliders(editor)
 
     def adapted_sliders(self, editor: Editor, sliders: dict[str, float] | None = None) -> dict:
         """The sliders of an editor, and the strip's choice of them."""

@@ -31,7 +31,12 @@ class GenerateTab:
         with gr.Row():
             self.run = gr.Button("Generate", variant="primary", elem_id="generate")
             self.stop = gr.Button("Stop", elem_id="stop-generation")
-            self.edit = gr.Button("Edit the picked one", interactive=False, elem_id="edit-this")
+            self.edit = gr.Button(
+                "Edit the picked one",
+                interactive=False,
+                visible=not models.first.classes,
+                elem_id="edit-this",
+            )
         self.status = gr.Markdown(elem_id="generation-status")
         self.gallery = gr.Gallery(
             label="Pictures",
@@ -96,7 +101,7 @@ class GenerateTab:
             self.lacking: gr.Dropdown(**conditions),
             self.gallery: [],
             self.picked: None,
-            self.edit: gr.Button(interactive=False),
+            self.edit: gr.Button(interactive=False, visible=not editor.classes),
             self.status: "",
         }
 

@@ -5,7 +5,6 @@ from gradio.events import Dependency
 
 from pdae_app.engine import Editor
 from pdae_app.engine.photo_edit import QUALITY
-from pdae_app.faces.align import FRAMINGS
 from pdae_app.faces.photo import open_photo
 from pdae_app.ui.framing import BY_HAND, CENTER, Eyes, framings, made_here
 from pdae_app.ui.photo_input import photo_input
@@ -24,10 +23,11 @@ HAND_SIDE = 700
 class PhotoPanel:
     """What is opened, and how."""
 
-    def __init__(self):
+    def __init__(self, editor: Editor):
         self.eyes = gr.State(())
         self.photo = photo_input("Photograph", elem_id="photo", height=260)
-        gr.Examples([[str(path)] for path in EXAMPLES], self.photo, label="Synthetic people")
+        with gr.Column(visible=editor.of_faces) as self.examples:
+            gr.Examples([[str(path)] for path in EXAMPLES], self.photo, label="Synthetic people")
         self.framing = gr.Radio(label="Part of the picture", visible=False, elem_id="framing")
         picture = {"interactive": False, "buttons": []}
         self.by_hand = gr.Image(
@@ -59,6 +59,10 @@ class PhotoPanel:
             self.square: None,
         }
 
+    def adapted(self, editor: Editor) -> dict:
+        """The column for another model."""
+        return {self.photo: None, self.examples: gr.Column(visible=editor.of_faces)}
+
     def offered(self, editor: Editor, path: str) -> tuple[str, dict]:
         """What is said of a new picture, and the choice of its faces and its centre.
 
@@ -66,9 +70,9 @@ class PhotoPanel:
             PhotoError: the picture cannot be used.
         """
         choices = list(framings(open_photo(path), editor.framing))
-        of_faces, made = FRAMINGS[editor.framing] is not None, made_here(path)
-        faceless = of_faces and choices[0] == CENTER and not made
-        if of_faces:
+        made = made_here(path)
+        faceless = editor.of_faces and choices[0] == CENTER and not made
+        if editor.of_faces:
             choices.append(BY_HAND)
         first = None if faceless else CENTER if made else choices[0]
         offer = gr.Radio(choices=choices, value=first, visible=len(choices) > 1)
