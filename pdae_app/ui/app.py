@@ -128,7 +128,7 @@ class Page:
         self.picker.input(
             model.told(self.switch),
             [self.picker, self.chosen],
-            [self.picker, self.chosen, self.intro, self.row, *self.tabs.values(), *self._adapting],
+            self._adapting,
             show_progress="hidden",
             **HIDDEN,
             **ONE_AT_A_TIME,
@@ -144,7 +144,8 @@ class Page:
 
     @property
     def _adapting(self) -> list:
-        return [component for part in self._parts for component in part.adapting]
+        own = [self.picker, self.chosen, self.intro, self.row, *self.tabs.values()]
+        return own + [component for part in self._parts for component in part.adapting]
 
     def _adapted(self, editor: Editor) -> dict:
         return {key: value for part in self._parts for key, value in part.adapted(editor).items()}
