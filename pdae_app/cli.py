@@ -15,8 +15,8 @@ from pdae_app.bundle import BundleError, save_bundle
 from pdae_app.engine import EditError, Editor
 from pdae_app.engine.photo_edit import QUALITY, edit_many, framed
 from pdae_app.engine.preset import Preset, parse_preset, parse_sliders
-from pdae_app.export import FILMS, STILLS, film
-from pdae_app.export.credentials import CredentialsError, signed_still
+from pdae_app.export import FILMS, STILLS
+from pdae_app.export.credentials import CredentialsError, signed_film, signed_still
 from pdae_app.export.provenance import Provenance
 from pdae_app.faces.photo import PhotoError, open_photo
 from pdae_app.latents.slider_file import SliderFileError
@@ -176,7 +176,7 @@ def interpolate(parsed: argparse.Namespace) -> None:
     side = max(256, editor.image_size)
     frames = [frame.resize((side, side), Image.Resampling.BICUBIC) for frame in frames]
     recipe = {"interpolate": parsed.mode, "frames": parsed.frames}
-    _write(out, film(frames, Provenance(editor.title, recipe), kind))
+    _write(out, signed_film(frames, Provenance(editor.title, recipe), kind))
 
 
 def generate(parsed: argparse.Namespace) -> None:

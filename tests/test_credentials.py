@@ -12,8 +12,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from PIL import Image
 
-from pdae_app.export import still
-from pdae_app.export.credentials import CredentialsError, signed
+from pdae_app.export.credentials import CredentialsError, signed, signed_film, signed_still
 from pdae_app.export.provenance import Provenance
 
 
@@ -74,9 +73,21 @@ def operator(tmp_path, monkeypatch):
 EDIT = Provenance("faces64", {"edit": {"Smiling": 1.0}})
 
 
-@pytest.mark.parametrize(("kind", "mime"), [("PNG", "image/png"), ("JPEG", "image/jpeg")])
-def test_a_signed_picture_is_valid_and_a_changed_one_is_not(operator, kind, mime):
-    data = signed(still(Image.new("RGB", (64, 64)), EDIT, kind), kind, EDIT)
+FRAMES = [Image.new("RGB", (64, 64), (shade, 0, 0)) for shade in (0, 90, 180)]
+
+
+@pytest.mark.parametrize(
+    ("make", "pictures", "kind", "mime"),
+    [
+        (signed_still, FRAMES[0], "PNG", "image/png"),
+        (signed_still, FRAMES[0], "JPEG", "image/jpeg"),
+        (signed_film, FRAMES, "GIF", "image/gif"),
+        (signed_film, FRAMES, "WebP", "image/webp"),
+        (signed_film, FRAMES, "MP4", "video/mp4"),
+    ],
+)
+def test_a_signed_file_is_valid_and_a_changed_one_is_not(operator, make, pictures, kind, mime):
+    data = make(pictures, EDIT, kind)
     facts = json.loads(c2pa.Reader(mime, io.BytesIO(data)).json())
     manifest = facts["manifests"][facts["active_manifest"]]
     assert facts["validation_state"] == "Valid"
@@ -90,13 +101,13 @@ def test_a_signed_picture_is_valid_and_a_changed_one_is_not(operator, kind, mime
 
 
 def test_without_a_certificate_nothing_is_signed():
-    assert signed(b"as it is", "PNG", EDIT) == b"as it is"
+    assert signed(b"as it is", "image/png", EDIT) == b"as it is"
 
 
 def test_a_certificate_that_cannot_be_used_is_told(operator, monkeypatch):
     (operator / "KEY").write_bytes(b"no key")
     with pytest.raises(CredentialsError, match="cannot be signed"):
-        signed(still(Image.new("RGB", (64, 64)), EDIT), "PNG", EDIT)
+        signed_still(FRAMES[0], EDIT)
     monkeypatch.setenv("PDAE_C2PA_CERT", str(operator / "none"))
     with pytest.raises(CredentialsError, match="cannot be read"):
-        signed(still(Image.new("RGB", (64, 64)), EDIT), "PNG", EDIT)
+        signed_still(FRAMES[0], EDIT)

@@ -1,21 +1,23 @@
 """C2PA content credentials (c2pa.org), for operators who have a certificate.
 
 With c2pa-python installed, PDAE_C2PA_CERT naming a PEM chain (the signer's certificate first) and
-PDAE_C2PA_KEY its ES256 key in PKCS #8, every finished picture is signed, offline. Readers call the
-signer trusted only if its certificate's authority is on their list, so a certificate of one's own
-proves that a file is unchanged, and not who signed it.
+PDAE_C2PA_KEY its ES256 key in PKCS #8, every finished picture and film is signed, offline. Readers
+call the signer trusted only if its certificate's authority is on their list, so a certificate of
+one's own proves that a file is unchanged, and not who signed it.
 """
 
 import io
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 from PIL import Image
 
-from pdae_app.export.files import still
+from pdae_app.export.files import film, still
 from pdae_app.export.provenance import SOURCE_TYPES, TOOL, Provenance
 
 MIME = {"PNG": "image/png", "JPEG": "image/jpeg", "WEBP": "image/webp"}
+FILM_MIME = {"GIF": "image/gif", "WebP": "image/webp", "MP4": "video/mp4"}
 
 
 class CredentialsError(RuntimeError):
@@ -29,11 +31,16 @@ def configured() -> bool:
 
 def signed_still(image: Image.Image, provenance: Provenance, kind: str = "PNG") -> bytes:
     """As `pdae_app.export.still`, signed where credentials are set up."""
-    return signed(still(image, provenance, kind), kind, provenance)
+    return signed(still(image, provenance, kind), MIME[kind], provenance)
 
 
-def signed(data: bytes, kind: str, provenance: Provenance) -> bytes:
-    """The picture file with its credentials, where they are set up; else as it is.
+def signed_film(frames: Sequence[Image.Image], provenance: Provenance, kind: str = "MP4") -> bytes:
+    """As `pdae_app.export.film`, signed where credentials are set up."""
+    return signed(film(frames, provenance, kind), FILM_MIME[kind], provenance)
+
+
+def signed(data: bytes, mime: str, provenance: Provenance) -> bytes:
+    """The file with its credentials, where they are set up; else as it is.
 
     Raises:
         CredentialsError: the certificate or its key cannot be used.
@@ -45,7 +52,7 @@ def signed(data: bytes, kind: str, provenance: Provenance) -> bytes:
 
         signer = c2pa.Signer.from_info(_signer(c2pa))
         result = io.BytesIO()
-        c2pa.Builder(_manifest(provenance)).sign(signer, MIME[kind], io.BytesIO(data), result)
+        c2pa.Builder(_manifest(provenance)).sign(signer, mime, io.BytesIO(data), result)
     except ImportError as error:
         raise CredentialsError("PDAE_C2PA_CERT needs c2pa-python: pip install it.") from error
     except (KeyError, OSError) as error:

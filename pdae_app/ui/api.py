@@ -7,7 +7,7 @@ from pdae_app.engine.checks import is_number, short
 from pdae_app.engine.photo_edit import QUALITY, edit_many, edit_photo, framed
 from pdae_app.engine.preset import Preset, parse_sliders
 from pdae_app.engine.sampling import LARGEST_SEED
-from pdae_app.export import film
+from pdae_app.export.credentials import signed_film
 from pdae_app.export.provenance import Provenance
 from pdae_app.faces.align import Alignment
 from pdae_app.faces.photo import open_photo
@@ -176,7 +176,7 @@ class Endpoints:
         pictures = [shown(p) for p in editor.interpolate(*codes, count, mode, steps)]
         recipe = Provenance(editor.title, {"interpolate": mode, "frames": count})
         paths = [saved(picture, f"frame-{i}", recipe) for i, picture in enumerate(pictures)]
-        yield paths, stored(film(pictures, recipe), "interpolation.mp4")
+        yield paths, stored(signed_film(pictures, recipe), "interpolation.mp4")
 
     def generate(self, count=1, seed=0, scale=1, unguided=0.3, wanted=None, label="", model=""):
         """New pictures of people who do not exist, one a seed.

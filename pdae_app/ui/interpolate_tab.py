@@ -8,6 +8,7 @@ from PIL import Image
 from pdae_app.engine import EditError
 from pdae_app.engine.photo_edit import QUALITY
 from pdae_app.export import FILMS
+from pdae_app.export.credentials import CredentialsError
 from pdae_app.export.provenance import Provenance
 from pdae_app.faces.photo import open_photo
 from pdae_app.ui.events import HIDDEN, ModelThread, long_run, shown
@@ -133,6 +134,9 @@ class InterpolateTab:
             raise gr.Error("Press Interpolate first.", print_exception=False)
         title = self.models.of(chosen).title
         recipe = Provenance(title, {"interpolate": MODES[mode], "frames": len(frames)})
-        path = exported(frames, kind, recipe, "interpolation")
+        try:
+            path = exported(frames, kind, recipe, "interpolation")
+        except CredentialsError as error:
+            raise gr.Error(str(error), print_exception=False) from error
         told = "The file is ready: press *Save*."
         return {self.save: gr.DownloadButton(value=path, interactive=True), self.status: told}

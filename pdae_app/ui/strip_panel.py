@@ -7,8 +7,8 @@ import numpy as np
 from PIL import Image
 
 from pdae_app.engine import Editor
-from pdae_app.export import FILMS, film
-from pdae_app.export.credentials import signed_still
+from pdae_app.export import FILMS
+from pdae_app.export.credentials import signed_film, signed_still
 from pdae_app.export.provenance import Provenance
 from pdae_app.ui.events import ModelThread, long_run
 from pdae_app.ui.files import saved, stored
@@ -93,7 +93,7 @@ class StripPanel:
 def exported(frames: list[Image.Image], kind: str, recipe: Provenance, name: str) -> str:
     """The path of the frames as a sheet or a film."""
     if kind != SHEET:
-        return stored(film(frames, recipe, kind), f"{name}{FILMS[kind]}")
+        return stored(signed_film(frames, recipe, kind), f"{name}{FILMS[kind]}")
     width, height = frames[0].size
     sheet = Image.new("RGB", (width * len(frames), height))
     for place, frame in enumerate(frames):
