@@ -76,14 +76,13 @@ def one_release(browser: Browser, strength: float) -> dict[str, float]:
     values = [strength] + [0.0] * (SLOTS - 1)
     start, arrived = time.perf_counter(), {}
     updates = browser.client.submit("Add the change", 1.0, *values, api_name="/ui_render")
-    for face, *_, status in updates:
-        if not isinstance(face, list):
-            continue  # nothing new in its place
+    for face, status in updates:
         browser.fetch(face[1]["url"])
         now = time.perf_counter() - start
         arrived.setdefault("first preview", now)
         if str(status).startswith("Done"):
             arrived.setdefault("final", now)
+    browser.client.predict(api_name="/ui_complete")
     return arrived | {"whole photograph": time.perf_counter() - start}
 
 

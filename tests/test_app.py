@@ -79,9 +79,10 @@ def test_a_rendering_stops_within_a_step(editor, edit_tab):
     rendering = tab.render(chosen, portrait, ADD, None, 1.0, *at(1.0))
     assert next(rendering)[tab.status] == "Step 1 of 10…"
     tab.stop(portrait)
-    assert list(rendering) == [tab._unchanged()]
+    assert list(rendering) == [tab._unfinished()]
     *_, last = tab.render(chosen, portrait, ADD, None, 1.0, *at(1.0))
-    assert last[tab.result.whole][1].endswith("edited.png")
+    completed = tab.complete(chosen, portrait, last[tab.finished])
+    assert completed[tab.result.whole][1].endswith("edited.png")
 
 
 def test_going_back_to_a_picture_encodes_nothing(editor, edit_tab, monkeypatch):

@@ -5,18 +5,27 @@ import time
 import gradio as gr
 from gradio.events import Dependency
 
-from pdae_app.engine import EditError, Editor
+from pdae_app.engine import Editor
 from pdae_app.engine.photo_edit import QUALITY
 from pdae_app.engine.preset import parse_preset
 from pdae_app.faces.align import crop
 from pdae_app.faces.photo import PhotoError, open_photo
-from pdae_app.ui.events import HIDDEN, ONE_AT_A_TIME, OURS, WAITING, ModelThread, shown, stops
+from pdae_app.ui.events import (
+    HIDDEN,
+    ONE_AT_A_TIME,
+    OURS,
+    WAITING,
+    ModelThread,
+    explained,
+    shown,
+    stops,
+)
 from pdae_app.ui.framing import Eyes, chosen_alignment
 from pdae_app.ui.history import History, Settings
 from pdae_app.ui.keep_panel import KeepPanel
 from pdae_app.ui.models import Chosen, Models
 from pdae_app.ui.photo_panel import CLICK, PhotoPanel
-from pdae_app.ui.result_panel import Look, ResultPanel
+from pdae_app.ui.result_panel import Finished, Look, ResultPanel
 from pdae_app.ui.session import TIME_TO_LIVE, Keep, Portrait, open_portrait, preview_steps
 from pdae_app.ui.slider_pool import SliderPool
 from pdae_app.ui.strip_panel import StripPanel
@@ -44,6 +53,7 @@ class EditTab:
         self.portrait = gr.State(None, time_to_live=TIME_TO_LIVE)
         self.codes = gr.State({}, time_to_live=TIME_TO_LIVE)
         self.history = gr.State(History())
+        self.finished = gr.State(None, time_to_live=TIME_TO_LIVE)
         with gr.Row():
             with gr.Column(scale=4, min_width=280):
                 self.panel = PhotoPanel(models.first)
@@ -98,7 +108,6 @@ class EditTab:
             "inputs": [self.chosen, *self.panel.wish, self.codes],
             "outputs": [
                 *(self.portrait, self.codes, self.panel.square, self.notice, self.keep.canvas),
-                *self.result.parts,
                 self.status,
             ],
             **QUIET,
@@ -116,7 +125,7 @@ class EditTab:
         openings = [chosen.success(**opening, api_name="ui_open", **OURS)]
         for choice in (other_quality, *self.panel.choosing({**QUIET, **HIDDEN})):
             openings.append(choice.success(**opening, **LAST_WINS, **HIDDEN))
-        return [*openings, *(opened.success(**self._rendering, **HIDDEN) for opened in openings)]
+        return [*openings, *(self._rendered(opened, **HIDDEN) for opened in openings)]
 
     def _connect_changes(self) -> list[Dependency]:
         """What renders anew, stopping the rendering before."""
@@ -127,16 +136,14 @@ class EditTab:
             [self.history, self.status],
             **AT_ONCE,
         )
-        rendered = released.then(**self._rendering, **LAST_WINS, api_name="ui_render", **OURS)
+        completing = {"api_name": "ui_complete", **OURS}
+        rendered = self._rendered(released, completing, **LAST_WINS, api_name="ui_render", **OURS)
         changes = [
             self.result.pasting.input(**self._superseding),
             *(kept.success(**self._superseding) for kept in self.keep.changes),
             *self._connect_history(),
         ]
-        return [
-            rendered,
-            *(change.success(**self._rendering, **LAST_WINS, **HIDDEN) for change in changes),
-        ]
+        return [rendered, *(self._rendered(after, **LAST_WINS, **HIDDEN) for after in changes)]
 
     def _connect_history(self) -> list[Dependency]:
         """What sets all sliders at a time."""
@@ -146,7 +153,7 @@ class EditTab:
             (self.reset, lambda history: history.then(Settings())),
         )
         loaded = self.load_preset.upload(
-            self.preset_loaded,
+            explained(self.preset_loaded),
             [self.chosen, self.portrait, self.history, self.load_preset],
             [self.history, self.status, *self.controls],
             **QUIET,
@@ -167,29 +174,35 @@ class EditTab:
         """The event before a newer rendering."""
         return {"fn": self.supersede, "inputs": self.portrait, "outputs": self.status, **AT_ONCE}
 
-    @property
-    def _rendering(self) -> dict:
-        """The event that renders."""
-        inputs = [self.chosen, self.portrait, self.result.pasting, self.keep.state, *self.controls]
-        return {
-            "fn": self.model.told(self.render),
-            "inputs": inputs,
-            "outputs": [*self.result.parts, self.status],
+    def _rendered(self, after: Dependency, completing=HIDDEN, **options) -> Dependency:
+        """Render after an event. Its reports reach few components: Gradio rebuilds all others."""
+        rendering = after.success(
+            self.model.told(self.render),
+            [self.chosen, self.portrait, self.result.pasting, self.keep.state, *self.controls],
+            [self.result.face, self.finished, self.status],
             **QUIET,
             **ONE_AT_A_TIME,
-        }
+            **options,
+        )
+        rendering.success(
+            explained(self.complete),
+            [self.chosen, self.portrait, self.finished],
+            self.result.parts,
+            **{**AT_ONCE, **completing},
+        )
+        return rendering
 
     @property
     def emptying(self) -> list:
         """What changes when another photograph, or another model, comes."""
-        states = [self.portrait, self.history, self.keep.state, self.keep.canvas]
+        states = [self.portrait, self.history, self.finished, self.keep.state, self.keep.canvas]
         told = [self.notice, self.status]
         return [*states, *told, *self.panel.emptying, *self.result.parts, *self.controls]
 
     def emptied(self, editor: Editor, status: str = WELCOME) -> dict:
         """The page without a picture: everything on the right empty, sliders at rest."""
         return {
-            **dict.fromkeys([self.portrait, self.keep.state, self.keep.canvas]),
+            **dict.fromkeys([self.portrait, self.finished, self.keep.state, self.keep.canvas]),
             **self.panel.emptied(),
             **self.result.emptied(),
             self.history: History(),
@@ -215,6 +228,10 @@ class EditTab:
     def _unchanged(self) -> dict:
         """Nothing new: a generator that yields nothing would empty its outputs."""
         return {self.status: gr.skip()}
+
+    def _unfinished(self) -> dict:
+        """Nothing new, and nothing to complete."""
+        return self._unchanged() | {self.finished: None}
 
     def offer_framings(self, chosen: Chosen, path: str | None) -> dict:
         """A new picture: offer its faces and its centre, and forget the last one."""
@@ -283,23 +300,30 @@ class EditTab:
     ):
         """The picture with the sliders as they stand; yields previews, then the final one."""
         if portrait is None:
-            yield self._unchanged()
+            yield self._unfinished()
             return
         editor, turn = self.models.of(chosen), portrait.turn.number
         look = Look(pasting, keep, scale, self.sliders.read(editor, values))
         start, marks = time.monotonic(), preview_steps(portrait.steps)
         for progress in self._steps(editor, portrait, look):
             if portrait.turn.number != turn:
-                yield self._unchanged()
+                yield self._unfinished()
                 return
             if progress.step in marks and not progress.done:
                 told = f"Step {progress.step} of {progress.steps}…"
                 glimpse = self.result.glimpse(portrait, look, progress.image, progress.step)
                 yield glimpse | {self.status: told}
         told = f"Done in {time.monotonic() - start:.1f} s." if look.changed else READY
-        finished = (editor, portrait, look, progress.image)
-        yield self.result.finished_face(*finished) | {self.status: told}
-        yield self.result.finished(*finished)
+        finished, face = self.result.finish(editor, portrait, look, progress.image)
+        yield face | {self.finished: finished, self.status: told}
+
+    def complete(
+        self, chosen: Chosen, portrait: Portrait | None, finished: Finished | None
+    ) -> dict:
+        """The whole photograph and the downloads of a finished rendering."""
+        if portrait is None or finished is None:
+            return {self.result.whole: gr.skip()}
+        return self.result.completed(self.models.of(chosen), portrait, finished)
 
     def _steps(self, editor: Editor, portrait: Portrait, look: Look):
         keep = look.keep.weights(editor.image_size) if look.keep else None
@@ -345,10 +369,7 @@ class EditTab:
     ) -> dict:
         """The sliders as a preset's file says."""
         editor = self.models.of(chosen)
-        try:
-            with open(path, "rb") as file:
-                preset = parse_preset(file.read(), editor.attributes)
-        except EditError as error:
-            raise gr.Error(str(error), print_exception=False) from error
+        with open(path, "rb") as file:
+            preset = parse_preset(file.read(), editor.attributes)
         settings = Settings(preset.scale, tuple(preset.sliders.items()))
         return self._at(editor, portrait, history.then(settings))

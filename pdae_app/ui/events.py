@@ -77,6 +77,19 @@ class ModelThread:
         return handler
 
 
+def explained(function: Callable) -> Callable:
+    """A handler that does not run the model, its expected errors told to the person."""
+
+    @functools.wraps(function)
+    def handler(*args, **kwargs):
+        try:
+            return function(*args, **kwargs)
+        except EXPECTED as error:
+            raise gr.Error(str(error), print_exception=False) from error
+
+    return handler
+
+
 def on_zero_gpu(function: Callable) -> Callable | None:
     """The function under a lease of a ZeroGPU Space's GPU; None anywhere else.
 
@@ -107,14 +120,19 @@ def long_run(
     function: Callable,
     inputs: list,
     outputs: list,
-) -> None:
-    """Buttons that start and stop a generator of reports, which waits in the model's line."""
+) -> Dependency:
+    """Buttons that start and stop a generator of reports, which waits in the model's line.
+
+    Gradio rebuilds every output that a report leaves out, in some milliseconds each: what changes
+    at the end only, and is much, belongs to an event that follows.
+    """
     start, stop = buttons
     start.click(None, None, status, js=f"() => '{WAITING}'", **HIDDEN)
     running = start.click(
         model.told(function), inputs, outputs, show_progress="hidden", **HIDDEN, **ONE_AT_A_TIME
     )
     stops(stop, status, running)
+    return running
 
 
 def shown(square: Image.Image) -> Image.Image:

@@ -8,10 +8,9 @@ from PIL import Image
 from pdae_app.engine import EditError
 from pdae_app.engine.photo_edit import QUALITY
 from pdae_app.export import FILMS
-from pdae_app.export.credentials import CredentialsError
 from pdae_app.export.provenance import Provenance
 from pdae_app.faces.photo import open_photo
-from pdae_app.ui.events import HIDDEN, ModelThread, long_run, shown
+from pdae_app.ui.events import HIDDEN, ModelThread, explained, long_run, shown
 from pdae_app.ui.files import saved
 from pdae_app.ui.framing import largest_face
 from pdae_app.ui.models import Chosen, Models
@@ -92,7 +91,7 @@ class InterpolateTab:
         )
         self.scrub.input(self.at, [self.frames, self.scrub], self.frame, queue=False, **quiet)
         self.make.click(
-            self.film,
+            explained(self.film),
             [chosen, self.frames, self.mode, self.kind],
             [self.save, self.status],
             **quiet,
@@ -131,12 +130,9 @@ class InterpolateTab:
     def film(self, chosen: Chosen, frames: list[Image.Image], mode: str, kind: str) -> dict:
         """The finished frames as one file."""
         if not frames:
-            raise gr.Error("Press Interpolate first.", print_exception=False)
+            raise EditError("Press Interpolate first.")
         title = self.models.of(chosen).title
         recipe = Provenance(title, {"interpolate": MODES[mode], "frames": len(frames)})
-        try:
-            path = exported(frames, kind, recipe, "interpolation")
-        except CredentialsError as error:
-            raise gr.Error(str(error), print_exception=False) from error
+        path = exported(frames, kind, recipe, "interpolation")
         told = "The file is ready: press *Save*."
         return {self.save: gr.DownloadButton(value=path, interactive=True), self.status: told}

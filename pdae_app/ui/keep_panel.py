@@ -3,7 +3,8 @@
 import gradio as gr
 from PIL import Image
 
-from pdae_app.ui.events import HIDDEN, SHOWN_SIDE
+from pdae_app.engine import EditError
+from pdae_app.ui.events import HIDDEN, SHOWN_SIDE, explained
 from pdae_app.ui.session import TIME_TO_LIVE, Keep, Portrait
 
 NOTE = (
@@ -38,7 +39,7 @@ class KeepPanel:
                 self.drop = gr.Button("Keep nothing", size="sm", elem_id="keep-drop")
         quiet = {"show_progress": "hidden", "queue": False, **HIDDEN}
         self.changes = (
-            self.take.click(self._painted, self.canvas, self.state, **quiet),
+            self.take.click(explained(self._painted), self.canvas, self.state, **quiet),
             self.drop.click(self._cleared, portrait, [self.state, self.canvas], **quiet),
         )
 
@@ -51,7 +52,7 @@ class KeepPanel:
         alphas = [layer.convert("RGBA").getchannel("A") for layer in layers]
         if not any(alpha.getbbox() for alpha in alphas):
             message = "Nothing is painted yet: draw over the part that is to stay."
-            raise gr.Error(message, print_exception=False)
+            raise EditError(message)
         united = Image.new("L", alphas[0].size)
         for alpha in alphas:
             united.paste(255, mask=alpha)

@@ -11,9 +11,10 @@ from pdae_app.engine import Code, EditError, Editor
 from pdae_app.faces.photo import PhotoError, open_photo
 from pdae_app.latents.few_shot import FewShot
 from pdae_app.ui.edit_tab import EditTab
-from pdae_app.ui.events import HIDDEN, ONE_AT_A_TIME, ModelThread, long_run
+from pdae_app.ui.events import HIDDEN, ModelThread, explained, long_run
 from pdae_app.ui.files import stored
 from pdae_app.ui.framing import largest_face
+from pdae_app.ui.history import History
 from pdae_app.ui.models import Chosen, Models
 from pdae_app.ui.slider_pool import SLOTS
 
@@ -21,6 +22,7 @@ FEWEST, MOST = 5, 200
 LONGEST_NAME = 40
 # z alone is wanted: one step of the inversion is made and thrown away.
 ONE_STEP = 1
+WHERE = "It stands in the **Edit** tab, behind the others."
 NOTE = """
 Upload at least five pictures of people who **have** what the slider is to change, and, better,
 at least five of people who do **not**. Without the second kind they are compared with people whom
@@ -35,6 +37,7 @@ class OwnSliderTab:
 
     def __init__(self, models: Models, model: ModelThread, chosen: gr.State, edit: EditTab):
         self.models, self.chosen, self.edit = models, chosen, edit
+        self.fitted = gr.State(None)
         gr.Markdown(NOTE)
         self.name = gr.Textbox(
             label="Name of the slider", max_length=LONGEST_NAME, elem_id="own-name"
@@ -54,27 +57,29 @@ class OwnSliderTab:
         self._connect(model)
 
     def _connect(self, model: ModelThread) -> None:
-        outputs = [self.chosen, self.save, self.status, *self.edit.sliders.slots]
-        outputs.append(self.edit.strip.attribute)
-        options = {"show_progress": "hidden", **HIDDEN}
-        long_run(
+        making = long_run(
             model,
             (self.make, self.stop),
             self.status,
             self.fit,
-            [self.chosen, self.edit.history, self.name, self.having, self.lacking],
-            outputs,
+            [self.chosen, self.name, self.having, self.lacking],
+            [self.fitted, self.status],
         )
-        self.load.upload(
-            model.told(self.loaded),
-            [self.chosen, self.edit.history, self.load],
-            outputs,
-            **options,
-            **ONE_AT_A_TIME,
+        quiet = {"queue": False, "show_progress": "hidden", **HIDDEN}
+        loading = self.load.upload(
+            explained(self.loaded), [self.chosen, self.load], [self.fitted, self.status], **quiet
         )
+        outputs = [self.chosen, self.save, *self.edit.sliders.slots, self.edit.strip.attribute]
+        for fitted in (making, loading):
+            fitted.success(
+                explained(self.taken),
+                [self.chosen, self.edit.history, self.fitted],
+                outputs,
+                **quiet,
+            )
 
-    def fit(self, chosen: Chosen, history, name: str, having, lacking):
-        """Encode the pictures, fit the direction, and put the slider into the Edit tab."""
+    def fit(self, chosen: Chosen, name: str, having, lacking):
+        """Encode the pictures and fit the direction."""
         editor, start = self.models.of(chosen), time.monotonic()
         name = checked_name(name, editor, chosen)
         skipped: list[str] = []
@@ -90,22 +95,26 @@ class OwnSliderTab:
         check_counts(codes["with"], codes["without"], skipped)
         fitted = editor.fit_attribute(name, codes["with"], codes["without"])
         told = f"Done in {time.monotonic() - start:.1f} s. {score(fitted)} {told_skipped(skipped)}"
-        yield self._taken(chosen, history, fitted, told)
+        yield {self.fitted: (chosen.title, fitted), self.status: f"{told} {WHERE}"}
 
-    def loaded(self, chosen: Chosen, history, path: str):
+    def loaded(self, chosen: Chosen, path: str) -> dict:
         """A slider from its file."""
         editor = self.models.of(chosen)
         fitted = editor.load_slider(path)
         checked_name(fitted.attribute.name, editor, chosen)
-        yield self._taken(chosen, history, fitted, f"{fitted.attribute.name} is loaded.")
+        told = f"{fitted.attribute.name} is loaded. {WHERE}"
+        return {self.fitted: (chosen.title, fitted), self.status: told}
 
-    def _taken(self, chosen: Chosen, history, fitted: FewShot, told: str) -> dict:
+    def taken(self, chosen: Chosen, history: History, made: tuple[str, FewShot] | None) -> dict:
+        """Put the slider into the Edit tab, where the others stay as they are."""
+        if made is None or made[0] != chosen.title:  # another model was chosen meanwhile
+            return {self.save: gr.skip()}
+        fitted = made[1]
         chosen = chosen.with_slider(fitted)
         editor = self.models.of(chosen)
         return {
             self.chosen: chosen,
             self.save: gr.DownloadButton(value=slider_file(editor, fitted), interactive=True),
-            self.status: f"{told} It stands in the **Edit** tab, behind the others.",
             **self.edit.adapted_sliders(editor, dict(history.now.sliders)),
         }
 

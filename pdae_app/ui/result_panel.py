@@ -30,6 +30,15 @@ class Look:
         return bool(self.sliders) or self.scale != 1
 
 
+@dataclass(frozen=True)
+class Finished:
+    """A rendering that came to its end, and the file of its face."""
+
+    look: Look
+    image: Image.Image
+    face: str
+
+
 class ResultPanel:
     """The pictures of an edit as they become finer, and the downloads when it is done."""
 
@@ -75,24 +84,25 @@ class ResultPanel:
         view = portrait.view_with(portrait.kept(image, step, look.keep), step)
         return {self.face: (_before(portrait), preview(view))}
 
-    def finished_face(
+    def finish(
         self, editor: Editor, portrait: Portrait, look: Look, image: Image.Image
-    ) -> dict:
+    ) -> tuple[Finished, dict]:
         """The face, as it stays; it comes first, because all else takes a moment more."""
-        edited = portrait.kept(image, portrait.steps, look.keep)
-        view = portrait.view_with(edited, portrait.steps)
+        image = portrait.kept(image, portrait.steps, look.keep)
+        view = portrait.view_with(image, portrait.steps)
         face = saved(view, "face", _recipe(editor, look))
-        return {self.face: (_before(portrait), face)} | _offer({self.save_face: face})
+        return Finished(look, image, face), {self.face: (_before(portrait), face)}
 
-    def finished(self, editor: Editor, portrait: Portrait, look: Look, image: Image.Image) -> dict:
-        """What follows the face: the whole photograph, the model's square, the preset."""
-        edited = portrait.kept(image, portrait.steps, look.keep)
+    def completed(self, editor: Editor, portrait: Portrait, finished: Finished) -> dict:
+        """What follows the face: the whole photograph, the model's square, the downloads."""
+        look, edited = finished.look, finished.image
         reference = None if look.pasting == REPLACE else portrait.reconstructions[portrait.steps]
         pasted = editor.paste(portrait.photo, portrait.code, edited, reference)
         recipe = _recipe(editor, look)
         whole = saved(pasted, "edited", recipe)
         preset = Preset(look.sliders, look.scale, editor.title).to_json()
         files = {
+            self.save_face: finished.face,
             self.save_whole: whole,
             self.save_preset: stored(preset.encode(), "preset.json"),
         }

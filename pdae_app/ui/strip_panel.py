@@ -6,7 +6,7 @@ import gradio as gr
 import numpy as np
 from PIL import Image
 
-from pdae_app.engine import Editor
+from pdae_app.engine import EditError, Editor
 from pdae_app.export import FILMS
 from pdae_app.export.credentials import signed_film, signed_still
 from pdae_app.export.provenance import Provenance
@@ -71,7 +71,7 @@ class StripPanel:
     ):
         """Yield the growing strip, at last with its file."""
         if portrait is None or name is None:
-            raise gr.Error("Choose a photograph first.", print_exception=False)
+            raise EditError("Choose a photograph first.")
         editor, start = self.models.of(chosen), time.monotonic()
         strengths = np.linspace(-reach, reach, STRENGTHS).round(2).tolist()
         recipe = Provenance(editor.title, {"strip": name, "strengths": strengths})
