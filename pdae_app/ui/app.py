@@ -40,6 +40,14 @@ CSS = """
   grid-auto-rows: max-content;
   max-height: 640px; overflow-y: auto;
 }
+/* A slider's name has the width that it needs, and its number no more than it needs. */
+.attribute-slider .head { align-items: center; flex-wrap: nowrap; min-height: 2.4em; }
+.attribute-slider .head label { flex: 1; min-width: 0; }
+.attribute-slider .head [data-testid="block-info"] {
+  display: block; margin: 0; padding: 0; background: none; font-size: 0.92em; line-height: 1.2;
+}
+.attribute-slider .head .tab-like-container { flex: none; align-self: center; margin: 0; }
+.attribute-slider .head input[type="number"] { width: 3.6em; padding: 2px 4px; }
 @media (max-width: 640px) { #sliders > .form { max-height: none; } }
 /* The pictures' places are as high before the first picture as after. */
 #result, #whole, #raw { min-height: 300px; }
