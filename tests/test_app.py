@@ -356,3 +356,8 @@ def test_the_page_fits_a_telephone(browser, address):
         assert width <= 390
         for name in ("Smiling", "Male"):
             assert slider(page, name).get_attribute("aria-label")
+        drag(page, "Male", 0.9)
+        status(page, "Done in")
+        page.evaluate("scrollTo(0, document.body.scrollHeight)")
+        box = page.locator("#result").bounding_box()
+        assert box["y"] >= 0 and box["y"] + box["height"] < 844  # in sight beside the last slider

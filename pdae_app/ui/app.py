@@ -25,7 +25,10 @@ THEME = gr.themes.Soft(
 )
 
 CSS = """
-.gradio-container { max-width: min(1180px, 100vw) !important; margin: 0 auto !important; }
+.gradio-container {
+  max-width: min(1180px, 100vw) !important; margin: 0 auto !important;
+  overflow: clip !important;  /* not hidden, within which nothing sticks */
+}
 /* On a telephone the row of tabs must not widen the page; what does not fit goes into its menu. */
 .gradio-container main.contain { min-width: 0; max-width: 100%; }
 .gradio-container .wrap:has(> main) { min-width: 0; max-width: 100%; }
@@ -48,7 +51,11 @@ CSS = """
 }
 .attribute-slider .head .tab-like-container { flex: none; align-self: center; margin: 0; }
 .attribute-slider .head input[type="number"] { width: 3.6em; padding: 2px 4px; }
+/* On a telephone the picture stays in sight while the sliders below it are moved. */
 @media (max-width: 640px) { #sliders > .form { max-height: none; } }
+@media (max-width: 640px) and (min-height: 640px) {
+  #pictures { position: sticky; top: 0; z-index: 999; background: var(--body-background-fill); }
+}
 /* The pictures' places are as high before the first picture as after. */
 #result, #whole, #raw { min-height: 300px; }
 .small-note { opacity: 0.75; font-size: 0.92em; }

@@ -43,19 +43,20 @@ class ResultPanel:
     """The pictures of an edit as they become finer, and the downloads when it is done."""
 
     def __init__(self):
-        with gr.Tab("Face"):
-            self.face = _before_after("result")
-        with gr.Tab("Whole photograph"):
-            self.whole = _before_after("whole")
-            self.pasting = gr.Radio(
-                [ADD, REPLACE],
-                value=ADD,
-                label="How the edit returns to the photograph",
-                info="Adding the change keeps the photograph's own sharpness.",
-                elem_id="pasting",
-            )
-        with gr.Tab("The model's own picture"):
-            self.raw = _before_after("raw")
+        with gr.Tabs(elem_id="pictures"):
+            with gr.Tab("Face"):
+                self.face = _before_after("result")
+            with gr.Tab("Whole photograph"):
+                self.whole = _before_after("whole")
+                self.pasting = gr.Radio(
+                    [ADD, REPLACE],
+                    value=ADD,
+                    label="How the edit returns to the photograph",
+                    info="Adding the change keeps the photograph's own sharpness.",
+                    elem_id="pasting",
+                )
+            with gr.Tab("The model's own picture"):
+                self.raw = _before_after("raw")
 
     def lay_out_downloads(self) -> None:
         """The buttons, wherever the page has them."""
