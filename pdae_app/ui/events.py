@@ -58,7 +58,10 @@ class ModelThread:
             while (item := self.call(next, generator, done)) is not done:
                 yield item
         finally:
-            self.call(generator.close)
+            try:
+                self.call(generator.close)
+            except RuntimeError:  # the program ends, and takes no more calls
+                generator.close()
 
     def told(self, function: Callable) -> Callable:
         """A generator handler run on the thread, its expected errors told to the person."""
@@ -127,7 +130,7 @@ def long_run(
     at the end only, and is much, belongs to an event that follows.
     """
     start, stop = buttons
-    start.click(None, None, status, js=f"() => '{WAITING}'", **HIDDEN)
+    start.click(None, None, status, js=f"() => '{WAITING}'", show_progress="hidden", **HIDDEN)
     running = start.click(
         model.told(function), inputs, outputs, show_progress="hidden", **HIDDEN, **ONE_AT_A_TIME
     )
