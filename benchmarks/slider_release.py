@@ -22,6 +22,7 @@ from gradio_client import Client, handle_file
 
 from benchmarks.tables import publish
 from pdae_app.engine.photo_edit import QUALITY
+from pdae_app.ui.edit_tab import FINISHING
 from pdae_app.ui.session import EXAMPLES
 from pdae_app.ui.slider_pool import SLOTS
 
@@ -80,7 +81,7 @@ def one_release(browser: Browser, strength: float) -> dict[str, float]:
         browser.fetch(face[1]["url"])
         now = time.perf_counter() - start
         arrived.setdefault("first preview", now)
-        if str(status).startswith("Done"):
+        if status == FINISHING:
             arrived.setdefault("final", now)
     browser.client.predict(api_name="/ui_complete")
     return arrived | {"whole photograph": time.perf_counter() - start}

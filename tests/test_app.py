@@ -162,7 +162,9 @@ def test_a_release_streams_previews_then_the_result(address):
     client.predict(handle_file(EXAMPLES[1]), "Face 1", "Fast", api_name="/ui_open")
     updates = list(client.submit("Add the change", 1.5, *at(1.0), api_name="/ui_render"))
     statuses = [update[-1] for update in updates if isinstance(update[-1], str)]
-    assert statuses[0].startswith("Step 1 of") and statuses[-1].startswith("Done in")
+    assert statuses[0].startswith("Step 1 of") and statuses[-1] == "Finishing…"
+    *_, told = client.predict(api_name="/ui_complete")
+    assert told.startswith("Done in")
 
 
 def test_a_wrong_model_is_told_in_one_line(tmp_path):

@@ -32,6 +32,7 @@ from pdae_app.ui.strip_panel import StripPanel
 
 WELCOME = "Choose a photograph, or click one of the examples."
 READY = "Ready: drag a slider and let go."
+FINISHING = "Finishing…"
 CODES_KEPT = 6
 SLIDER_NOTE = (
     "0 leaves the picture as it is, 1 makes a typical example of it, -1 a typical opposite."
@@ -107,8 +108,8 @@ class EditTab:
             "fn": self.model.told(self.open),
             "inputs": [self.chosen, *self.panel.wish, self.codes],
             "outputs": [
-                *(self.portrait, self.codes, self.panel.square, self.notice, self.keep.canvas),
-                self.status,
+                *(self.portrait, self.finished, self.codes, self.panel.square, self.notice),
+                *(self.keep.canvas, self.status),
             ],
             **QUIET,
             **ONE_AT_A_TIME,
@@ -187,7 +188,7 @@ class EditTab:
         rendering.success(
             explained(self.complete),
             [self.chosen, self.portrait, self.finished],
-            self.result.parts,
+            [*self.result.parts, self.status],
             **{**AT_ONCE, **completing},
         )
         return rendering
@@ -270,7 +271,7 @@ class EditTab:
         steps = QUALITY[quality]
         square = shown(crop(photo, alignment, editor.image_size))
         yield {
-            **{self.portrait: None, self.panel.square: square},
+            **{self.portrait: None, self.finished: None, self.panel.square: square},
             self.status: "Finding the code…",
         }
         told_at, key = start, (editor.title, path, alignment, steps)
@@ -313,17 +314,20 @@ class EditTab:
                 told = f"Step {progress.step} of {progress.steps}…"
                 glimpse = self.result.glimpse(portrait, look, progress.image, progress.step)
                 yield glimpse | {self.status: told}
-        told = f"Done in {time.monotonic() - start:.1f} s." if look.changed else READY
-        finished, face = self.result.finish(editor, portrait, look, progress.image)
-        yield face | {self.finished: finished, self.status: told}
+        image = portrait.kept(progress.image, portrait.steps, look.keep)
+        file, face = self.result.finish(editor, portrait, look, image)
+        finished = Finished(look, image, file, turn, time.monotonic() - start)
+        yield face | {self.finished: finished, self.status: FINISHING}
 
     def complete(
         self, chosen: Chosen, portrait: Portrait | None, finished: Finished | None
     ) -> dict:
-        """The whole photograph and the downloads of a finished rendering."""
-        if portrait is None or finished is None:
-            return {self.result.whole: gr.skip()}
-        return self.result.completed(self.models.of(chosen), portrait, finished)
+        """The whole photograph and the downloads of the newest rendering, if it has finished."""
+        if portrait is None or finished is None or portrait.turn.number != finished.turn:
+            return self._unchanged()
+        told = f"Done in {finished.seconds:.1f} s." if finished.look.changed else READY
+        parts = self.result.completed(self.models.of(chosen), portrait, finished)
+        return parts | {self.status: told}
 
     def _steps(self, editor: Editor, portrait: Portrait, look: Look):
         keep = look.keep.weights(editor.image_size) if look.keep else None

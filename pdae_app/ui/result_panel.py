@@ -32,11 +32,13 @@ class Look:
 
 @dataclass(frozen=True)
 class Finished:
-    """A rendering that came to its end, and the file of its face."""
+    """A rendering that came to its end, the file of its face, and the turn that it was."""
 
     look: Look
     image: Image.Image
     face: str
+    turn: int
+    seconds: float
 
 
 class ResultPanel:
@@ -87,12 +89,11 @@ class ResultPanel:
 
     def finish(
         self, editor: Editor, portrait: Portrait, look: Look, image: Image.Image
-    ) -> tuple[Finished, dict]:
-        """The face, as it stays; it comes first, because all else takes a moment more."""
-        image = portrait.kept(image, portrait.steps, look.keep)
+    ) -> tuple[str, dict]:
+        """The file of the face, and the face: it comes first, all else takes a moment more."""
         view = portrait.view_with(image, portrait.steps)
         face = saved(view, "face", _recipe(editor, look))
-        return Finished(look, image, face), {self.face: (_before(portrait), face)}
+        return face, {self.face: (_before(portrait), face)}
 
     def completed(self, editor: Editor, portrait: Portrait, finished: Finished) -> dict:
         """What follows the face: the whole photograph, the model's square, the downloads."""
