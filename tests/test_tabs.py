@@ -75,12 +75,16 @@ def test_wanted_attributes_tell_the_acceptance(page):
     page.wait_for_selector("text=The first seed must be a whole number")
 
 
-def test_generation_stops(page):
+def begin_sixty_pictures(page):
     tab(page, "Generate")
     type_number(page, "count", 12)
     page.locator("#sweep input").check()
     page.click("#generate")
     status(page, "of 60", "generation-status")
+
+
+def test_generation_stops(page):
+    begin_sixty_pictures(page)
     page.click("#stop-generation")
     status(page, "Stopped", "generation-status")
     page.wait_for_timeout(1500)
@@ -133,11 +137,7 @@ def test_stop_takes_what_waits_out_of_the_line(page, browser, address):
     click_example(page)
     before = picture(page)
     with opened(browser, address) as other:
-        tab(other, "Generate")
-        type_number(other, "count", 12)
-        other.locator("#sweep input").check()
-        other.click("#generate")
-        status(other, "of 60", "generation-status")
+        begin_sixty_pictures(other)
         drag(page, "Smiling", 0.9)
         status(page, "Waiting for the model")
         page.wait_for_timeout(300)
