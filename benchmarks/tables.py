@@ -20,6 +20,7 @@ photographs that faces64 was trained on; any folder with a `manifest.csv` of spl
 """
 # Name of the result: its title, and what it says.
 SECTIONS = {
+    "alignment": ("Where the eyes are", ""),
     "reconstruction": (
         "Reconstruction against steps and evaluations",
         "Anderson with stored residuals is what ships: from (z, x_T) alone it is nearly exact "

@@ -1,8 +1,8 @@
 """The checkpoint folder: config.json and safetensors. Loading runs no code from a file.
 
 config.json holds the architectures, the diffusion process, and provenance. Tensors lie in one
-file a part: unet, encoder, shift (of PDAE), prior, latents. Half-precision files are loaded as
-float32.
+file a part: first_stage (of latent models), unet, encoder, shift (of PDAE), prior, latents.
+Half-precision files are loaded as float32.
 """
 
 import dataclasses
@@ -11,28 +11,39 @@ import json
 import os
 import shutil
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
+import torch.nn.functional as F
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
-from torch import nn
+from torch import Tensor, nn
 
 from pdae_app.diffusion.prediction import Diffusion
 from pdae_app.diffusion.schedule import STEPPINGS, Schedule
 from pdae_app.faces.align import FRAMINGS
+from pdae_app.faces.detect import ALIGNER
 from pdae_app.latents.directions import Attribute, LatentSpace
 from pdae_app.latents.prior import Prior
 from pdae_app.latents.typical import Typical
 from pdae_app.models.diffae import DiffAE, DiffAEConfig, PooledEncoderConfig
+from pdae_app.models.first_stage import (
+    FirstStage,
+    PatchAutoencoder,
+    PatchAutoencoderConfig,
+    Pixels,
+)
 from pdae_app.models.latent_mlp import LatentMLP, LatentMLPConfig
 from pdae_app.models.pdae import PDAE, PDAEConfig
 from pdae_app.models.semantic import ClassEncoderConfig, EncoderConfig
-from pdae_app.models.unet import UNet, UNetConfig
+from pdae_app.models.unet import SketchConfig, UNet, UNetConfig
 from pdae_app.typed_config import ConfigError, build
 
-FORMAT = 1
+# Format 2 brought first stages.
+FORMAT = 2
 
 
 class BundleError(ValueError):
@@ -45,9 +56,11 @@ class Bundle:
 
     `model` is None for an unconditional U-Net ("dpm"); for Diff-AE, `unet` is its conditional one.
     `stepping` names the way of stepping that the model is used with by default (`STEPPINGS`),
-    `framing` how its training pictures were framed (`FRAMINGS`); `floor` is the timestep from which
-    new pictures jump to x0_hat (`jumping`), 0 for networks that denoise at all levels.
-    `typical` tells pictures like the training pictures from others.
+    `framing` how its training pictures were framed (`FRAMINGS`), `aligner` what found the eyes for
+    that; `floor` is the timestep from which new pictures jump to x0_hat (`jumping`), 0 for networks
+    that denoise at all levels.
+    `typical` tells pictures like the training pictures from others. `first_stage` stands between
+    pictures and the states that `unet` knows; None is `Pixels`.
     `classes` are the names of the classes that the U-Net, or PDAE in place of images, is told.
     `info` is free: training data, licence, measured figures. `identity` names the exact files,
     `folder` is where they were read from.
@@ -60,12 +73,18 @@ class Bundle:
     prior: Prior | None = None
     stepping: str = "clean"
     framing: str = "face"
+    aligner: str = ALIGNER
     floor: int = 0
     classes: tuple[str, ...] = ()
     typical: Typical | None = None
     info: dict = field(default_factory=dict)
+    first_stage: FirstStage | None = None
     identity: str = "unsaved"
     folder: Path | None = None
+
+    def __post_init__(self):
+        if self.first_stage is None:
+            self.first_stage = Pixels(self.unet.config.in_channels)
 
     @property
     def kind(self) -> str:
@@ -73,9 +92,26 @@ class Bundle:
         return {PDAE: "pdae", DiffAE: "diffae"}.get(type(self.model), "dpm")
 
     @property
+    def picture_size(self) -> int:
+        """Side in pixels of the pictures that go in and come out."""
+        return self.first_stage.factor * self.unet.config.image_size
+
+    @property
+    def state_shape(self) -> tuple[int, int, int]:
+        """(C, S, S) of a state: what the U-Net denoises."""
+        unet = self.unet.config
+        return unet.in_channels, unet.image_size, unet.image_size
+
+    def codes(self, pictures: Tensor) -> Tensor:
+        """Codes z (N, D) of pictures (N, C, S, S) in [-1, 1] of the bundle's size."""
+        return self.model.encoder(resized(pictures, self.model.encoder.config.image_size))
+
+    @property
     def parts(self) -> dict[str, nn.Module]:
         """The networks by the names of their files."""
         parts: dict[str, nn.Module] = {"unet": self.unet}
+        if isinstance(self.first_stage, PatchAutoencoder):
+            parts["first_stage"] = self.first_stage
         if self.model is not None:
             parts["encoder"] = self.model.encoder
         if self.kind == "pdae":
@@ -85,20 +121,41 @@ class Bundle:
         return parts
 
 
+def resized(pictures: Tensor, size: int) -> Tensor:
+    """Pictures (N, C, S, S) reduced to `size` a side, by averages over areas."""
+    return pictures if pictures.shape[-1] == size else F.adaptive_avg_pool2d(pictures, size)
+
+
 def save_bundle(bundle: Bundle, folder: str | Path, dtype: torch.dtype = torch.float16) -> None:
     """Write `bundle` to `folder`, whole or not at all. Files of other names in it are kept."""
-    folder = Path(folder)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    partial = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
-    try:
+    with _whole(Path(folder)) as partial:
         for name, module in bundle.parts.items():
-            tensors = {
-                k: v.detach().to("cpu", dtype).contiguous() for k, v in module.state_dict().items()
-            }
-            save_file(tensors, partial / f"{name}.safetensors")
+            _save_network(module, partial / f"{name}.safetensors", dtype)
         if bundle.latents is not None:
             save_file(bundle.latents.tensors(), partial / "latents.safetensors")
         (partial / "config.json").write_text(json.dumps(_config(bundle), indent=2) + "\n")
+
+
+def save_first_stage(first_stage: PatchAutoencoder, folder: str | Path) -> None:
+    """Write a first stage alone, for `load_first_stage`, in float16."""
+    with _whole(Path(folder)) as partial:
+        _save_network(first_stage, partial / "first_stage.safetensors", torch.float16)
+        config = {"format": FORMAT, "first_stage": dataclasses.asdict(first_stage.config)}
+        (partial / "config.json").write_text(json.dumps(config, indent=2) + "\n")
+
+
+def _save_network(module: nn.Module, path: Path, dtype: torch.dtype) -> None:
+    tensors = {k: v.detach().to("cpu", dtype).contiguous() for k, v in module.state_dict().items()}
+    save_file(tensors, path)
+
+
+@contextmanager
+def _whole(folder: Path) -> Iterator[Path]:
+    """A folder to write in, which takes the place of `folder` at the end, and not before."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    partial = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+    try:
+        yield partial
         _move_in(partial, folder)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
@@ -131,8 +188,11 @@ def _config(bundle: Bundle) -> dict:
         "unet": dataclasses.asdict(bundle.unet.config),
         "stepping": bundle.stepping,
         "framing": bundle.framing,
+        "aligner": bundle.aligner,
         "floor": bundle.floor,
     }
+    if isinstance(bundle.first_stage, PatchAutoencoder):
+        config["first_stage"] = dataclasses.asdict(bundle.first_stage.config)
     if bundle.classes:
         config["classes"] = list(bundle.classes)
     if bundle.typical is not None:
@@ -140,7 +200,8 @@ def _config(bundle: Bundle) -> dict:
     if bundle.model is not None:
         config["encoder"] = dataclasses.asdict(bundle.model.config.encoder)
     if bundle.kind == "pdae":
-        config["sketch"] = bundle.model.config.sketch
+        sketch = bundle.model.config.sketch
+        config["sketch"] = dataclasses.asdict(sketch) if sketch else None
     if bundle.prior is not None:
         config["prior"] = {
             "mlp": dataclasses.asdict(bundle.prior.mlp.config),
@@ -174,9 +235,37 @@ def load_bundle(folder: str | Path, device: str | torch.device = "cpu") -> Bundl
         raise BundleError(f"{folder} cannot be loaded:\n  " + "\n  ".join(problems))
     bundle.identity, bundle.folder = _identity(folder, bundle), folder
     networks = [bundle.model or bundle.unet] + ([bundle.prior.mlp] if bundle.prior else [])
-    whole = nn.ModuleList(networks)
+    whole = nn.ModuleList([bundle.first_stage, *networks])
     whole.eval().requires_grad_(False).to(device, memory_format=torch.channels_last)
     return bundle
+
+
+def load_first_stage(folder: str | Path, device: str | torch.device = "cpu") -> PatchAutoencoder:
+    """The first stage of a bundle, or of a folder that holds nothing else.
+
+    Raises:
+        BundleError: there is none, or it is damaged.
+    """
+    folder = Path(folder)
+    config = _read_config(folder, needed=("first_stage",))
+    try:
+        first_stage = _empty_first_stage(config)
+    except ConfigError as error:
+        raise BundleError(f"{folder / 'config.json'}: {error}") from error
+    problems = _fill(first_stage, folder / "first_stage.safetensors")
+    if problems:
+        raise BundleError(f"{folder} cannot be loaded:\n  " + "\n  ".join(problems))
+    first_stage.eval().requires_grad_(False)
+    return first_stage.to(device, memory_format=torch.channels_last)
+
+
+def _empty_first_stage(config: dict) -> PatchAutoencoder | None:
+    """Without memory for its weights; None where states are pixels."""
+    if "first_stage" not in config:
+        return None
+    architecture = build(PatchAutoencoderConfig, config["first_stage"], "first_stage.")
+    with torch.device("meta"):
+        return PatchAutoencoder(architecture)
 
 
 def bundle_files(bundle: Bundle) -> list[str]:
@@ -194,10 +283,10 @@ def _identity(folder: Path, bundle: Bundle) -> str:
     return digest.hexdigest()[:16]
 
 
-def encoder_identity(encoder: nn.Module) -> str:
-    """A hash of the encoder's weights; sliders and priors may come and go beside them."""
+def network_identity(network: nn.Module) -> str:
+    """A hash of a network's weights, whatever lies beside it in a bundle."""
     digest = hashlib.sha256()
-    for name, tensor in encoder.state_dict().items():
+    for name, tensor in network.state_dict().items():
         digest.update(name.encode())
         digest.update(tensor.cpu().contiguous().numpy().tobytes())
     return digest.hexdigest()[:16]
@@ -208,6 +297,7 @@ def _empty_bundle(config: dict) -> Bundle:
     diffusion = build(Diffusion, config["diffusion"], "diffusion.")
     stepping = _one_of(STEPPINGS, config, "stepping", "clean")
     framing = _one_of(FRAMINGS, config, "framing", "face")
+    first_stage = _empty_first_stage(config)
     with torch.device("meta"):
         unet, model = _empty_model(config)
         prior = _empty_prior(config["prior"]) if "prior" in config else None
@@ -217,10 +307,23 @@ def _empty_bundle(config: dict) -> Bundle:
     floor = config.get("floor", 0)
     if type(floor) is not int or not 0 <= floor < diffusion.schedule.timesteps:
         raise ConfigError(f"floor must be a timestep, got {floor!r}")
+    if first_stage is not None and first_stage.state_channels != unet.config.in_channels:
+        raise ConfigError("the first stage and the U-Net have states of different channels")
     classes = _class_names(config, unet, model)
     typical = build(Typical, config["typical"], "typical.") if "typical" in config else None
     return Bundle(
-        unet, diffusion, model, None, prior, stepping, framing, floor, classes, typical, info
+        unet,
+        diffusion,
+        model,
+        prior=prior,
+        stepping=stepping,
+        framing=framing,
+        aligner=str(config.get("aligner", "haar")),
+        floor=floor,
+        classes=classes,
+        typical=typical,
+        info=info,
+        first_stage=first_stage,
     )
 
 
@@ -258,8 +361,15 @@ def _empty_model(config: dict) -> tuple[UNet, PDAE | DiffAE | None]:
     else:
         by_class = isinstance(values, dict) and "classes" in values
         encoder = build(ClassEncoderConfig if by_class else EncoderConfig, values, "encoder.")
-        model = PDAE(_agreeing(PDAEConfig, unet, encoder, config.get("sketch") is True))
+        model = PDAE(_agreeing(PDAEConfig, unet, encoder, _sketch(config.get("sketch"))))
     return model.unet, model
+
+
+def _sketch(values: dict | bool | None) -> SketchConfig | None:
+    """Format 1 says true or false."""
+    if isinstance(values, bool) or values is None:
+        return SketchConfig() if values else None
+    return build(SketchConfig, values, "sketch.")
 
 
 def model_z_dim(model: PDAE | DiffAE | None) -> int | None:
@@ -283,18 +393,20 @@ def _empty_prior(values: dict) -> Prior:
     return Prior(mlp, schedule, values.get("clip") is True)
 
 
-def _read_config(folder: Path) -> dict:
+def _read_config(folder: Path, needed: tuple[str, ...] = ("diffusion", "unet")) -> dict:
     path = folder / "config.json"
     if not path.is_file():
         raise BundleError(f"{folder} is not a bundle: it has no config.json")
     try:
         config = json.loads(path.read_text())
         version = config["format"]
-        missing = [key for key in ("diffusion", "unet") if key not in config]
+        missing = [key for key in needed if key not in config]
     except (ValueError, TypeError, KeyError) as error:
         raise BundleError(f"{path} is not a bundle's configuration: {error!r}") from error
-    if version != FORMAT:
-        raise BundleError(f"{path} has format {version!r}, this program reads {FORMAT}; update it")
+    if version not in range(1, FORMAT + 1):
+        raise BundleError(
+            f"{path} has format {version!r}, this program reads up to {FORMAT}; update it"
+        )
     if missing:
         raise BundleError(f"{path} lacks {', '.join(missing)}")
     return config

@@ -41,6 +41,7 @@ from training.measure_typical import TypicalConfig
 from training.train_attributes import AttributesConfig
 from training.train_diffae import DiffAETrainConfig
 from training.train_dpm import DpmConfig, DpmObjective
+from training.train_first_stage import FirstStageTrainConfig
 from training.train_latent_dpm import LatentDpmConfig
 from training.train_pdae import PdaeTrainConfig
 
@@ -56,8 +57,11 @@ def load(cls, name, *overrides):
 SHIPPED = {
     "dpm": DpmConfig,
     "dpm_class": DpmConfig,
+    "dpm_latent": DpmConfig,
+    "first_stage": FirstStageTrainConfig,
     "pdae": PdaeTrainConfig,
     "pdae_class": PdaeTrainConfig,
+    "pdae_latent": PdaeTrainConfig,
     "pdae_constant": PdaeTrainConfig,
     "pdae_sketch": PdaeTrainConfig,
     "pdae_more": PdaeTrainConfig,
@@ -82,7 +86,7 @@ def test_shipped_configurations_are_valid(path):
 
 def test_the_sketch_stage_wants_a_sketch():
     assert load(PdaeTrainConfig, "faces64/sketch.yaml").stage == "sketch"
-    with pytest.raises(ConfigError, match="together with sketch: true"):
+    with pytest.raises(ConfigError, match="together with sketch"):
         load(PdaeTrainConfig, "smoke/pdae.yaml", "stage=sketch")
 
 
@@ -429,7 +433,7 @@ def test_held_out_pictures_are_measured(tmp_path, data):
     loop = replace(config.loop, pictures=64, sample_every=32)
     pictures = load_pictures(data, 32)
     held_out = plain_squares(pictures, 32, slice(3))
-    train(loop, DpmObjective(config), AugmentedSquares(pictures, data, 32), held_out)
+    train(loop, DpmObjective(config), AugmentedSquares(pictures, data, 32), (held_out,))
     lines = (tmp_path / "run" / "validation.jsonl").read_text().splitlines()
     figures = [json.loads(line) for line in lines]
     assert [line["pictures"] for line in figures] == [32, 64]

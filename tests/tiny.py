@@ -1,5 +1,7 @@
 """Tiny real networks for the tests, built in milliseconds."""
 
+from dataclasses import replace
+
 import torch
 
 from pdae_app.bundle import Bundle
@@ -7,6 +9,7 @@ from pdae_app.diffusion.prediction import Diffusion
 from pdae_app.diffusion.schedule import Schedule
 from pdae_app.latents.directions import Attribute, LatentSpace
 from pdae_app.latents.prior import Prior
+from pdae_app.models.first_stage import PatchAutoencoder, PatchAutoencoderConfig
 from pdae_app.models.latent_mlp import LatentMLP, LatentMLPConfig
 from pdae_app.models.pdae import PDAE, PDAEConfig
 from pdae_app.models.semantic import ClassEncoderConfig, EncoderConfig
@@ -64,3 +67,17 @@ def tiny_class_bundle() -> Bundle:
     model = PDAE(PDAEConfig(UNET, ClassEncoderConfig(classes=2, z_dim=8))).eval()
     diffusion = Diffusion(Schedule("linear", 100))
     return Bundle(model.unet, diffusion, model.requires_grad_(False), classes=("cat", "dog"))
+
+
+def tiny_latent_bundle() -> Bundle:
+    """A latent bundle: pictures of 32 px, states of 4 x 16 x 16, an encoder that reads 16 px."""
+    bundle = tiny_bundle()
+    torch.manual_seed(4)
+    first_stage = PatchAutoencoder(PatchAutoencoderConfig(patch_size=2, channels=8))
+    model = PDAE(PDAEConfig(replace(UNET, in_channels=4), ENCODER))
+    for network in (first_stage, model):
+        network.eval().requires_grad_(False)
+        for parameter in network.parameters():
+            if not parameter.any():
+                parameter.normal_(std=0.02)
+    return replace(bundle, unet=model.unet, model=model, first_stage=first_stage)

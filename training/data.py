@@ -39,11 +39,13 @@ class DataConfig:
     `dataset` is a name or path for Hugging Face's `datasets`, or `torchvision` one of its sets
     (CelebA, CIFAR10, LSUN, MNIST), which lies in `folder`.
     `labels` is a CSV with a column `file` (relative to `folder`), optionally `split`, and one 0/1
-    column an attribute; or CelebA's own text file. `split` names the training part, `held_out`
-    the part on which progress is measured. `class_column` gives each picture its class.
+    column an attribute; or CelebA's own text file. `split` names the training part (or several:
+    "train+small"), `held_out` the part on which progress is measured. `class_column` gives each
+    picture its class.
     `align` is one of `FRAMINGS`. The jitters are standard deviations: of the frame's scale, of its
     place (in squares), and of brightness, contrast and saturation. `cache` is where aligned squares
     are kept, read piece by piece; null aligns them anew at every use, for sets beyond the disk.
+    `views` variations of every picture are encoded for a latent model, once.
     """
 
     folder: str | None = None
@@ -60,6 +62,7 @@ class DataConfig:
     shift_jitter: float = 0.0
     color_jitter: float = 0.0
     cache: str | None = "runs/cache"
+    views: int = 8
 
 
 @dataclass(frozen=True)
@@ -67,11 +70,13 @@ class Pictures:
     """Aligned squares, (S, S, 3) uint8 by index, with their label rows.
 
     `squares` lie in a file, of which only what is asked for is read, or are made when asked for.
+    `identity` names the very files and the way they were aligned.
     """
 
     squares: "np.ndarray | LiveSquares"
     rows: Rows
     skipped: dict[str, str]
+    identity: str
 
     def classes(self, column: str) -> list[str]:
         """The classes that a column knows, sorted.
@@ -94,9 +99,10 @@ def load_pictures(config: DataConfig, image_size: int) -> Pictures:
         raise ValueError(f"align must be one of {', '.join(FRAMINGS)}, got {config.align!r}")
     source = open_source(config)
     side = round(image_size * CACHE_ZOOM * (1 + 2 * CACHE_MARGIN))
+    identity = _fingerprint(config, source, side)
     if config.cache is None:
-        return Pictures(LiveSquares(source, config.align, side), source.rows, {})
-    cached = Path(config.cache) / _fingerprint(config, source, side)
+        return Pictures(LiveSquares(source, config.align, side), source.rows, {}, identity)
+    cached = Path(config.cache) / identity
     facts = cached.with_suffix(".json")
     if not facts.exists():
         _prepare(source, config.align, side, cached)
@@ -107,7 +113,7 @@ def load_pictures(config: DataConfig, image_size: int) -> Pictures:
     if not index:
         raise ValueError(f"none of the {len(source.rows)} pictures can be used")
     squares = np.load(cached.with_suffix(".npy"), mmap_mode="r")[: len(index)]
-    return Pictures(squares, [source.rows[i] for i in index], skipped)
+    return Pictures(squares, [source.rows[i] for i in index], skipped, identity)
 
 
 def open_source(config: DataConfig) -> Source:
@@ -135,8 +141,13 @@ def _named_source(config: DataConfig) -> Source:
     source = (Lmdb if is_lmdb else Folder)(config.folder, config.labels)
     if config.labels and config.split:
         # Rows are dropped in place of pictures: the source opens by row.
-        source.rows[:] = [row for row in source.rows if row.get("split") == config.split]
+        source.rows[:] = [row for row in source.rows if in_split(row, config.split)]
     return source
+
+
+def in_split(row: dict[str, str], split: str | None) -> bool:
+    """Whether a row belongs to a split, or to one of several ("train+small"); None takes all."""
+    return split is None or row.get("split") in split.split("+")
 
 
 def _fingerprint(config: DataConfig, source: Source, side: int) -> str:

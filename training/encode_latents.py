@@ -13,9 +13,9 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from pdae_app.bundle import encoder_identity, load_bundle
+from pdae_app.bundle import Bundle, load_bundle, network_identity
 from training.config import ConfigError, parse
-from training.data import DataConfig, Pictures, load_pictures, plain_squares
+from training.data import DataConfig, Pictures, in_split, load_pictures, plain_squares
 from training.loop import run_script
 
 
@@ -48,7 +48,7 @@ class Latents:
 
     def of_split(self, split: str | None, mirrored: bool = True) -> "Latents":
         """The part whose rows say `split`; None takes all."""
-        keep = torch.tensor([split is None or row.get("split") == split for row in self.rows])
+        keep = torch.tensor([in_split(row, split) for row in self.rows])
         keep &= ~self.mirrored if not mirrored else True
         if not keep.any():
             raise ConfigError(f"the latents hold no pictures of split {split!r}")
@@ -87,32 +87,33 @@ def load_latents(path: str | Path, encoder: nn.Module) -> Latents:
             file.get_tensor("mirrored"),
             facts["identity"],
         )
-    if latents.identity != encoder_identity(encoder):
+    if latents.identity != network_identity(encoder):
         raise ConfigError(f"{path} was made by another model; run training/encode_latents.py again")
     return latents
 
 
-def encode_squares(encoder: nn.Module, squares: Tensor, batch_size: int = 64) -> Tensor:
-    """Codes z (N, D) of squares (N, 3, S, S) in [-1, 1], on the CPU."""
-    device = next(encoder.parameters()).device
+def encode_squares(bundle: Bundle, squares: Tensor, batch_size: int = 64) -> Tensor:
+    """Codes z (N, D) of squares (N, C, S, S) in [-1, 1] of the bundle's size, on the CPU."""
+    device = next(bundle.model.encoder.parameters()).device
     with torch.inference_mode():
-        return torch.cat([encoder(batch.to(device)).cpu() for batch in squares.split(batch_size)])
+        batches = squares.split(batch_size)
+        return torch.cat([bundle.codes(batch.to(device)).cpu() for batch in batches])
 
 
 def encode_pictures(
-    encoder: nn.Module, pictures: Pictures, mirrored: bool, batch_size: int = 64
+    bundle: Bundle, pictures: Pictures, mirrored: bool, batch_size: int = 64
 ) -> Latents:
     """The codes of a data set."""
-    size, channels = encoder.config.image_size, encoder.config.in_channels
+    size, channels = bundle.picture_size, bundle.first_stage.picture_channels
     count, codes = len(pictures.rows), []
     for start in tqdm(range(0, count, batch_size), desc="encoding"):
         part = slice(start, start + batch_size)
         squares = plain_squares(pictures, size, part, channels)
         ways = (squares, squares.flip(-1)) if mirrored else (squares,)
-        codes.append([encode_squares(encoder, way, batch_size) for way in ways])
+        codes.append([encode_squares(bundle, way, batch_size) for way in ways])
     z = torch.cat([torch.cat(way) for way in zip(*codes, strict=True)])
-    flags = torch.arange(len(z)) >= count
-    return Latents(z, pictures.rows * (len(z) // count), flags, encoder_identity(encoder))
+    flags, identity = torch.arange(len(z)) >= count, network_identity(bundle.model.encoder)
+    return Latents(z, pictures.rows * (len(z) // count), flags, identity)
 
 
 def main() -> None:
@@ -121,9 +122,8 @@ def main() -> None:
     bundle = load_bundle(config.model)
     if bundle.model is None or bundle.classes:
         raise ConfigError(f"{config.model} has no encoder of pictures")
-    pictures = load_pictures(config.data, bundle.unet.config.image_size)
-    encoder = bundle.model.encoder
-    latents = encode_pictures(encoder, pictures, config.mirrored, config.batch_size)
+    pictures = load_pictures(config.data, bundle.picture_size)
+    latents = encode_pictures(bundle, pictures, config.mirrored, config.batch_size)
     save_latents(latents, config.out)
     print(f"wrote {config.out}: {len(latents.z)} codes of {latents.z.shape[1]} numbers")
 

@@ -80,8 +80,9 @@ class Objective(nn.Module):
 
     `trained()` are the modules, by name, whose parameters are trained, averaged and saved;
     `draw(shape, device)` the random numbers of a batch of this shape; `forward(x_0, *drawn)` is the
-    loss, with the batch's classes, if it has any, as the last argument; `samples(device)` a grid of
-    pictures (N, C, S, S) in [-1, 1]; `validate(x_0)` figures of held-out pictures by name.
+    loss, with what else an item holds (a class, the picture of a state) as the last argument;
+    `samples(device)` a grid of pictures (N, C, S, S) in [-1, 1]; `validate(*batch)` figures of
+    held-out items by name.
     """
 
     def trained(self) -> dict[str, nn.Module]:
@@ -95,7 +96,7 @@ class Objective(nn.Module):
     def samples(self, device: torch.device) -> Tensor:
         raise TypeError(f"{type(self).__name__} does not draw samples")
 
-    def validate(self, x_0: Tensor) -> dict[str, float]:
+    def validate(self, *batch: Tensor) -> dict[str, float]:
         """Nothing, unless a script knows better."""
         return {}
 
@@ -143,11 +144,14 @@ def learning_rate(config: LoopConfig, seen: int) -> float:
 
 
 def train(
-    config: LoopConfig, objective: Objective, dataset: Dataset, held_out: Tensor | None = None
+    config: LoopConfig,
+    objective: Objective,
+    dataset: Dataset,
+    held_out: tuple[Tensor, ...] | None = None,
 ) -> None:
     """Train until `config.pictures` were seen; leaves the averaged weights in `objective`.
 
-    To resume, run the same command again. `held_out` (N, C, S, S) pictures are measured whenever
+    To resume, run the same command again. `held_out`, a batch of items, is measured whenever
     samples are drawn, a line of `validation.jsonl` each time. With `config.export` nothing is
     trained: the newest checkpoint's average is taken.
 
@@ -163,21 +167,22 @@ def train(
     copy_into(run.parameters, run.ema.average)
 
 
-def describe_run(
-    config: LoopConfig, objective: Objective, shape: tuple[int, ...], classes: bool = False
-) -> str:
+def describe_run(config: LoopConfig, objective: Objective, *shapes: tuple[int, ...]) -> str:
     """What `--dry-run` prints: parameters and the memory that training takes.
 
     Args:
-        shape: of one item of a batch; `classes` says whether a class comes with it.
+        shapes: of what an item of a batch holds: a picture or a state, and what comes with it;
+            () is a class.
     """
     rows = {name: _parameters(module) for name, module in objective.trained().items()}
     trained, whole = sum(rows.values()), _parameters(objective)
     # Of every parameter its value; of a trained one also gradient, EMA and Adam's two moments.
     weights = 4 * (whole + 4 * trained)
     n = config.batch_size // config.accumulate
-    batch = [torch.empty(n, *shape, device="meta")]
-    batch += [torch.zeros(n, dtype=torch.long, device="meta")] if classes else []
+    batch = [
+        torch.empty(n, *shape, device="meta", dtype=torch.float if shape else torch.long)
+        for shape in shapes
+    ]
     kept = activation_bytes(objective, *batch)
     lines = [f"{name}: {count:,} parameters, trained" for name, count in rows.items()]
     lines += [f"frozen: {whole - trained:,} parameters"] if whole > trained else []
@@ -217,7 +222,12 @@ def activation_bytes(objective: Objective, x_0: Tensor, *labels: Tensor) -> int:
 class Run:
     """One training run: weights, average and optimiser, and the number of steps done."""
 
-    def __init__(self, config: LoopConfig, objective: Objective, held_out: Tensor | None = None):
+    def __init__(
+        self,
+        config: LoopConfig,
+        objective: Objective,
+        held_out: tuple[Tensor, ...] | None = None,
+    ):
         self.config, self.objective, self.held_out = config, objective, held_out
         self.accelerator = _accelerator(config)
         objective.to(self.accelerator.device, memory_format=torch.channels_last)
@@ -407,7 +417,8 @@ class Run:
     def validate(self) -> None:
         """Write down the figures of the held-out pictures."""
         if self.held_out is not None:
-            figures = self.objective.validate(self.held_out.to(self.accelerator.device))
+            batch = (part.to(self.accelerator.device) for part in self.held_out)
+            figures = self.objective.validate(*batch)
             self.metrics.validation(figures, self.steps, self.seen)
 
     def draw(self) -> None:

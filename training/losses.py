@@ -48,16 +48,16 @@ def pdae_loss(
     noise: Tensor,
     weight: Tensor,
     posterior: bool = True,
-    classes: Tensor | None = None,
+    z: Tensor | None = None,
 ) -> Tensor:
     """PDAE Alg. 1: lambda_t || e - eps + sqrt(alpha_t) (1 - abar_{t-1}) / sqrt(1 - abar_t) G ||^2.
 
     `posterior=False` takes sqrt(1 - abar_t), the factor that DDIM uses at sampling (Alg. 3), so
-    that G is also trained below t of about 50, where the two part. The code is made of the image,
-    or of `classes` (N,) (Section 4.6).
+    that G is also trained below t of about 50, where the two part. The code is made of x_0, unless
+    it is given: of a picture where x_0 is a latent state, or of a class (Section 4.6).
     """
     x_t = diffusion.schedule.add_noise(x_0, noise, t)
-    z = model.encoder(x_0 if classes is None else classes)
+    z = model.encoder(x_0) if z is None else z
     output, shift = model(x_t, t, z)
     eps = diffusion.eps(output, x_t, t).detach()
     return weighted_mse(diffusion.shifted_eps(eps, shift, t, posterior=posterior), noise, weight)

@@ -51,7 +51,7 @@ def main() -> None:
         raise ConfigError(f"{config.bundle} has no codes of pictures; run train_attributes.py")
     editor = Editor(bundle, config.bundle)
     pictures = load_pictures(config.data, editor.image_size)
-    channels = bundle.unet.config.in_channels
+    channels = bundle.first_stage.picture_channels
     squares = plain_squares(pictures, editor.image_size, slice(config.count), channels)
     typical = measured(editor, squares, config.steps, config.rare)
     save_bundle(replace(bundle, typical=typical), config.bundle)

@@ -1,11 +1,15 @@
 """The figures of `evaluate.py` as Markdown tables, for README and model cards.
 
-python training/report.py runs/faces64-evaluation/figures.json
+    python training/report.py runs/faces128-evaluation/figures.json
+
+Several files are several models, set side by side.
 """
 
 import json
 import sys
 from pathlib import Path
+
+MEASURES = ("carried", "leak", "identity")
 
 
 def row(*cells: object) -> str:
@@ -18,40 +22,64 @@ def head(*cells: object) -> list[str]:
     return [row(*cells), "|" + "---|" * len(cells)]
 
 
+def spoken(name: str) -> str:
+    """An attribute's name for people."""
+    return name.replace("_", " ")
+
+
+def measures(figures: dict | None) -> list[str]:
+    """Carried, leak and identity as cells, empty where they were not measured."""
+    formats = {"carried": "{:.0%}", "leak": "{:.3f}", "identity": "{:.3f}"}
+    values = [(figures or {}).get(key) for key in MEASURES]
+    pairs = zip(formats.values(), values, strict=True)
+    return ["" if value is None else form.format(value) for form, value in pairs]
+
+
 def reconstruction(figures: dict) -> list[str]:
     """MSE and SSIM with inferred and random x_T."""
     steps = figures["steps"]
     lines = head("", "MSE on [0, 1]", "SSIM")
     for name, values in figures["reconstruction"].items():
-        way = f"{steps} + {steps} plain DDIM steps" if "inferred" in name else f"{steps} steps"
-        lines.append(
-            row(f"reconstruction, {name}, {way}", f"{values['MSE']:.2g}", f"{values['SSIM']:.4f}")
-        )
+        way = f", {steps} steps" if "random" in name else ""
+        way = f", {steps} + {steps} plain DDIM steps" if "inferred" in name else way
+        cells = f"{values['MSE']:.2g}", f"{values['SSIM']:.4f}"
+        lines.append(row(f"reconstruction, {name}{way}", *cells))
     return lines
 
 
 def attributes(figures: dict) -> list[str]:
-    """AUROC, and what the pixel classifier says of edits."""
+    """AUROC, and what the judge says of edits."""
     lines = head(
         "attribute",
         "AUROC of the direction on z",
-        "AUROC of a CNN on pixels",
-        "edits: the CNN's probability rises from -1 to +1 for",
-        "its mean at -1",
-        "at +1",
+        "AUROC of the judge on pixels",
+        "carried at ±1",
+        "leak",
+        "identity",
+        "the judge's probability rises from -1 to +1 for",
     )
     ours, judge = figures["AUROC of z"], figures["AUROC of the judge"]
     for name in ours:
-        edit, cells = figures["edits"].get(name), ["", "", ""]
-        if edit:
-            cells = [
-                f"{edit['rises for']:.0%}",
-                *(f"{edit[f'mean at {v}']:.2f}" for v in ("-1", "+1")),
-            ]
-        scores = f"{ours[name]:.3f}", f"{judge[name]:.3f}"
-        lines.append(row(name.replace("_", " "), *scores, *cells))
-    means = (f"{sum(scores.values()) / len(scores):.3f}" for scores in (ours, judge))
-    return [*lines, row("mean", *means, "", "", "")]
+        edit = figures["edits"].get(name)
+        scores = (f"{scores[name]:.3f}" if scores.get(name) else "" for scores in (ours, judge))
+        rises = f"{edit['rises for']:.0%}" if edit else ""
+        lines.append(row(spoken(name), *scores, *measures(edit), rises))
+    scores = ([score for score in scores.values() if score] for scores in (ours, judge))
+    means = (f"{sum(known) / len(known):.3f}" if known else "" for known in scores)
+    return [*lines, row("mean", *means, *measures(mean_at(figures, 1.0)), "")]
+
+
+def mean_at(figures: dict, strength: float) -> dict:
+    """The mean over attributes at one strength."""
+    means = (row for row in figures["curves"] if row["attribute"] == "mean")
+    return next(row for row in means if row["strength"] == strength)
+
+
+def curves(figures: dict) -> list[str]:
+    """Means over all attributes by strength."""
+    lines = head("sliders at", *MEASURES)
+    means = [row for row in figures["curves"] if row["attribute"] == "mean"]
+    return lines + [row(f"±{mean['strength']:g}", *measures(mean)) for mean in means]
 
 
 def gap(figures: dict) -> list[str]:
@@ -63,16 +91,43 @@ def gap(figures: dict) -> list[str]:
     return [*lines, row("filled", *(f"{r['filled']:.0%}" for r in rows))]
 
 
-def main(path: str) -> None:
+def side_by_side(models: list[dict]) -> list[str]:
+    """Carried, leak and identity of several models, an attribute a line."""
+    names = list(dict.fromkeys(name for model in models for name in model["edits"]))
+    titles = [Path(model["model"]).name for model in models]
+    lines = head("attribute", *(f"{title}: {m}" for title in titles for m in MEASURES))
+    for name in names:
+        cells = (measures(model["edits"].get(name)) for model in models)
+        lines.append(row(spoken(name), *(cell for part in cells for cell in part)))
+    means = (measures(mean_at(model, 1.0)) for model in models)
+    return [*lines, row("mean", *(cell for part in means for cell in part))]
+
+
+def report(figures: dict) -> str:
+    """All tables of a model."""
+    parts = [f"Edits of {figures['people']} held-out people, {figures['edit steps']} steps:"]
+    parts += ["\n".join(attributes(figures)), "\n".join(curves(figures))]
+    known = figures.get("identity of photographs", {})
+    parts += [f"Identity of {k}: {v:.3f}." for k, v in known.items() if v is not None]
+    if "reconstruction" in figures:
+        std = figures["reconstruction"]["inferred x_T"]["x_T std"]
+        parts += [
+            f"On {figures['pictures']} held-out pictures:",
+            "\n".join(reconstruction(figures)),
+        ]
+        parts += [f"The inferred x_T has a standard deviation of {std:.2f} (1 would be ideal)."]
+        parts += ["The posterior-mean gap (mean squared error), without and with the shift:"]
+        parts += ["\n".join(gap(figures))]
+    return "\n\n".join(parts)
+
+
+def main(*paths: str) -> None:
     """The command line."""
-    figures = json.loads(Path(path).read_text())
-    std = figures["reconstruction"]["inferred x_T"]["x_T std"]
-    print(f"On {figures['pictures']} held-out people of the test split:\n")
-    print("\n".join(reconstruction(figures)))
-    print(f"\nThe inferred x_T has a standard deviation of {std:.2f} (1 would be ideal).\n")
-    print("\n".join(attributes(figures)))
-    print("\nThe posterior-mean gap (mean squared error per pixel), without and with the shift:\n")
-    print("\n".join(gap(figures)))
+    models = [json.loads(Path(path).read_text()) for path in paths]
+    if len(models) > 1:
+        print("\n".join(side_by_side(models)) + "\n")
+    for figures in models:
+        print(f"## {figures['model']}\n\n{report(figures)}\n")
 
 
 if __name__ == "__main__":

@@ -13,12 +13,14 @@ from pdae_app.diffusion.denoisers import ConditionedDenoiser
 from pdae_app.diffusion.prediction import Diffusion
 from pdae_app.diffusion.weighting import loss_weight
 from pdae_app.models.diffae import DiffAE, DiffAEConfig, PooledEncoderConfig
+from pdae_app.models.first_stage import Pixels
 from pdae_app.models.unet import UNetConfig
 from training.config import parse
-from training.data import DataConfig, example_pictures, held_out_squares, training_set
+from training.data import DataConfig, example_pictures, training_set
 from training.loop import LoopConfig, Objective, describe_run, finish, run_script, train
 from training.losses import weighted_mse
 from training.samples import decoding_errors, in_pairs_of_rows, random_decodings
+from training.states import Sizes, held_out_states
 
 
 @dataclass(frozen=True)
@@ -84,7 +86,8 @@ def main() -> None:
         return
     dataset = training_set(config.data, size, channels)
     objective = DiffAEObjective(config, example_pictures(dataset))
-    train(config.loop, objective, dataset, held_out_squares(config.data, size, channels))
+    held_out = held_out_states(config.data, Pixels(channels), Sizes(size))
+    train(config.loop, objective, dataset, held_out)
     model, info = objective.model, {"diffae": {"pictures": config.loop.pictures}}
     trained = Bundle(model.unet, config.diffusion, model, framing=config.data.align, info=info)
     finish(trained, config.bundle, config.loop)

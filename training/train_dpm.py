@@ -8,16 +8,19 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor, nn
 
-from pdae_app.bundle import Bundle
+from pdae_app.bundle import Bundle, load_bundle, load_first_stage
 from pdae_app.diffusion.denoisers import UNetDenoiser
 from pdae_app.diffusion.prediction import Diffusion
 from pdae_app.diffusion.weighting import loss_weight
+from pdae_app.models.first_stage import FirstStage, Pixels
 from pdae_app.models.unet import UNet, UNetConfig
 from training.config import parse
-from training.data import DataConfig, held_out_squares, training_set
+from training.data import DataConfig
 from training.loop import LoopConfig, Objective, describe_run, finish, run_script, train
 from training.losses import dpm_loss
 from training.samples import one_step_error, random_decodings
+from training.states import Sizes, held_out_states, state_set
+from training.timesteps import Timesteps
 
 
 @dataclass(frozen=True)
@@ -25,7 +28,9 @@ class DpmConfig:
     """Everything that `train_dpm.py` takes.
 
     With `data.class_column` the model is told the class of every picture; `unet.classes` is then
-    counted from the data. `unet.learned_variance` trains the variance too.
+    counted from the data. `unet.learned_variance` trains the variance too. `first_stage` is the
+    folder of `train_first_stage.py`, for a latent model: `unet` is then of the states' size and
+    channels. `start` is a bundle with the same U-Net to go on from.
     """
 
     unet: UNetConfig
@@ -35,23 +40,34 @@ class DpmConfig:
     diffusion: Diffusion = field(default_factory=Diffusion)
     weighting: str = "constant"
     weighting_options: dict[str, float] = field(default_factory=dict)
+    timesteps: Timesteps = field(default_factory=Timesteps)
+    first_stage: str | None = None
+    start: str | None = None
 
     @property
     def shape(self) -> tuple[int, int, int]:
-        """Of one picture."""
+        """Of one state."""
         return self.unet.in_channels, self.unet.image_size, self.unet.image_size
 
 
 class DpmObjective(Objective):
     """The simple loss of a U-Net, and the bound where it learns its variance."""
 
-    def __init__(self, config: DpmConfig):
+    def __init__(self, config: DpmConfig, first_stage: FirstStage | None = None):
         super().__init__()
         self.config, self.schedule = config, config.diffusion.schedule
         self.unet = UNet(config.unet)
+        if config.start:
+            self.unet.load_state_dict(load_bundle(config.start).unet.state_dict())
+        self.first_stage = first_stage or Pixels(config.unet.in_channels)
 
     def trained(self) -> dict[str, nn.Module]:
         return {"unet": self.unet}
+
+    def draw(self, shape: tuple[int, ...], device: torch.device) -> tuple[Tensor, ...]:
+        """Timesteps (N,), as they are configured, and noise of this shape."""
+        t = self.config.timesteps.draw(self.schedule, shape[0], device)
+        return t, torch.randn(shape, device=device)
 
     def forward(self, x_0: Tensor, t: Tensor, noise: Tensor, classes: Tensor | None = None):
         """x_0, noise (N, C, S, S), t (N,), classes (N,) or None -> the loss."""
@@ -66,7 +82,7 @@ class DpmObjective(Objective):
             classes = torch.arange(32, device=device) % known
         denoiser = UNetDenoiser(self.unet, self.config.diffusion, classes)
         like = torch.empty(32, *self.config.shape, device=device)
-        return random_decodings(denoiser, like, self.schedule)
+        return self.first_stage.decode(random_decodings(denoiser, like, self.schedule))
 
     def validate(self, x_0: Tensor) -> dict[str, float]:
         """The error of x0_hat in one step from t = T / 2."""
@@ -80,22 +96,27 @@ def main() -> None:
     """The command line."""
     config = parse(DpmConfig, __doc__)
     torch.manual_seed(config.loop.seed)  # of the first weights
-    channels, size, _ = config.shape
     if config.loop.dry_run:
         told = bool(config.data.class_column)
         config = replace(config, unet=replace(config.unet, classes=1000)) if told else config
-        print(describe_run(config.loop, DpmObjective(config), config.shape, told))
+        shapes = (config.shape, ()) if told else (config.shape,)
+        print(describe_run(config.loop, DpmObjective(config), *shapes))
         return
-    dataset = training_set(config.data, size, channels)
+    channels, size, _ = config.shape
+    kept = config.first_stage
+    first_stage = load_first_stage(kept) if kept else Pixels(channels)
+    sizes = Sizes(first_stage.factor * size)
+    dataset = state_set(config.data, first_stage, sizes)
     config = replace(config, unet=replace(config.unet, classes=len(dataset.classes) or None))
-    objective = DpmObjective(config)
-    train(config.loop, objective, dataset, held_out_squares(config.data, size, channels))
+    objective = DpmObjective(config, first_stage)
+    train(config.loop, objective, dataset, held_out_states(config.data, first_stage, sizes))
     trained = Bundle(
         objective.unet,
         config.diffusion,
         framing=config.data.align,
         classes=tuple(dataset.classes),
         info={"dpm": {"pictures": config.loop.pictures}},
+        first_stage=first_stage,
     )
     finish(trained, config.bundle, config.loop)
 

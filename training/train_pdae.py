@@ -16,11 +16,14 @@ from pdae_app.diffusion.denoisers import ShiftedDenoiser, UNetDenoiser
 from pdae_app.diffusion.weighting import loss_weight
 from pdae_app.models.pdae import PDAE, PDAEConfig
 from pdae_app.models.semantic import ClassEncoderConfig, EncoderConfig
+from pdae_app.models.unet import SketchConfig
 from training.config import parse
-from training.data import DataConfig, example_pictures, held_out_squares, training_set
+from training.data import DataConfig
 from training.loop import LoopConfig, Objective, describe_run, finish, run_script, train
 from training.losses import pdae_loss
 from training.samples import decoding_errors, gap_filled, in_pairs_of_rows, random_decodings
+from training.states import Sizes, held_out_states, shown_items, state_set
+from training.timesteps import Timesteps
 
 
 @dataclass(frozen=True)
@@ -31,7 +34,10 @@ class PdaeTrainConfig:
     adds a rough picture of the code (see `Sketch`), and `stage: sketch` trains that and the encoder
     alone, as a plain autoencoder. `posterior` chooses the shift's factor in the loss
     (see `training.losses.pdae_loss`). With `data.class_column` there is no encoder of pictures:
-    every class has a code of `class_z_dim` numbers.
+    every class has a code of `class_z_dim` numbers. On a latent model the encoder reads pictures,
+    at a size of its own. `warm_start` begins the gradient estimator, its sketch
+    aside, as a copy of the frozen decoder, where their layers agree. `z_noise`, in parts of the
+    codes' spread, is added to codes in training, so that near codes give near pictures.
     """
 
     dpm: str
@@ -41,19 +47,29 @@ class PdaeTrainConfig:
     encoder: EncoderConfig | None = None
     class_z_dim: int = 512
     start: str | None = None
-    sketch: bool = False
+    sketch: SketchConfig | None = None
     stage: str = "pdae"
     weighting: str = "pdae"
     weighting_options: dict[str, float] = field(default_factory=dict)
     posterior: bool = True
+    timesteps: Timesteps = field(default_factory=Timesteps)
+    warm_start: bool = False
+    z_noise: float = 0.0
 
     def __post_init__(self):
         if self.stage not in ("sketch", "pdae") or (self.stage == "sketch" and not self.sketch):
-            raise ValueError("stage is 'pdae', or 'sketch' together with sketch: true")
+            raise ValueError("stage is 'pdae', or 'sketch' together with sketch: {}")
         if (self.encoder is None) != self.by_class:
             raise ValueError("give an encoder, or data.class_column, and not both")
         if self.by_class and self.stage == "sketch":
             raise ValueError("the sketch stage needs an encoder of pictures")
+
+    @property
+    def read(self) -> tuple[int, ...]:
+        """The shape of what the encoder reads: a picture, or a class."""
+        if self.by_class:
+            return ()
+        return self.encoder.in_channels, self.encoder.image_size, self.encoder.image_size
 
     @property
     def by_class(self) -> bool:
@@ -64,17 +80,27 @@ class PdaeTrainConfig:
 class PdaeObjective(Objective):
     """Alg. 1: the encoder and the gradient estimator learn to fill the frozen model's gap."""
 
-    def __init__(self, config: PdaeTrainConfig, frozen: Bundle, shown: Tensor, classes: int = 0):
+    def __init__(
+        self,
+        config: PdaeTrainConfig,
+        frozen: Bundle,
+        shown: tuple[Tensor, ...] = (),
+        classes: int = 0,
+    ):
         super().__init__()
-        self.config = config
+        self.config, self.first_stage = config, frozen.first_stage
         self.diffusion, self.schedule = frozen.diffusion, frozen.diffusion.schedule
         encoder = config.encoder or ClassEncoderConfig(classes, config.class_z_dim)
         self.model = PDAE(PDAEConfig(frozen.unet.config, encoder, config.sketch))
         self.model.unet.load_state_dict(frozen.unet.state_dict())
         if config.start:
-            self.model.load_state_dict(load_bundle(config.start).model.state_dict())
+            start = load_bundle(config.start).model
+            self.model.encoder.load_state_dict(start.encoder.state_dict())
+            self.model.shift.load_state_dict(start.shift.state_dict())
+        if config.warm_start:
+            copy_agreeing(frozen.unet.decoder, self.model.shift)
         self.model.freeze_unet()
-        self.register_buffer("shown", shown, persistent=False)
+        self.shown = shown
 
     def trained(self) -> dict[str, nn.Module]:
         shift = self.model.shift
@@ -83,24 +109,41 @@ class PdaeObjective(Objective):
             "shift": shift.sketch if self.config.stage == "sketch" else shift,
         }
 
-    def forward(self, x_0: Tensor, t: Tensor, noise: Tensor, classes: Tensor | None = None):
-        """x_0, noise (N, C, S, S), t (N,), classes (N,) or None -> the loss."""
-        config = self.config
+    def draw(self, shape: tuple[int, ...], device: torch.device) -> tuple[Tensor, ...]:
+        """Timesteps (N,), as they are configured, and noise of this shape."""
+        t = self.config.timesteps.draw(self.schedule, shape[0], device)
+        return t, torch.randn(shape, device=device)
+
+    def forward(self, x_0: Tensor, t: Tensor, noise: Tensor, condition: Tensor | None = None):
+        """x_0, noise (N, C, S, S), t (N,) -> the loss.
+
+        `condition` is what the encoder reads: pictures, or classes (N,); None where that is x_0.
+        """
+        config, z = self.config, self._code(x_0 if condition is None else condition)
         if config.stage == "sketch":
-            return F.mse_loss(self.model.shift.sketch(self.model.encoder(x_0)), x_0)
+            return F.mse_loss(self.model.shift.sketch(z), x_0)
         weight = loss_weight(config.weighting, self.schedule, t, **config.weighting_options)
         posterior = config.posterior
-        return pdae_loss(self.model, self.diffusion, x_0, t, noise, weight, posterior, classes)
+        return pdae_loss(self.model, self.diffusion, x_0, t, noise, weight, posterior, z)
+
+    def _code(self, condition: Tensor) -> Tensor:
+        """Codes (N, D), with noise in parts of their spread over the batch."""
+        z = self.model.encoder(condition)
+        if not self.config.z_noise:
+            return z
+        return z + self.config.z_noise * z.detach().std(dim=0) * torch.randn_like(z)
 
     def samples(self, device: torch.device) -> Tensor:
         """Training pictures, and below each what z alone brings back, from fixed random x_T."""
         if self.config.by_class:
             return self._of_classes(device)
-        x_0 = self.shown.to(device)
-        z = self.model.encoder(x_0)
+        x_0, condition = (part.to(device) for part in (self.shown[0], self.shown[-1]))
+        z = self.model.encoder(condition)
         if self.config.stage == "sketch":
-            return in_pairs_of_rows(x_0, self.model.shift.sketch(z))
-        return in_pairs_of_rows(x_0, random_decodings(self._denoiser(z), x_0, self.schedule))
+            drawn = self.model.shift.sketch(z)
+        else:
+            drawn = random_decodings(self._denoiser(z), x_0, self.schedule)
+        return in_pairs_of_rows(*(self.first_stage.decode(states) for states in (x_0, drawn)))
 
     def _of_classes(self, device: torch.device) -> Tensor:
         """32 new pictures, of the classes in turn."""
@@ -108,19 +151,35 @@ class PdaeObjective(Objective):
         classes = torch.arange(32, device=device) % self.model.config.encoder.classes
         like = torch.empty(32, unet.in_channels, unet.image_size, unet.image_size, device=device)
         denoiser = self._denoiser(self.model.encoder(classes))
-        return random_decodings(denoiser, like, self.schedule)
+        return self.first_stage.decode(random_decodings(denoiser, like, self.schedule))
 
     def _denoiser(self, z: Tensor) -> ShiftedDenoiser:
         return ShiftedDenoiser(self.model, self.diffusion, ((z, 1.0),))
 
-    def validate(self, x_0: Tensor) -> dict[str, float]:
+    def validate(self, x_0: Tensor, condition: Tensor | None = None) -> dict[str, float]:
         """Errors of what z brings back, and how much of the frozen model's gap is filled."""
-        if self.config.by_class or self.config.stage == "sketch":
+        if self.config.by_class:
             return {}
-        denoiser = self._denoiser(self.model.encoder(x_0))
+        z = self.model.encoder(x_0 if condition is None else condition)
+        if self.config.stage == "sketch":
+            return {"sketch_mse": float(F.mse_loss(self.model.shift.sketch(z), x_0))}
+        denoiser = self._denoiser(z)
         frozen = UNetDenoiser(self.model.unet, self.diffusion)
         filled = gap_filled(frozen, denoiser, x_0, self.schedule)
         return decoding_errors(denoiser, x_0, self.schedule) | {"gap_filled": filled}
+
+
+def copy_agreeing(source: nn.Module, target: nn.Module) -> None:
+    """Copy the parameters of `source`, its output's aside, that `target` has in the same shape."""
+    own = target.state_dict()
+    target.load_state_dict(
+        {
+            name: value
+            for name, value in source.state_dict().items()
+            if name in own and own[name].shape == value.shape and not name.startswith("conv_out")
+        },
+        strict=False,
+    )
 
 
 def main() -> None:
@@ -128,15 +187,16 @@ def main() -> None:
     config = parse(PdaeTrainConfig, __doc__)
     torch.manual_seed(config.loop.seed)  # of the first weights
     frozen = load_bundle(config.dpm)
-    unet = frozen.unet.config
-    channels, size = unet.in_channels, unet.image_size
     if config.loop.dry_run:
-        objective = PdaeObjective(config, frozen, torch.empty(0), classes=1000)
-        print(describe_run(config.loop, objective, (channels, size, size), config.by_class))
+        objective = PdaeObjective(config, frozen, classes=1000)
+        print(describe_run(config.loop, objective, frozen.state_shape, config.read))
         return
-    dataset = training_set(config.data, size, channels)
-    objective = PdaeObjective(config, frozen, example_pictures(dataset), len(dataset.classes))
-    train(config.loop, objective, dataset, held_out_squares(config.data, size, channels))
+    sizes = Sizes(frozen.picture_size, config.encoder.image_size if config.encoder else None)
+    dataset = state_set(config.data, frozen.first_stage, sizes)
+    shown = () if config.by_class else shown_items(dataset)
+    objective = PdaeObjective(config, frozen, shown, len(dataset.classes))
+    held_out = held_out_states(config.data, frozen.first_stage, sizes)
+    train(config.loop, objective, dataset, held_out)
     trained = Bundle(
         frozen.unet,
         frozen.diffusion,
@@ -144,6 +204,7 @@ def main() -> None:
         framing=config.data.align,
         classes=tuple(dataset.classes),
         info=frozen.info | {"pdae": {"pictures": config.loop.pictures}},
+        first_stage=frozen.first_stage,
     )
     finish(trained, config.bundle, config.loop)
 

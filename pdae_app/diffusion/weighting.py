@@ -38,12 +38,19 @@ def velocity(schedule: Schedule, t: Tensor) -> Tensor:
     return 1 / schedule.alpha_bar(t)
 
 
+def min_snr(schedule: Schedule, t: Tensor, gamma: float = 5.0) -> Tensor:
+    """min(SNR, gamma) / SNR (Hang et al. 2023, "Min-SNR Weighting Strategy", Section 3.4)."""
+    snr = schedule.snr(t)
+    return snr.clamp(max=gamma) / snr
+
+
 WEIGHTINGS = {
     "constant": constant,
     "pdae": pdae,
     "p2": p2,
     "variational": variational,
     "velocity": velocity,
+    "min_snr": min_snr,
 }
 
 

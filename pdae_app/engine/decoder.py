@@ -5,9 +5,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import torch
+from PIL import Image
 from torch import Tensor
 
-from pdae_app.bundle import Bundle
+from pdae_app.bundle import Bundle, resized
 from pdae_app.diffusion.denoisers import (
     ConditionedDenoiser,
     ShiftedDenoiser,
@@ -18,6 +19,7 @@ from pdae_app.diffusion.inversion import exact_states
 from pdae_app.diffusion.schedule import STEPPINGS, Stepping, jumping
 from pdae_app.diffusion.solvers import Denoiser, ddim_states, dpm_solver_states
 from pdae_app.engine.code import EditError
+from pdae_app.engine.pictures import to_image
 from pdae_app.models.precision import half_dtype, in_half
 
 # A kept region follows the unchanged picture from this part of the way on: before, the edit is
@@ -30,8 +32,8 @@ class Run:
     """What is decoded and how; the names are those of `Editor.decode_steps` and `generate`.
 
     codes are (z (N, D), weight) pairs, x_T (N, C, S, S); residuals (steps, C, S, S), or one a
-    picture (steps, N, C, S, S). `keep` (S, S) in [0, 1] makes every picture follow the first one
-    where it is 1.
+    state (steps, N, C, S, S). `keep` (S, S) in [0, 1], of a picture's size, makes every state
+    follow the first one where it is 1.
     """
 
     codes: tuple[tuple[Tensor, float | Tensor], ...]
@@ -47,7 +49,10 @@ class Run:
 
 
 class Decoder:
-    """The networks of a bundle on a device, in a precision, stepped one way."""
+    """The networks of a bundle on a device, in a precision, stepped one way.
+
+    What it denoises are states: see `pdae_app.models.first_stage`.
+    """
 
     def __init__(self, bundle: Bundle, device: torch.device, stepping: str, precision: str):
         self.bundle, self.device, self.stepping = bundle, device, stepping
@@ -67,9 +72,19 @@ class Decoder:
 
     @property
     def shape(self) -> tuple[int, int, int]:
-        """(C, S, S) of a picture."""
-        unet = self.bundle.unet.config
-        return unet.in_channels, unet.image_size, unet.image_size
+        """(C, S, S) of a state, and of x_T."""
+        return self.bundle.state_shape
+
+    def read(self, pictures: Tensor) -> tuple[Tensor, Tensor]:
+        """Codes z (N, D) and states of pictures (N, C, S, S) in [-1, 1]."""
+        pictures = pictures.to(self.device, memory_format=torch.channels_last)
+        with torch.inference_mode():
+            return self.bundle.codes(pictures), self.bundle.first_stage.encode(pictures)
+
+    def pictures(self, states: Tensor) -> list[Image.Image]:
+        """The pictures of states (N, C, S, S)."""
+        with torch.inference_mode():
+            return [to_image(x) for x in self.bundle.first_stage.decode(states)]
 
     def compile(self, backend: str) -> None:
         """Compile the networks, and try them once."""
@@ -122,7 +137,7 @@ class Decoder:
         """What binds the kept region to the first picture; None where nothing is kept."""
         if run.keep is None:
             return None
-        keep = run.keep.to(self.device)
+        keep = resized(run.keep.to(self.device)[None, None], self.shape[-1])[0, 0]
 
         def bind(step: int, x: Tensor) -> Tensor:
             return x if step < KEEP_FROM * steps else torch.lerp(x, x[:1], keep)

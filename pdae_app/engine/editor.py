@@ -14,13 +14,13 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from pdae_app.bundle import Bundle, encoder_identity, load_bundle
+from pdae_app.bundle import Bundle, load_bundle, network_identity
 from pdae_app.diffusion.denoisers import Start, slerp
 from pdae_app.diffusion.schedule import STEPPINGS
 from pdae_app.engine.checks import check_known, check_strength
 from pdae_app.engine.code import Code, EditError, Inversion, Progress
 from pdae_app.engine.decoder import Decoder, Run
-from pdae_app.engine.pictures import plain, to_image, to_tensor
+from pdae_app.engine.pictures import plain, to_tensor
 from pdae_app.engine.sampling import Drawn, draw_class, draw_code, unlabelled_codes
 from pdae_app.faces.align import FRAMINGS, Alignment, center_square, crop, find_alignment
 from pdae_app.faces.paste import paste_difference, paste_replacement
@@ -150,7 +150,7 @@ class Editor:
     @property
     def image_size(self) -> int:
         """Side of the model's square in pixels."""
-        return self.bundle.unet.config.image_size
+        return self.bundle.picture_size
 
     @property
     def framing(self) -> str:
@@ -247,10 +247,8 @@ class Editor:
         photo = open_photo(photo)
         alignment = self._alignment(photo, align)
         square = crop(photo, alignment or center_square(photo), self.image_size)
-        x_0 = to_tensor(square, self.decoder.shape[0])
-        x_0 = x_0.to(self.device, memory_format=torch.channels_last)
-        with torch.inference_mode():
-            z = self.bundle.model.encoder(x_0)
+        picture = to_tensor(square, self.bundle.first_stage.picture_channels)
+        z, x_0 = self.decoder.read(picture)
         for state in self.decoder.inverting(z, x_0, steps, iterations):
             if state["step"] < state["steps"]:
                 yield state["step"] / state["steps"], None
@@ -258,10 +256,8 @@ class Editor:
 
     def encode_squares(self, squares: Tensor, steps: int = STEPS) -> list[Code]:
         """The codes of aligned squares (N, C, S, S) in [-1, 1], found together."""
-        x_0 = squares.to(self.device, memory_format=torch.channels_last)
         iterations = self._iterations(None)
-        with torch.inference_mode():
-            z = self.bundle.model.encoder(x_0)
+        z, x_0 = self.decoder.read(squares)
         *_, state = self.decoder.inverting(z, x_0, steps, iterations)
         return [self._code(z, state, i, steps, None) for i in range(len(z))]
 
@@ -354,7 +350,7 @@ class Editor:
             x_T = code.x_T.expand(len(piece), -1, -1, -1)
             run = Run(((z, 1.0),), x_T, steps, scale, residuals=residuals, drawn=drawn)
             *_, last = self.decoder.states(run)
-            yield from (to_image(x) for x in last["x"])
+            yield from self.decoder.pictures(last["x"])
 
     def _keeping(self, code: Code, moved: Code, steps: int, scale: float, keep: np.ndarray) -> Run:
         """The unchanged code and the edited one, side by side."""
@@ -494,11 +490,11 @@ class Editor:
         Raises:
             SliderFileError: no slider, a damaged one, or one of another model.
         """
-        return load_slider(path, self._space, encoder_identity(self.bundle.model.encoder))
+        return load_slider(path, self._space, network_identity(self.bundle.model.encoder))
 
     def save_slider(self, fitted: FewShot, path: str | Path) -> None:
         """Write a slider to a file, for any model with this one's encoder."""
-        save_slider(fitted, path, self._space, encoder_identity(self.bundle.model.encoder))
+        save_slider(fitted, path, self._space, network_identity(self.bundle.model.encoder))
 
     @property
     def _space(self) -> LatentSpace:
@@ -566,7 +562,7 @@ class Editor:
         left = [self._residuals(steps, 0, (a, 1 - weight), (b, weight)) for weight in weights]
         residuals = None if left[0] is None else torch.stack(left, dim=1)
         *_, last = self.decoder.states(Run(codes, x_T, steps, scale, residuals=residuals))
-        return [to_image(x) for x in last["x"]]
+        return self.decoder.pictures(last["x"])
 
     def _blend(self, z_a: Tensor, z_b: Tensor, weights: list[float], mode: str):
         part = torch.tensor(weights)[:, None]
@@ -600,8 +596,8 @@ class Editor:
     def _render(self, run: Run) -> Iterator[Progress]:
         for state in self.decoder.states(run):
             last = state["step"] == state["steps"]
-            image = to_image(state["x" if last else "x0_hat"][-1])
-            yield Progress(state["step"], state["steps"], image)
+            shown = state["x" if last else "x0_hat"][-1:]
+            yield Progress(state["step"], state["steps"], self.decoder.pictures(shown)[0])
 
     def _alignment(self, photo: Image.Image, align: bool | Alignment) -> Alignment | None:
         if isinstance(align, Alignment):

@@ -20,7 +20,8 @@ class OneStep:
     """x0_hat from a noised picture in one step, the frozen model alone and with the shift.
 
     `shift` shows what the shift changes, grey where nothing, scaled to its own largest value.
-    The gaps are || mu(x_t, x_0) - mu(x_t, x0_hat) ||^2 a pixel (PDAE, Fig. 5 right).
+    The gaps are || mu(x_t, x_0) - mu(x_t, x0_hat) ||^2 a number of the state, a pixel's colour
+    where states are pictures (PDAE, Fig. 5 right).
     """
 
     t: int
@@ -38,7 +39,7 @@ def one_step(
     """One-step pictures of a square at `count` timesteps from little noise to much (Fig. 5, 13)."""
     decoder, diffusion = editor.decoder, editor.bundle.diffusion
     schedule = diffusion.schedule
-    x_0 = to_tensor(square, decoder.shape[0]).to(editor.device)
+    _, x_0 = decoder.read(to_tensor(square, editor.bundle.first_stage.picture_channels))
     noise = torch.randn(x_0.shape, generator=torch.Generator().manual_seed(seed)).to(editor.device)
     z = code.z[None].to(editor.device)
     edge = schedule.timesteps // 20
@@ -51,11 +52,12 @@ def one_step(
                 predict_x0(x_t, decoder.denoiser(((z, 1.0),), scale)(x_t, times), alpha_bar)
                 for scale in (0.0, 1.0)
             ]
-        shift = pictures[1] - pictures[0]
         gaps = [_gap(schedule, t, float((p - x_0).square().mean())) for p in pictures]
+        with torch.inference_mode():
+            noised, *found = editor.bundle.first_stage.decode(torch.cat([x_t, *pictures]))
+        shift = found[1] - found[0]
         shift = shift / shift.abs().max().clamp(min=1e-6)
-        images = (to_image(x[0]) for x in (x_t, *pictures, shift))
-        yield OneStep(t, *images, *gaps)
+        yield OneStep(t, *map(to_image, (noised, *found, shift)), *gaps)
 
 
 def _gap(schedule: Schedule, t: int, x0_error: float) -> float:

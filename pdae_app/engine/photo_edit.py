@@ -59,7 +59,7 @@ def framed_by_eyes(
     if abs(left[0] - right[0]) + abs(left[1] - right[1]) < 4:
         raise EditError("The two eyes are the same point. Click on one eye, then on the other.")
     framing = editor.framing if editor.framing != "center" else "face"
-    return align_face(Face(left, right, True), framing)
+    return align_face(Face(left, right), framing)
 
 
 def edit_photo(

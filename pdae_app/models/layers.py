@@ -8,6 +8,7 @@ older models need (DDPM, Ho et al. 2020) are arguments.
 
 import math
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 import torch
@@ -195,9 +196,11 @@ class SelfAttention(nn.Module):
         n, c, height, width = x.shape
         tokens = self.norm(x).flatten(2).transpose(1, 2)  # (N, HW, C)
         qkv = self.qkv(tokens).view(n, height * width, self.heads, 3, c // self.heads)
-        if x.device.type == "cpu":
-            qkv = qkv.float()  # half precision is slower there
-        q, k, v = qkv.permute(3, 0, 2, 1, 4)  # each (N, heads, HW, C / heads)
-        h = F.scaled_dot_product_attention(q, k, v).transpose(1, 2).reshape(n, -1, c)
+        # Half precision is slower on CPUs, and autocast would bring it back.
+        on_cpu = x.device.type == "cpu"
+        with torch.autocast("cpu", enabled=False) if on_cpu else nullcontext():
+            qkv = qkv.float() if on_cpu else qkv
+            q, k, v = qkv.permute(3, 0, 2, 1, 4)  # each (N, heads, HW, C / heads)
+            h = F.scaled_dot_product_attention(q, k, v).transpose(1, 2).reshape(n, -1, c)
         h = self.proj(h.to(x.dtype)).transpose(1, 2).reshape(n, c, height, width)
         return x + h

@@ -4,32 +4,30 @@ from dataclasses import dataclass, replace
 
 from torch import Tensor, nn
 
-from pdae_app.models.layers import CodeInput, check_same_size
+from pdae_app.models.layers import CodeInput
 from pdae_app.models.semantic import (
     ClassEncoder,
     ClassEncoderConfig,
     EncoderConfig,
     SemanticEncoder,
 )
-from pdae_app.models.unet import UNet, UNetConfig, UNetDecoder
+from pdae_app.models.unet import SketchConfig, UNet, UNetConfig, UNetDecoder
 
 
 @dataclass(frozen=True)
 class PDAEConfig:
     """Architecture of all three networks; for `sketch` see `UNetDecoder`.
 
-    The code is made of an image, or of a class (Section 4.6).
+    The code is made of an image, at a size of the encoder's own, or of a class (Section 4.6).
     """
 
     unet: UNetConfig
     encoder: EncoderConfig | ClassEncoderConfig
-    sketch: bool = False
+    sketch: SketchConfig | None = None
 
     def __post_init__(self):
         if self.unet.classes:
             raise ValueError("PDAE adapts an unconditional U-Net; this one takes a class")
-        if not self.by_class:
-            check_same_size(self.unet.image_size, self.encoder.image_size)
 
     @property
     def by_class(self) -> bool:

@@ -2,7 +2,7 @@
 
 from pdae_app.models.pdae import PDAEConfig
 from pdae_app.models.semantic import EncoderConfig
-from pdae_app.models.unet import UNetConfig
+from pdae_app.models.unet import SketchConfig, UNetConfig
 
 
 def _adm(image_size: int, base: int, multipliers: tuple[int, ...], heads: int) -> PDAEConfig:
@@ -31,7 +31,7 @@ PRESETS: dict[str, PDAEConfig] = {
             patch_size=4,
         ),
         EncoderConfig(image_size=64, z_dim=512),
-        sketch=True,
+        sketch=SketchConfig(),
     ),
 }
 

@@ -139,6 +139,18 @@ class UNetConfig:
 
 
 @dataclass(frozen=True)
+class SketchConfig:
+    """Architecture of a `Sketch`.
+
+    `width` channels at 4x4 positions and 8x8, half as many at every doubling after; `blocks`
+    residual blocks after each.
+    """
+
+    width: int = 128
+    blocks: int = 0
+
+
+@dataclass(frozen=True)
 class Features:
     """What the encoder half hands over: skip features, finest first, and the time embedding."""
 
@@ -253,13 +265,18 @@ class UNetDecoder(nn.Module):
     the code (see `Sketch`).
     """
 
-    def __init__(self, config: UNetConfig, code: CodeInput | None = None, sketch: bool = False):
+    def __init__(
+        self,
+        config: UNetConfig,
+        code: CodeInput | None = None,
+        sketch: SketchConfig | None = None,
+    ):
         super().__init__()
         self.config, self.code = config, code
         embedded = code is not None and code.embed
         self.z_embed = nn.Linear(code.dim, config.emb_dim) if embedded else None
         width, finest = config.level_channels[-1], config.level_channels[0]
-        self.sketch = Sketch(config, code.dim) if sketch else None
+        self.sketch = Sketch(config, code.dim, sketch) if sketch else None
         self.middle_in = Block(config.res(width, width, code), config.attention(width))
         self.middle_out = config.res(width, width, code)
         self.blocks = nn.ModuleList(self._blocks(config, code))
@@ -312,29 +329,45 @@ class Sketch(nn.Module):
     networks have none. It enters through a layer that starts from zero.
     """
 
-    def __init__(self, config: UNetConfig, z_dim: int, width: int = 128, start: int = 4):
+    def __init__(self, config: UNetConfig, z_dim: int, sketch: SketchConfig):
         super().__init__()
-        self.start, self.patch_size = start, config.patch_size
-        doublings = (config.image_size // start).bit_length() - 1
-        widths = [max(32, width // 2 ** max(0, i - 1)) for i in range(doublings + 1)]
-        self.linear = nn.Linear(z_dim, width * start**2)
+        self.start, self.patch_size = 4, config.patch_size
+        doublings = (config.image_size // self.start).bit_length() - 1
+        widths = [max(32, sketch.width // 2 ** max(0, i - 1)) for i in range(doublings + 1)]
+        self.linear = nn.Linear(z_dim, widths[0] * self.start**2)
         self.convs = nn.ModuleList(nn.Conv2d(a, b, 3, padding=1) for a, b in pairwise(widths))
         self.norms = nn.ModuleList(group_norm(c) for c in widths[1:])
+        self.blocks = nn.ModuleList(
+            nn.Sequential(*(NormedBlock(c) for _ in range(sketch.blocks))) for c in widths[1:]
+        )
         self.conv_out = nn.Conv2d(widths[-1], config.in_channels, 3, padding=1)
         folded = config.in_channels * config.patch_size**2
         self.enter = zero_init(nn.Conv2d(folded, config.base_channels, 3, padding=1))
 
     def forward(self, z: Tensor) -> Tensor:
-        """Codes z (N, D) -> pictures (N, C, S, S) in about [-1, 1]."""
+        """Codes z (N, D) -> states (N, C, S, S), rough ones."""
         h = self.linear(z).view(len(z), -1, self.start, self.start)
-        for conv, norm in zip(self.convs, self.norms, strict=True):
-            h = F.silu(norm(conv(F.interpolate(h, scale_factor=2, mode="nearest"))))
+        for conv, norm, block in zip(self.convs, self.norms, self.blocks, strict=True):
+            h = block(F.silu(norm(conv(F.interpolate(h, scale_factor=2, mode="nearest")))))
         return self.conv_out(h)
 
     def drawn_into(self, skips: list[Tensor], z: Tensor) -> list[Tensor]:
         """The skip features with the sketch added to those of the input's size and width."""
         drawn = self.enter(F.pixel_unshuffle(self(z), self.patch_size))
         return [skip + drawn if skip.shape == drawn.shape else skip for skip in skips]
+
+
+class NormedBlock(nn.Module):
+    """X + conv(SiLU(norm(conv(SiLU(x))))), the identity at first."""
+
+    def __init__(self, channels: int):
+        super().__init__()
+        self.conv1 = nn.Conv2d(channels, channels, 3, padding=1)
+        self.norm = group_norm(channels)
+        self.conv2 = zero_init(nn.Conv2d(channels, channels, 3, padding=1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.conv2(F.silu(self.norm(self.conv1(F.silu(x)))))
 
 
 class UNet(nn.Module):

@@ -1,0 +1,134 @@
+"""The judge: a classifier on pixels that says what an edit shows, whatever model made it.
+
+It learns from photographs of the training people, never from a model, a code or an edit, and is
+kept in a file: models that are compared have to stand before the very same judge.
+"""
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from pdae_app.bundle import resized
+from training.data import DataConfig, Pictures, load_pictures, plain_squares
+from training.pixel_classifier import (
+    ClassifierConfig,
+    aurocs,
+    label_table,
+    small_cnn,
+    train_classifier,
+)
+
+
+@dataclass(frozen=True)
+class JudgeConfig:
+    """How the judge is made, and the folder that it is kept in.
+
+    It looks at `size` pixels a side, whatever a model's own size, and learns from squares of
+    `picture_size` reduced to them. `attributes` are by default all that the labels tell of both
+    training and held-out people.
+    """
+
+    folder: str = "runs/judge"
+    size: int = 96
+    picture_size: int = 128
+    attributes: tuple[str, ...] | None = None
+    classifier: ClassifierConfig = field(default_factory=ClassifierConfig)
+
+
+@dataclass(frozen=True)
+class Judge:
+    """Probabilities of `names` in squares of any size."""
+
+    network: nn.Module
+    names: list[str]
+    size: int
+
+    @torch.inference_mode()
+    def __call__(self, squares: Tensor) -> Tensor:
+        """(N, 3, S, S) in [-1, 1] -> (N, A) in [0, 1], means over a square and its mirror image."""
+        found = []
+        for part in squares.split(128):
+            x = to_size(part, self.size)
+            found.append((self.network(x).sigmoid() + self.network(x.flip(-1)).sigmoid()) / 2)
+        return torch.cat(found)
+
+    def scores(self, squares: Tensor, rows: list[dict[str, str]]) -> dict[str, float]:
+        """Its AUROC on labelled people, an attribute each."""
+        return aurocs(self(squares), label_table(rows, self.names), self.names)
+
+    def real(self, squares: Tensor, rows: list[dict[str, str]]) -> Tensor:
+        """(2, A): its mean probability for photographs of negatives and of positives."""
+        p, truth = self(squares), label_table(rows, self.names)
+        return torch.stack([p.where(truth == value, torch.nan).nanmean(dim=0) for value in (0, 1)])
+
+
+def to_size(squares: Tensor, size: int) -> Tensor:
+    """Squares (N, C, S, S) at `size`: reduced by averages over areas, or enlarged."""
+    if squares.shape[-1] >= size:
+        return resized(squares, size)
+    return F.interpolate(squares, size=size, mode="bilinear")
+
+
+def load_judge(config: JudgeConfig, data: DataConfig, test_rows: list[dict[str, str]]) -> Judge:
+    """The judge of these training pictures: from its file, or trained now and written there."""
+    pictures = load_pictures(data, config.picture_size)
+    names = list(config.attributes or common_columns(pictures.rows, test_rows))
+    labels = label_table(pictures.rows, names)
+    path = Path(config.folder) / f"judge-{identity(config, pictures, names, labels)}.safetensors"
+    if path.exists():
+        return read_judge(path)
+    print(f"training a judge of {len(names)} attributes on {len(labels)} pictures")
+    network = train_classifier(_squares(pictures, config), labels, config.classifier)
+    judge = Judge(network, names, config.size)
+    write_judge(judge, path)
+    return judge
+
+
+def common_columns(train: list[dict[str, str]], test: list[dict[str, str]]) -> list[str]:
+    """The attributes of which both kinds occur among training and held-out people."""
+    both = [
+        {c for c in rows[0] if {row[c] for row in rows} - {""} == {"0", "1"}}
+        for rows in (train, test)
+    ]
+    return [name for name in train[0] if name in both[0] & both[1]]
+
+
+def identity(config: JudgeConfig, pictures: Pictures, names: list[str], labels: Tensor) -> str:
+    """A hash of all that makes a judge what it is."""
+    sizes = [config.size, config.picture_size]
+    facts = [sizes, asdict(config.classifier), pictures.identity, names, labels.tolist()]
+    return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:12]
+
+
+def _squares(pictures: Pictures, config: JudgeConfig) -> Tensor:
+    """All training squares at the judge's size, reduced piece by piece to spare memory."""
+    parts = (slice(i, i + 256) for i in range(0, len(pictures.rows), 256))
+    full = (plain_squares(pictures, config.picture_size, part) for part in parts)
+    return torch.cat([to_size(squares, config.size) for squares in full])
+
+
+def write_judge(judge: Judge, path: Path) -> None:
+    """One safetensors file, whole or absent; names and size in its metadata."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_suffix(".tmp")
+    tensors = {k: v.contiguous() for k, v in judge.network.state_dict().items()}
+    save_file(tensors, partial, {"names": json.dumps(judge.names), "size": str(judge.size)})
+    partial.replace(path)
+
+
+def read_judge(path: Path) -> Judge:
+    """A judge from its file."""
+    with safe_open(path, "pt") as file:
+        facts = file.metadata()
+        tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+    names = json.loads(facts["names"])
+    network = small_cnn(len(names)).to(memory_format=torch.channels_last)
+    network.load_state_dict(tensors)
+    return Judge(network.eval().requires_grad_(False), names, int(facts["size"]))

@@ -1,0 +1,130 @@
+"""How well codes hold photographs, and how much of the posterior-mean gap the shift fills."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from skimage.metrics import structural_similarity
+from torch import Tensor
+from tqdm import tqdm
+
+from pdae_app.diffusion.schedule import jumping, spaced_timesteps
+from pdae_app.diffusion.solvers import ddim, ddim_invert, predict_x0
+from pdae_app.engine import Editor
+
+
+@dataclass(frozen=True)
+class Coded:
+    """Pictures (N, C, S, S) in [-1, 1], their states (N, C', S', S') and codes z (N, D)."""
+
+    editor: Editor
+    pictures: Tensor
+    states: Tensor
+    z: Tensor
+    batch_size: int = 48
+
+    @property
+    def schedule(self):
+        """The model's noise levels."""
+        return self.editor.bundle.diffusion.schedule
+
+    def batched(self, what: str, run, *tensors: Tensor) -> Tensor:
+        """What `run` makes of the tensors, piece by piece."""
+        batches = zip(*(tensor.split(self.batch_size) for tensor in tensors), strict=True)
+        return torch.cat([run(*b) for b in tqdm(list(batches), desc=what, leave=False)])
+
+    def denoiser(self, z: Tensor, scale: float = 1.0):
+        """Eps in float32 under the codes z (N, D)."""
+        return self.editor.decoder.exact_denoiser(((z, 1.0),), scale)
+
+    def inverted(self, steps: int) -> Tensor:
+        """x_T (N, C', S', S') by plain DDIM inversion (PDAE, Eq. 8)."""
+        levels = spaced_timesteps(self.schedule, steps)
+        return self.batched(
+            "inverting",
+            lambda x, z: ddim_invert(self.denoiser(z), x, self.schedule, levels),
+            self.states,
+            self.z,
+        )
+
+    def decoded(self, x_T: Tensor, steps: int, floor: int = 0) -> Tensor:
+        """Pictures (N, C, S, S) made from x_T; for `floor` see `jumping`."""
+        levels = jumping(spaced_timesteps(self.schedule, steps), floor)
+        decode = self.editor.bundle.first_stage.decode
+        return self.batched(
+            "decoding",
+            lambda z, x: decode(ddim(self.denoiser(z), x, self.schedule, levels)),
+            self.z,
+            x_T,
+        )
+
+
+@torch.inference_mode()
+def coded(editor: Editor, pictures: Tensor) -> Coded:
+    """Pictures (N, C, S, S) in [-1, 1] with their states and codes."""
+    read = [editor.decoder.read(part) for part in pictures.split(48)]
+    z, states = (torch.cat(parts) for parts in zip(*read, strict=True))
+    return Coded(editor, pictures, states, z)
+
+
+@torch.inference_mode()
+def reconstruction(subject: Coded, steps: int) -> dict[str, dict]:
+    """MSE and SSIM with inferred and with random x_T, and of the first stage alone."""
+    x_T, floor = subject.inverted(steps), subject.editor.bundle.floor
+    random = torch.randn(x_T.shape, generator=torch.Generator().manual_seed(0))
+    ways = {"inferred x_T": (x_T, 0), "random x_T": (random, 0)}
+    if floor:
+        ways[f"random x_T, last step from t = {floor}"] = (random, floor)
+    figures = {
+        way: compare(subject.decoded(noise, steps, to), subject.pictures)
+        for way, (noise, to) in ways.items()
+    }
+    figures["inferred x_T"]["x_T std"] = float(x_T.std())
+    if subject.editor.bundle.first_stage.factor > 1:
+        decode = subject.editor.bundle.first_stage.decode
+        there_and_back = subject.batched("first stage", decode, subject.states)
+        figures["first stage alone"] = compare(there_and_back, subject.pictures)
+    return figures
+
+
+def compare(decoded: Tensor, pictures: Tensor) -> dict[str, float]:
+    """MSE and SSIM (window 11, sigma 1.5) on [0, 1], means over pictures (N, C, S, S)."""
+    a, b = (((x.clamp(-1, 1) + 1) / 2).numpy() for x in (decoded, pictures))
+    options = {"gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False}
+    ssim = [
+        structural_similarity(p, q, channel_axis=0, data_range=1.0, **options)
+        for p, q in zip(a, b, strict=True)
+    ]
+    return {"MSE": float(np.mean((a - b) ** 2)), "SSIM": float(np.mean(ssim))}
+
+
+@torch.inference_mode()
+def gap(subject: Coded) -> list[dict[str, float]]:
+    """The posterior-mean gap per number of a state, without and with G (PDAE, Fig. 5).
+
+    The gap is || mu(x_t, x_0) - mu(x_t, x0_hat) ||^2 at ten timesteps: the mean's error from
+    x0_hat's, with normal noise in x_t. "filled" is the part of it that the shift removes.
+    """
+    rows, generator, schedule = [], torch.Generator().manual_seed(0), subject.schedule
+    for t in np.linspace(0.05, 0.95, 10) * schedule.timesteps:
+        t = int(t)
+        noise = torch.randn(subject.states.shape, generator=generator)
+        x_t = schedule.add_noise(subject.states, noise, torch.full((len(noise),), t))
+        without, shifted = (_mean_error(subject, x_t, t, scale) for scale in (0.0, 1.0))
+        filled = 1 - shifted / without
+        rows.append({"t": t, "without": without, "with": shifted, "filled": filled})
+    return rows
+
+
+def _mean_error(subject: Coded, x_t: Tensor, t: int, scale: float) -> float:
+    """The mean squared error of the posterior mean (DDPM, Eq. 7) under so strong a shift."""
+    schedule = subject.schedule
+
+    def x0_error(x: Tensor, z: Tensor, x_0: Tensor) -> Tensor:
+        eps = subject.denoiser(z, scale)(x, torch.full((len(x),), t))
+        return predict_x0(x, eps, float(schedule.alpha_bar(t))) - x_0
+
+    error = subject.batched(f"gap at {t}", x0_error, x_t, subject.z, subject.states)
+    alpha_bar, previous = (float(schedule.alpha_bar(i)) for i in (t, t - 1))
+    from_x0 = previous**0.5 * float(schedule.betas[t]) / (1 - alpha_bar)
+    return from_x0**2 * float(error.square().mean())

@@ -1,0 +1,54 @@
+"""What is measured: a model, as its users have it, and people that it never saw."""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+from torch import Tensor
+
+from pdae_app.bundle import load_bundle
+from pdae_app.engine import Editor
+from pdae_app.engine.code import Code
+from training.config import ConfigError
+from training.data import DataConfig, load_pictures, plain_squares
+from training.evaluation.people import chosen_people
+
+
+@dataclass(frozen=True)
+class Subject:
+    """An editor, and held-out squares (N, 3, S, S) in [-1, 1] of its size with their label rows.
+
+    `people` are the numbers of the squares that edits are measured on.
+    """
+
+    editor: Editor
+    squares: Tensor
+    rows: list[dict[str, str]]
+    people: list[int]
+    steps: int
+
+    @property
+    def faces(self) -> Tensor:
+        """The squares (P, 3, S, S) of `people`."""
+        return self.squares[self.people]
+
+    @cached_property
+    def codes(self) -> list[Code]:
+        """The codes of `people`, as the app finds them."""
+        found = [self.editor.encode_squares(part, self.steps) for part in self.faces.split(8)]
+        return [code for part in found for code in part]
+
+
+def load_subject(model: str, data: DataConfig, people: int, steps: int) -> Subject:
+    """A bundle with the pictures that `data` names.
+
+    Raises:
+        ConfigError: the bundle reads no pictures, or has no sliders.
+    """
+    bundle = load_bundle(model)
+    if bundle.model is None or bundle.classes or bundle.latents is None:
+        raise ConfigError(f"{model} has no sliders of pictures; run training/train_attributes.py")
+    pictures = load_pictures(data, bundle.picture_size)
+    channels = bundle.first_stage.picture_channels
+    squares = plain_squares(pictures, bundle.picture_size, channels=channels)
+    chosen = chosen_people(pictures.rows, squares, people)
+    return Subject(Editor(bundle, model), squares, pictures.rows, chosen, steps)

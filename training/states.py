@@ -1,0 +1,142 @@
+"""What a diffusion model learns from: pictures as they are, or a first stage's states of them.
+
+States of a latent model are made once, in several views of every picture, and kept in a file: a
+view costs as much as the diffusion model's own step.
+"""
+
+import hashlib
+import json
+import os
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+from tqdm import tqdm
+
+from pdae_app.bundle import network_identity, resized
+from pdae_app.models.first_stage import FirstStage, PatchAutoencoder
+from training.data import (
+    AugmentedSquares,
+    DataConfig,
+    example_pictures,
+    held_out_squares,
+    training_set,
+)
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """Sides in pixels: of whole pictures, and of those that a semantic encoder reads, if any."""
+
+    picture: int
+    read: int | None = None
+
+
+def state_set(config: DataConfig, first_stage: FirstStage, sizes: Sizes) -> Dataset:
+    """Varied training items: states (C, S, S), each with its picture where an encoder reads one.
+
+    Without a first stage of its own, an item is the picture alone (or picture and class): state and
+    what the encoder reads are the same.
+    """
+    squares = training_set(config, sizes.picture, first_stage.picture_channels)
+    if not isinstance(first_stage, PatchAutoencoder):
+        return squares
+    return EncodedSquares(squares, first_stage, sizes.read)
+
+
+class EncodedSquares(Dataset):
+    """States of `views` variations of every picture, read from a file: `dataset[index, seed]`.
+
+    An item is (C, S, S), or with `read` also the picture (3, read, read) in [-1, 1] that a semantic
+    encoder reads.
+    """
+
+    classes: tuple[str, ...] = ()
+
+    def __init__(self, squares: AugmentedSquares, first_stage: PatchAutoencoder, read: int | None):
+        self.views, self.count, self.read = squares.config.views, len(squares), read
+        cached = Path(squares.config.cache or "runs/cache") / _fingerprint(squares, first_stage)
+        if not cached.with_suffix(".pictures.npy").exists():
+            _encode(squares, first_stage, cached)
+        self._states = np.load(cached.with_suffix(".states.npy"), mmap_mode="r")
+        self._pictures = np.load(cached.with_suffix(".pictures.npy"), mmap_mode="r")
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __getitem__(self, key: tuple[int, int]) -> Tensor | tuple[Tensor, Tensor]:
+        index, seed = key
+        place = index * self.views + seed % self.views
+        state = torch.from_numpy(self._states[place].astype(np.float32))
+        if self.read is None:
+            return state
+        picture = torch.from_numpy(self._pictures[place].astype(np.float32)) / 127.5 - 1
+        return state, resized(picture[None], self.read)[0]
+
+
+# Pictures are kept at this part of their side: encoders read them reduced.
+KEPT = 2
+
+
+def _fingerprint(squares: AugmentedSquares, first_stage: PatchAutoencoder) -> str:
+    config = squares.config
+    ways = (config.flip, config.scale_jitter, config.shift_jitter, config.color_jitter)
+    facts = (squares.pictures.identity, squares.image_size, config.views, ways)
+    text = json.dumps([*facts, network_identity(first_stage)])
+    return "states-" + hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+@torch.inference_mode()
+def _encode(squares: AugmentedSquares, first_stage: PatchAutoencoder, cached: Path) -> None:
+    """Write all states and reduced pictures; the second file's name says that both are whole."""
+    views, size = squares.config.views, squares.image_size
+    count, side = len(squares) * views, size // first_stage.factor
+    shapes = {
+        ".states.npy": (np.float16, (count, first_stage.state_channels, side, side)),
+        ".pictures.npy": (np.uint8, (count, squares.channels, size // KEPT, size // KEPT)),
+    }
+    partial = {end: cached.with_suffix(f".{os.getpid()}{end}") for end in shapes}
+    files = {
+        end: np.lib.format.open_memmap(partial[end], "w+", kind, shape)
+        for end, (kind, shape) in shapes.items()
+    }
+    items = (squares[place // views, place] for place in tqdm(range(count), desc="encoding"))
+    start = 0
+    while batch := list(islice(items, 32)):
+        pictures, part = torch.stack(batch), slice(start, start + len(batch))
+        files[".states.npy"][part] = first_stage.encode(pictures).half().numpy()
+        reduced = (resized(pictures, size // KEPT) + 1) * 127.5
+        files[".pictures.npy"][part] = reduced.round().clamp(0, 255).byte().numpy()
+        start += len(batch)
+    for end, file in files.items():
+        file.flush()
+        os.replace(partial[end], cached.with_suffix(end))
+
+
+@torch.inference_mode()
+def shown_items(dataset: Dataset, count: int = 16) -> tuple[Tensor, ...]:
+    """The first items of a data set, for grids of samples: states, and pictures if there are."""
+    if isinstance(dataset, AugmentedSquares):
+        return (example_pictures(dataset, count),)
+    items = [dataset[i, 0] for i in range(min(count, len(dataset)))]
+    if isinstance(items[0], Tensor):
+        return (torch.stack(items),)
+    return tuple(torch.stack(part) for part in zip(*items, strict=True))
+
+
+@torch.inference_mode()
+def held_out_states(
+    config: DataConfig, first_stage: FirstStage, sizes: Sizes
+) -> tuple[Tensor, ...] | None:
+    """States of `config.held_out`, and pictures where an encoder reads them; None without it."""
+    squares = held_out_squares(config, sizes.picture, first_stage.picture_channels)
+    if squares is None:
+        return None
+    if not isinstance(first_stage, PatchAutoencoder):
+        return (squares,)
+    states = first_stage.encode(squares)
+    return (states,) if sizes.read is None else (states, resized(squares, sizes.read))
