@@ -111,8 +111,8 @@ def main() -> None:
     found, seconds = rows.pop("found"), rows.pop("seconds")
     notes = (
         f"A face was found in {np.mean(found):.1%} of {len(found)} pictures, in "
-        f"{np.median(seconds):.3f} s at the median, {np.max(seconds):.2f} s at most. Errors in parts "
-        "of the eye distance."
+        f"{np.median(seconds):.3f} s at the median, {np.max(seconds):.2f} s at most. Errors in "
+        "parts of the eye distance."
     )
     table = [
         {

@@ -22,8 +22,9 @@ from pdae_app.diffusion.inversion import exact_states
 from pdae_app.diffusion.schedule import STEPPINGS
 from pdae_app.diffusion.solvers import ddim_states
 from training.data import DataConfig, load_pictures, plain_squares
-from training.evaluate import JUDGED
 from training.pixel_classifier import ClassifierConfig, train_classifier
+
+JUDGED = ("Smiling", "Eyeglasses", "Male", "Gray_Hair", "Young")
 
 
 @dataclass(frozen=True)

@@ -58,7 +58,8 @@ class Bundle:
     `stepping` names the way of stepping that the model is used with by default (`STEPPINGS`),
     `framing` how its training pictures were framed (`FRAMINGS`), `aligner` what found the eyes for
     that; `floor` is the timestep from which new pictures jump to x0_hat (`jumping`), 0 for networks
-    that denoise at all levels.
+    that denoise at all levels. `coupled_from` is the timestep from which photographs are edited by
+    `pdae_app.diffusion.coupled`; None edits through the inferred x_T, as the papers do.
     `typical` tells pictures like the training pictures from others. `first_stage` stands between
     pictures and the states that `unet` knows; None is `Pixels`.
     `classes` are the names of the classes that the U-Net, or PDAE in place of images, is told.
@@ -75,6 +76,7 @@ class Bundle:
     framing: str = "face"
     aligner: str = ALIGNER
     floor: int = 0
+    coupled_from: int | None = None
     classes: tuple[str, ...] = ()
     typical: Typical | None = None
     info: dict = field(default_factory=dict)
@@ -190,6 +192,7 @@ def _config(bundle: Bundle) -> dict:
         "framing": bundle.framing,
         "aligner": bundle.aligner,
         "floor": bundle.floor,
+        "coupled_from": bundle.coupled_from,
     }
     if isinstance(bundle.first_stage, PatchAutoencoder):
         config["first_stage"] = dataclasses.asdict(bundle.first_stage.config)
@@ -304,9 +307,10 @@ def _empty_bundle(config: dict) -> Bundle:
     if prior is not None and ("attributes" not in config or prior.z_dim != model_z_dim(model)):
         raise ConfigError("the prior needs the statistics of the codes, of the encoder's z_dim")
     info = config.get("info", {})
-    floor = config.get("floor", 0)
-    if type(floor) is not int or not 0 <= floor < diffusion.schedule.timesteps:
-        raise ConfigError(f"floor must be a timestep, got {floor!r}")
+    floor, coupled_from = config.get("floor", 0), config.get("coupled_from")
+    _check_timestep(diffusion, "floor", floor)
+    if coupled_from is not None:
+        _check_timestep(diffusion, "coupled_from", coupled_from)
     if first_stage is not None and first_stage.state_channels != unet.config.in_channels:
         raise ConfigError("the first stage and the U-Net have states of different channels")
     classes = _class_names(config, unet, model)
@@ -320,11 +324,17 @@ def _empty_bundle(config: dict) -> Bundle:
         framing=framing,
         aligner=str(config.get("aligner", "haar")),
         floor=floor,
+        coupled_from=coupled_from,
         classes=classes,
         typical=typical,
         info=info,
         first_stage=first_stage,
     )
+
+
+def _check_timestep(diffusion: Diffusion, key: str, value: object) -> None:
+    if type(value) is not int or not 0 <= value < diffusion.schedule.timesteps:
+        raise ConfigError(f"{key} must be a timestep, got {value!r}")
 
 
 def _class_names(config: dict, unet: UNet, model: PDAE | DiffAE | None) -> tuple[str, ...]:

@@ -78,7 +78,8 @@ class TrainingError(RuntimeError):
 class Objective(nn.Module):
     """What a script gives to the loop.
 
-    `trained()` are the modules, by name, whose parameters are trained, averaged and saved;
+    `trained()` are the modules, by name, whose parameters are trained, averaged and saved, as far
+    as they ask for gradients;
     `draw(shape, device)` the random numbers of a batch of this shape; `forward(x_0, *drawn)` is the
     loss, with what else an item holds (a class, the picture of a state) as the last argument;
     `samples(device)` a grid of pictures (N, C, S, S) in [-1, 1]; `validate(*batch)` figures of
@@ -235,6 +236,7 @@ class Run:
             f"{part}.{name}": parameter
             for part, module in objective.trained().items()
             for name, parameter in module.named_parameters()
+            if parameter.requires_grad
         }
         self.optimizer = torch.optim.AdamW(
             self.parameters.values(),

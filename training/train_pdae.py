@@ -38,6 +38,7 @@ class PdaeTrainConfig:
     at a size of its own. `warm_start` begins the gradient estimator, its sketch
     aside, as a copy of the frozen decoder, where their layers agree. `z_noise`, in parts of the
     codes' spread, is added to codes in training, so that near codes give near pictures.
+    `keep_codes` leaves the encoder and the sketch of `start` as they are.
     """
 
     dpm: str
@@ -55,10 +56,13 @@ class PdaeTrainConfig:
     timesteps: Timesteps = field(default_factory=Timesteps)
     warm_start: bool = False
     z_noise: float = 0.0
+    keep_codes: bool = False
 
     def __post_init__(self):
         if self.stage not in ("sketch", "pdae") or (self.stage == "sketch" and not self.sketch):
             raise ValueError("stage is 'pdae', or 'sketch' together with sketch: {}")
+        if self.keep_codes and not (self.start and self.sketch and self.stage == "pdae"):
+            raise ValueError("keep_codes is for the stage 'pdae', from a start with a sketch")
         if (self.encoder is None) != self.by_class:
             raise ValueError("give an encoder, or data.class_column, and not both")
         if self.by_class and self.stage == "sketch":
@@ -100,6 +104,9 @@ class PdaeObjective(Objective):
         if config.warm_start:
             copy_agreeing(frozen.unet.decoder, self.model.shift)
         self.model.freeze_unet()
+        if config.keep_codes:
+            self.model.encoder.requires_grad_(False)
+            self.model.shift.sketch.requires_grad_(False).enter.requires_grad_(True)
         self.shown = shown
 
     def trained(self) -> dict[str, nn.Module]:

@@ -135,18 +135,30 @@ def spaced_timesteps(
     return [int(level) for level in levels]
 
 
-def _even_in_log_snr(schedule: Schedule, count: int) -> list[int]:
-    """So many timesteps, ascending and all different, the nearest to an even spacing."""
+def levels_below(schedule: Schedule, steps: int, start: int) -> list[int]:
+    """The `steps` + 1 levels from timestep `start` down to CLEAN, evenly in log SNR before that.
+
+    Raises:
+        ValueError: there are fewer timesteps than steps.
+    """
+    if not 1 <= steps <= start + 1:
+        raise ValueError(f"steps must be between 1 and {start + 1}, got {steps}")
+    return [*_even_in_log_snr(schedule, steps, start + 1)[::-1], CLEAN]
+
+
+def _even_in_log_snr(schedule: Schedule, count: int, below: int | None = None) -> list[int]:
+    """So many timesteps `below` one, ascending and all different, nearest to an even spacing."""
+    timesteps = schedule.timesteps if below is None else below
     if count == 1:
-        return [schedule.timesteps - 1]
-    log_snr = schedule.snr(torch.arange(schedule.timesteps)).log()
+        return [timesteps - 1]
+    log_snr = schedule.snr(torch.arange(timesteps)).log()
     wanted = torch.linspace(float(log_snr[0]), float(log_snr[-1]), count, dtype=torch.float64)
     nearest = (log_snr[None] - wanted[:, None]).abs().argmin(dim=1).tolist()
     levels: list[int] = []
     for i, level in enumerate(nearest):
         # Where the spacing is finer than timesteps are, each is taken once.
         lowest = levels[-1] + 1 if levels else 0
-        levels.append(min(max(level, lowest), schedule.timesteps - count + i))
+        levels.append(min(max(level, lowest), timesteps - count + i))
     return levels
 
 

@@ -34,7 +34,8 @@ class Code:
 
     z (D,), x_T (C, S, S); `alignment` says where the square lies in the photograph, None when the
     square itself was given; `bundle` names the model that made it. `inversion` says how x_T was
-    found; None for noise that was drawn.
+    found; None for noise that was drawn. `state` (C, S, S) is the photograph's own, None for what
+    was drawn.
     """
 
     z: Tensor
@@ -42,6 +43,7 @@ class Code:
     alignment: Alignment | None
     bundle: str
     inversion: Inversion | None = None
+    state: Tensor | None = None
 
 
 @dataclass(frozen=True)

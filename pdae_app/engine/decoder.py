@@ -9,6 +9,7 @@ from PIL import Image
 from torch import Tensor
 
 from pdae_app.bundle import Bundle, resized
+from pdae_app.diffusion.coupled import coupled_states, source_predictions
 from pdae_app.diffusion.denoisers import (
     ConditionedDenoiser,
     ShiftedDenoiser,
@@ -16,11 +17,14 @@ from pdae_app.diffusion.denoisers import (
     WithFallback,
 )
 from pdae_app.diffusion.inversion import exact_states
-from pdae_app.diffusion.schedule import STEPPINGS, Stepping, jumping
+from pdae_app.diffusion.schedule import STEPPINGS, Stepping, jumping, levels_below
 from pdae_app.diffusion.solvers import Denoiser, ddim_states, dpm_solver_states
-from pdae_app.engine.code import EditError
+from pdae_app.engine.code import Code, EditError
 from pdae_app.engine.pictures import to_image
 from pdae_app.models.precision import half_dtype, in_half
+
+# The noise of coupled edits is always the same, so that the same sliders give the same picture.
+EDIT_SEED = 0
 
 # A kept region follows the unchanged picture from this part of the way on: before, the edit is
 # free to settle, and after, the networks have steps left to heal the seam.
@@ -46,6 +50,20 @@ class Run:
     drawn: bool = False
     start: Start | None = None
     keep: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class Coupling:
+    """What the coupled edits of one photograph share: see `pdae_app.diffusion.coupled`.
+
+    x_0 and noise (1, C, S, S); sources (K, C, S, S); K + 1 levels.
+    """
+
+    code: Code
+    x_0: Tensor
+    noise: Tensor
+    sources: Tensor
+    levels: list[int]
 
 
 class Decoder:
@@ -117,8 +135,7 @@ class Decoder:
     def states(self, run: Run) -> Iterator[dict]:
         """The states of a decoding."""
         levels = self.levels(run.steps)
-        if not math.isfinite(run.scale) or not 0 <= run.scale <= 10:
-            raise EditError(f"The guidance scale must be between 0 and 10, got {run.scale}.")
+        check_scale(run.scale)
         tail = self.way.tail(self.bundle.diffusion.schedule, run.steps, run.unguided)
         denoiser = self.denoiser(run.codes, 0.0 if run.unguided == 1 else run.scale, tail)
         if run.start is not None:
@@ -132,6 +149,41 @@ class Decoder:
             after = self._keeping(run, len(levels) - 1)
             states = ddim_states(denoiser, x, schedule, levels, clip, run.residuals, after)
         yield from inferring(states)
+
+    def coupling(self, code: Code, steps: int) -> Coupling:
+        """What all edits of a photograph's code share.
+
+        Raises:
+            EditError: steps that cannot be.
+        """
+        schedule = self.bundle.diffusion.schedule
+        try:
+            levels = levels_below(schedule, steps, self.bundle.coupled_from)
+        except ValueError as error:
+            raise EditError(f"The number of steps cannot be used: {error}.") from error
+        x_0 = code.state[None].to(self.device, memory_format=torch.channels_last)
+        noise = torch.randn(self.shape, generator=torch.Generator().manual_seed(EDIT_SEED))
+        noise = noise[None].to(self.device)
+        with torch.inference_mode():
+            denoiser = self.denoiser(((code.z[None].to(self.device), 1.0),))
+            sources = source_predictions(denoiser, x_0, noise, schedule, levels)
+        return Coupling(code, x_0, noise, sources, levels)
+
+    def coupled(
+        self, coupling: Coupling, z: Tensor, scale: float = 1.0, keep: Tensor | None = None
+    ) -> Iterator[dict]:
+        """The states of edits under codes z (N, D); `keep` (S, S) as in `Run`."""
+        check_scale(scale)
+        count = len(z)
+        x_0, noise = (x.expand(count, -1, -1, -1) for x in (coupling.x_0, coupling.noise))
+        part = scale
+        if keep is not None:
+            part = scale * (1 - resized(keep.to(self.device)[None, None], self.shape[-1]))
+        denoiser = self.denoiser(((z.to(self.device), 1.0),))
+        schedule = self.bundle.diffusion.schedule
+        yield from inferring(
+            coupled_states(denoiser, x_0, noise, coupling.sources, schedule, coupling.levels, part)
+        )
 
     def _keeping(self, run: Run, steps: int):
         """What binds the kept region to the first picture; None where nothing is kept."""
@@ -176,6 +228,16 @@ class Decoder:
         with torch.inference_mode():
             times = torch.full((1,), t, device=self.device)
             return Start(t, *self.exact_denoiser(()).frozen(x, times))
+
+
+def check_scale(scale: float) -> None:
+    """Whether a guidance scale can be used.
+
+    Raises:
+        EditError: it cannot.
+    """
+    if not math.isfinite(scale) or not 0 <= scale <= 10:
+        raise EditError(f"The guidance scale must be between 0 and 10, got {scale}.")
 
 
 def inferring(states: Iterator[dict]) -> Iterator[dict]:

@@ -19,7 +19,7 @@ from pdae_app.diffusion.denoisers import Start, slerp
 from pdae_app.diffusion.schedule import STEPPINGS
 from pdae_app.engine.checks import check_known, check_strength
 from pdae_app.engine.code import Code, EditError, Inversion, Progress
-from pdae_app.engine.decoder import Decoder, Run
+from pdae_app.engine.decoder import Coupling, Decoder, Run
 from pdae_app.engine.pictures import plain, to_tensor
 from pdae_app.engine.sampling import Drawn, draw_class, draw_code, unlabelled_codes
 from pdae_app.faces.align import FRAMINGS, Alignment, center_square, crop, find_alignment
@@ -252,16 +252,16 @@ class Editor:
         for state in self.decoder.inverting(z, x_0, steps, iterations):
             if state["step"] < state["steps"]:
                 yield state["step"] / state["steps"], None
-        yield 1.0, self._code(z, state, 0, steps, alignment)
+        yield 1.0, self._code(z, x_0, state, 0, steps, alignment)
 
     def encode_squares(self, squares: Tensor, steps: int = STEPS) -> list[Code]:
         """The codes of aligned squares (N, C, S, S) in [-1, 1], found together."""
         iterations = self._iterations(None)
         z, x_0 = self.decoder.read(squares)
         *_, state = self.decoder.inverting(z, x_0, steps, iterations)
-        return [self._code(z, state, i, steps, None) for i in range(len(z))]
+        return [self._code(z, x_0, state, i, steps, None) for i in range(len(z))]
 
-    def _code(self, z: Tensor, state: dict, row: int, steps: int, alignment) -> Code:
+    def _code(self, z: Tensor, x_0: Tensor, state: dict, row: int, steps: int, alignment) -> Code:
         """The code of one picture of a finished inversion."""
         inversion = Inversion(steps, self.stepping, state.get("evaluations", state["steps"]))
         if "solved" in state:
@@ -269,7 +269,8 @@ class Editor:
             error = float(residuals.square().mean().sqrt())
             inversion = replace(inversion, residuals=residuals, error=error)
         x_T = plain(state["x"][row])
-        return Code(plain(z[row]), x_T, alignment, self.bundle.identity, inversion)
+        z, x_0 = plain(z[row]), plain(x_0[row])
+        return Code(z, x_T, alignment, self.bundle.identity, inversion, x_0)
 
     def _iterations(self, asked: int | None) -> int:
         clamped = STEPPINGS[self.stepping].clip_x0
@@ -320,7 +321,7 @@ class Editor:
         sliders: Mapping[str, float],
         steps: int | None = None,
         scale: float = 1.0,
-        start: Start | None = None,
+        start: Start | Coupling | None = None,
         keep: np.ndarray | None = None,
     ) -> Iterator[Progress]:
         """As `edit`, yielding a preview after every step; closing the generator stops the work.
@@ -329,9 +330,17 @@ class Editor:
             start: of this code, by `start`: the first preview then comes sooner.
         """
         moved = self.moved(code, sliders)
+        keep = None if keep is None else self._checked_keep(keep)
+        if self._is_coupled(code):
+            coupling = start or self.start(code, steps)
+            return self._shown(self.decoder.coupled(coupling, moved.z[None], scale, keep))
         if keep is None:
             return self.decode_steps(moved, steps, scale, start=start)
         return self._render(self._keeping(code, moved, self._steps(steps, code), scale, keep))
+
+    def _is_coupled(self, code: Code) -> bool:
+        """Whether edits of this code need no x_T."""
+        return self.bundle.coupled_from is not None and code.state is not None
 
     def strip(
         self,
@@ -344,6 +353,13 @@ class Editor:
         """The picture at several strengths of one attribute, each when it is finished."""
         codes = [self.moved(code, {name: strength}) for strength in strengths]
         steps = self._steps(steps, code)
+        if self._is_coupled(code):
+            coupling = self.start(code, steps)
+            for piece in _pieces(codes, self._at_once):
+                z = torch.stack([moved.z for moved in piece])
+                *_, last = self.decoder.coupled(coupling, z, scale)
+                yield from self.decoder.pictures(last["x"])
+            return
         residuals, drawn = self._residuals(steps, 0, (code, 1.0)), code.inversion is None
         for piece in _pieces(codes, self._at_once):
             z = torch.stack([moved.z for moved in piece]).to(self.device)
@@ -352,22 +368,28 @@ class Editor:
             *_, last = self.decoder.states(run)
             yield from self.decoder.pictures(last["x"])
 
-    def _keeping(self, code: Code, moved: Code, steps: int, scale: float, keep: np.ndarray) -> Run:
-        """The unchanged code and the edited one, side by side."""
+    def _checked_keep(self, keep: np.ndarray) -> Tensor:
+        """The part to keep as a tensor (S, S)."""
         keep = torch.from_numpy(np.asarray(keep, np.float32))
         if keep.shape != (self.image_size,) * 2 or not ((keep >= 0) & (keep <= 1)).all():
             raise EditError(
                 f"The part to keep must be {self.image_size} x {self.image_size} numbers from 0 to "
                 f"1, got the shape {tuple(keep.shape)}."
             )
+        return keep
+
+    def _keeping(self, code: Code, moved: Code, steps: int, scale: float, keep: Tensor) -> Run:
+        """The unchanged code and the edited one, side by side."""
         z = torch.stack([code.z, moved.z]).to(self.device)
         x_T = code.x_T.expand(2, -1, -1, -1)
         residuals = self._residuals(steps, 0, (code, 1.0))
         return Run(((z, 1.0),), x_T, steps, scale, residuals=residuals, keep=keep)
 
-    def start(self, code: Code, steps: int | None = None) -> Start | None:
-        """What the first step of every edit of this code shares; None where there is nothing."""
+    def start(self, code: Code, steps: int | None = None) -> Start | Coupling | None:
+        """What every edit of this code shares; None where there is nothing."""
         self._check(code)
+        if self._is_coupled(code):
+            return self.decoder.coupling(code, self._steps(steps, code))
         return self.decoder.start(code.x_T, self._steps(steps, code))
 
     def decode_steps(
@@ -594,7 +616,11 @@ class Editor:
         return sum(weight * i.residuals for i, weight in left).to(self.device)
 
     def _render(self, run: Run) -> Iterator[Progress]:
-        for state in self.decoder.states(run):
+        yield from self._shown(self.decoder.states(run))
+
+    def _shown(self, states: Iterator[dict]) -> Iterator[Progress]:
+        """The last picture of each batch of states: its x0_hat on the way, and the result."""
+        for state in states:
             last = state["step"] == state["steps"]
             shown = state["x" if last else "x0_hat"][-1:]
             yield Progress(state["step"], state["steps"], self.decoder.pictures(shown)[0])

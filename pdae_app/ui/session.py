@@ -9,6 +9,7 @@ from PIL import Image, ImageFilter
 
 from pdae_app.diffusion.denoisers import Start
 from pdae_app.engine import Code, Editor
+from pdae_app.engine.decoder import Coupling
 from pdae_app.faces.align import Alignment, center_square, crop
 from pdae_app.faces.paste import paste_difference
 from pdae_app.ui.events import SHOWN_SIDE, shown
@@ -76,7 +77,7 @@ class Portrait:
     code: Code
     reconstructions: dict[int, Image.Image]
     steps: int
-    start: Start | None = None
+    start: Start | Coupling | None = None
     notice: str = ""
     turn: Turn = field(default_factory=Turn)
 
@@ -117,13 +118,13 @@ def open_portrait(
     editor: Editor, photo: Image.Image, alignment: Alignment, code: Code, steps: int
 ) -> Portrait:
     """The portrait of an encoded photograph; renders its reconstruction."""
-    marks = preview_steps(steps)
+    marks, start = preview_steps(steps), editor.start(code, steps)
     reconstructions = {
         progress.step: progress.image
-        for progress in editor.decode_steps(code, steps)
+        for progress in editor.edit_steps(code, {}, steps, start=start)
         if progress.step in marks
     }
     square = crop(photo, alignment, editor.image_size)
     view = crop(photo, alignment, SHOWN_SIDE)
-    start, notice = editor.start(code, steps), " ".join(editor.notices(code))
+    notice = " ".join(editor.notices(code))
     return Portrait(photo, square, view, code, reconstructions, steps, start, notice)

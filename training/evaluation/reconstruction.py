@@ -106,8 +106,7 @@ def gap(subject: Coded) -> list[dict[str, float]]:
     x0_hat's, with normal noise in x_t. "filled" is the part of it that the shift removes.
     """
     rows, generator, schedule = [], torch.Generator().manual_seed(0), subject.schedule
-    for t in np.linspace(0.05, 0.95, 10) * schedule.timesteps:
-        t = int(t)
+    for t in range(schedule.timesteps // 20, schedule.timesteps, schedule.timesteps // 10):
         noise = torch.randn(subject.states.shape, generator=generator)
         x_t = schedule.add_noise(subject.states, noise, torch.full((len(noise),), t))
         without, shifted = (_mean_error(subject, x_t, t, scale) for scale in (0.0, 1.0))

@@ -1,0 +1,118 @@
+"""Coupled edits: exact on a Gaussian, nothing for equal codes, and the engine's use of them."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from pdae_app.bundle import load_bundle, save_bundle
+from pdae_app.diffusion.coupled import coupled_states, source_predictions
+from pdae_app.diffusion.schedule import CLEAN, Schedule, levels_below
+from pdae_app.engine import EditError, Editor
+from tests.tiny import tiny_latent_bundle
+
+SCHEDULE = Schedule()
+VARIANCE = 0.3
+
+
+def gaussian(mean: float):
+    """The denoiser of pictures whose numbers are normal around `mean`."""
+
+    def eps(x, t):
+        alpha_bar = float(SCHEDULE.alpha_bar(int(t[0])))
+        total = alpha_bar * VARIANCE + 1 - alpha_bar
+        return (1 - alpha_bar) ** 0.5 * (x - alpha_bar**0.5 * mean) / total
+
+    return eps
+
+
+def edited(steps: int, start: int, part=1.0, target: float = 1.0) -> torch.Tensor:
+    x_0 = torch.randn(2, 3, 4, 4, generator=torch.Generator().manual_seed(0)).double()
+    noise = torch.randn(1, 3, 4, 4, generator=torch.Generator().manual_seed(1)).double()
+    levels = levels_below(SCHEDULE, steps, start)
+    results = []
+    for x in x_0.split(1):
+        sources = source_predictions(gaussian(0.2), x, noise, SCHEDULE, levels)
+        *_, last = coupled_states(gaussian(target), x, noise, sources, SCHEDULE, levels, part)
+        results.append(last["x"] - x)
+    return torch.cat(results)
+
+
+@pytest.mark.parametrize("start", [300, 600, 999])
+def test_the_difference_of_two_gaussians_is_the_flows(start):
+    sigma2 = (1 - float(SCHEDULE.alpha_bar(start))) / float(SCHEDULE.alpha_bar(start))
+    expected = 0.8 * (1 - (VARIANCE / (VARIANCE + sigma2)) ** 0.5)
+    found = edited(300, start)
+    assert found.std() < 1e-6  # whatever the picture and the noise
+    assert abs(float(found.mean()) - expected) < 0.01
+    assert abs(float(edited(10, start).mean()) - expected) < 0.08
+
+
+def test_equal_codes_change_nothing_and_parts_are_kept():
+    assert not edited(5, 700, target=0.2).any()
+    keep = torch.zeros(4, 4).double()
+    keep[:2] = 1
+    found = edited(5, 700, part=1 - keep)
+    assert not found[:, :, :2].any() and found[:, :, 2:].abs().min() > 0.1
+
+
+def test_levels_fall_from_their_start():
+    levels = levels_below(SCHEDULE, 10, 700)
+    assert levels[0] == 700 and levels[-2:] == [0, CLEAN] and levels == sorted(levels)[::-1]
+    assert levels_below(SCHEDULE, 1, 700) == [700, CLEAN]
+    with pytest.raises(ValueError, match="between 1 and 6"):
+        levels_below(SCHEDULE, 7, 5)
+
+
+@pytest.fixture(scope="module")
+def coupled(tmp_path_factory):
+    """An editor that edits without x_T, one that does not, and a code."""
+    folder = tmp_path_factory.mktemp("coupled") / "bundle"
+    save_bundle(replace(tiny_latent_bundle(), coupled_from=80), folder)
+    bundle = load_bundle(folder)
+    editor = Editor(bundle, "coupled")
+    pixels = torch.randint(0, 255, (32, 32, 3), generator=torch.Generator().manual_seed(0))
+    code = editor.encode(Image.fromarray(pixels.byte().numpy()), steps=5, align=False)
+    return editor, Editor(replace(bundle, coupled_from=None), "inverted"), code
+
+
+def test_no_slider_gives_the_first_stages_reconstruction_to_the_bit(coupled):
+    editor, _, code = coupled
+    (reconstruction,) = editor.decoder.pictures(code.state[None])
+    for progress in editor.edit_steps(code, {}):
+        assert progress.image.tobytes() == reconstruction.tobytes()
+
+
+def test_sliders_keep_masks_strips_and_scales(coupled):
+    editor, inverted, code = coupled
+    plain, moved = editor.edit(code, {}), editor.edit(code, {"Smiling": 2.0})
+    assert moved.tobytes() != plain.tobytes()
+    assert moved.tobytes() != inverted.edit(code, {"Smiling": 2.0}).tobytes()
+    assert editor.edit(code, {"Smiling": 2.0}, scale=0.0).tobytes() == plain.tobytes()
+    everything = np.ones((32, 32), np.float32)
+    assert editor.edit(code, {"Smiling": 2.0}, keep=everything).tobytes() == plain.tobytes()
+    strip = list(editor.strip(code, "Smiling", [0.0, 2.0]))
+    for one, other in zip(strip, (plain, moved), strict=True):
+        assert np.abs(np.asarray(one, int) - np.asarray(other, int)).max() <= 1
+    start = editor.start(code)
+    *_, last = editor.edit_steps(code, {"Smiling": 2.0}, start=start)
+    assert last.image.tobytes() == moved.tobytes()
+
+
+def test_impossible_requests_are_told(coupled):
+    editor, _, code = coupled
+    with pytest.raises(EditError, match="number of steps"):
+        editor.edit(code, {"Smiling": 1.0}, steps=90)
+    with pytest.raises(EditError, match="guidance scale"):
+        editor.edit(code, {"Smiling": 1.0}, scale=11.0)
+    with pytest.raises(EditError, match="must be 32 x 32"):
+        editor.edit(code, {"Smiling": 1.0}, keep=np.ones((16, 16), np.float32))
+
+
+def test_drawn_codes_are_still_edited_through_their_noise(coupled):
+    editor, inverted, _ = coupled
+    code = editor.sample_code(3, steps=5)
+    a, b = (e.edit(code, {"Smiling": 1.0}, steps=5) for e in (editor, inverted))
+    assert a.tobytes() == b.tobytes()
