@@ -26,6 +26,7 @@ from pdae_app.hub import push
 from training.checkpoints import checkpoints, last_good, write_checkpoint
 from training.data import SeededBatches
 from training.metrics import Metrics
+from training.timesteps import Timesteps
 
 
 @dataclass(frozen=True)
@@ -83,15 +84,17 @@ class Objective(nn.Module):
     `draw(shape, device)` the random numbers of a batch of this shape; `forward(x_0, *drawn)` is the
     loss, with what else an item holds (a class, the picture of a state) as the last argument;
     `samples(device)` a grid of pictures (N, C, S, S) in [-1, 1]; `validate(*batch)` figures of
-    held-out items by name.
+    held-out items by name. `timesteps` says which are learned most from.
     """
+
+    timesteps = Timesteps()
 
     def trained(self) -> dict[str, nn.Module]:
         raise TypeError(f"{type(self).__name__} does not say what it trains")
 
     def draw(self, shape: tuple[int, ...], device: torch.device) -> tuple[Tensor, ...]:
         """Timesteps (N,) and noise of this shape, for the objective's `schedule`."""
-        t = torch.randint(0, self.schedule.timesteps, shape[:1], device=device)
+        t = self.timesteps.draw(self.schedule, shape[0], device)
         return t, torch.randn(shape, device=device)
 
     def samples(self, device: torch.device) -> Tensor:

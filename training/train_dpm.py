@@ -56,6 +56,7 @@ class DpmObjective(Objective):
     def __init__(self, config: DpmConfig, first_stage: FirstStage | None = None):
         super().__init__()
         self.config, self.schedule = config, config.diffusion.schedule
+        self.timesteps = config.timesteps
         self.unet = UNet(config.unet)
         if config.start:
             self.unet.load_state_dict(load_bundle(config.start).unet.state_dict())
@@ -63,11 +64,6 @@ class DpmObjective(Objective):
 
     def trained(self) -> dict[str, nn.Module]:
         return {"unet": self.unet}
-
-    def draw(self, shape: tuple[int, ...], device: torch.device) -> tuple[Tensor, ...]:
-        """Timesteps (N,), as they are configured, and noise of this shape."""
-        t = self.config.timesteps.draw(self.schedule, shape[0], device)
-        return t, torch.randn(shape, device=device)
 
     def forward(self, x_0: Tensor, t: Tensor, noise: Tensor, classes: Tensor | None = None):
         """x_0, noise (N, C, S, S), t (N,), classes (N,) or None -> the loss."""

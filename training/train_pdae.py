@@ -93,6 +93,7 @@ class PdaeObjective(Objective):
     ):
         super().__init__()
         self.config, self.first_stage = config, frozen.first_stage
+        self.timesteps = config.timesteps
         self.diffusion, self.schedule = frozen.diffusion, frozen.diffusion.schedule
         encoder = config.encoder or ClassEncoderConfig(classes, config.class_z_dim)
         self.model = PDAE(PDAEConfig(frozen.unet.config, encoder, config.sketch))
@@ -115,11 +116,6 @@ class PdaeObjective(Objective):
             "encoder": self.model.encoder,
             "shift": shift.sketch if self.config.stage == "sketch" else shift,
         }
-
-    def draw(self, shape: tuple[int, ...], device: torch.device) -> tuple[Tensor, ...]:
-        """Timesteps (N,), as they are configured, and noise of this shape."""
-        t = self.config.timesteps.draw(self.schedule, shape[0], device)
-        return t, torch.randn(shape, device=device)
 
     def forward(self, x_0: Tensor, t: Tensor, noise: Tensor, condition: Tensor | None = None):
         """x_0, noise (N, C, S, S), t (N,) -> the loss.

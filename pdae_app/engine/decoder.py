@@ -59,7 +59,6 @@ class Coupling:
     x_0 and noise (1, C, S, S); sources (K, C, S, S); K + 1 levels.
     """
 
-    code: Code
     x_0: Tensor
     noise: Tensor
     sources: Tensor
@@ -167,7 +166,7 @@ class Decoder:
         with torch.inference_mode():
             denoiser = self.denoiser(((code.z[None].to(self.device), 1.0),))
             sources = source_predictions(denoiser, x_0, noise, schedule, levels)
-        return Coupling(code, x_0, noise, sources, levels)
+        return Coupling(x_0, noise, sources, levels)
 
     def coupled(
         self, coupling: Coupling, z: Tensor, scale: float = 1.0, keep: Tensor | None = None
