@@ -255,7 +255,7 @@ def test_a_full_disk_is_told_and_the_last_checkpoint_survives(tmp_path, data, mo
     before = checkpoints(config.loop.out)
 
     def full(state, file):
-        file.write(b"half of it")
+        file.write_bytes(b"half of it")
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(torch, "save", full)
