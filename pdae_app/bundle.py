@@ -8,9 +8,7 @@ Half-precision files are loaded as float32.
 import dataclasses
 import hashlib
 import json
-import os
 import shutil
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -22,14 +20,16 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from pdae_app.diffusion.grids import STEPPINGS
 from pdae_app.diffusion.prediction import Diffusion
-from pdae_app.diffusion.schedule import STEPPINGS, Schedule
+from pdae_app.diffusion.process import Process
+from pdae_app.diffusion.schedule import Schedule
 from pdae_app.faces.align import FRAMINGS
 from pdae_app.faces.detect import ALIGNER
+from pdae_app.families import Family, family, family_named
 from pdae_app.latents.directions import Attribute, LatentSpace
 from pdae_app.latents.prior import Prior
 from pdae_app.latents.typical import Typical
-from pdae_app.models.diffae import DiffAE, DiffAEConfig, PooledEncoderConfig
 from pdae_app.models.first_stage import (
     FirstStage,
     PatchAutoencoder,
@@ -37,10 +37,9 @@ from pdae_app.models.first_stage import (
     Pixels,
 )
 from pdae_app.models.latent_mlp import LatentMLP, LatentMLPConfig
-from pdae_app.models.pdae import PDAE, PDAEConfig
-from pdae_app.models.semantic import ClassEncoderConfig, EncoderConfig
-from pdae_app.models.unet import SketchConfig, UNet, UNetConfig
+from pdae_app.models.unet import UNet, UNetConfig
 from pdae_app.typed_config import ConfigError, build
+from pdae_app.whole import restored, whole_folder
 
 # Format 2 brought first stages.
 FORMAT = 2
@@ -54,11 +53,11 @@ class BundleError(ValueError):
 class Bundle:
     """A model as it lies on disk.
 
-    `model` is None for an unconditional U-Net ("dpm"); for Diff-AE, `unet` is its conditional one.
-    `stepping` names the way of stepping that the model is used with by default (`STEPPINGS`),
-    `framing` how its training pictures were framed (`FRAMINGS`), `aligner` what found the eyes for
-    that; `floor` is the timestep from which new pictures jump to x0_hat (`jumping`), 0 for networks
-    that denoise at all levels. `coupled_from` is the timestep from which photographs are edited by
+    `model` is None for a U-Net alone; for Diff-AE, `unet` is its conditional one. `stepping` names
+    the way of stepping that the model is used with by default (`STEPPINGS`), `framing` how its
+    training pictures were framed (`FRAMINGS`), `aligner` what found the eyes for that; `floor` is
+    the time from which new pictures jump to x0_hat (`jumping`), 0 for networks that denoise at all
+    levels. `coupled_from` is the time from which photographs are edited by
     `pdae_app.diffusion.coupled`; None edits through the inferred x_T, as the papers do.
     `typical` tells pictures like the training pictures from others. `first_stage` stands between
     pictures and the states that `unet` knows; None is `Pixels`.
@@ -69,7 +68,7 @@ class Bundle:
 
     unet: UNet
     diffusion: Diffusion
-    model: PDAE | DiffAE | None = None
+    model: nn.Module | None = None
     latents: LatentSpace | None = None
     prior: Prior | None = None
     stepping: str = "clean"
@@ -89,9 +88,20 @@ class Bundle:
             self.first_stage = Pixels(self.unet.config.in_channels)
 
     @property
-    def kind(self) -> str:
-        """What the bundle holds: "dpm", "pdae" or "diffae"."""
-        return {PDAE: "pdae", DiffAE: "diffae"}.get(type(self.model), "dpm")
+    def family(self) -> Family:
+        """What the networks are, and can do."""
+        neutral = None if self.latents is None else self.latents.mean[None]
+        return family(self.model or self.unet, self.diffusion, neutral)
+
+    @property
+    def process(self) -> Process:
+        """The noise levels that the networks know."""
+        return self.diffusion.schedule
+
+    @property
+    def generates(self) -> bool:
+        """Whether new pictures can be drawn: codes from a prior, or of classes."""
+        return self.prior is not None or bool(self.classes)
 
     @property
     def picture_size(self) -> int:
@@ -111,13 +121,10 @@ class Bundle:
     @property
     def parts(self) -> dict[str, nn.Module]:
         """The networks by the names of their files."""
-        parts: dict[str, nn.Module] = {"unet": self.unet}
+        parts = self.family.parts
         if isinstance(self.first_stage, PatchAutoencoder):
-            parts["first_stage"] = self.first_stage
-        if self.model is not None:
-            parts["encoder"] = self.model.encoder
-        if self.kind == "pdae":
-            parts["shift"] = self.model.shift
+            # Its place decides the order of `identity`.
+            parts = {"unet": parts.pop("unet"), "first_stage": self.first_stage, **parts}
         if self.prior is not None:
             parts["prior"] = self.prior.mlp
         return parts
@@ -129,63 +136,63 @@ def resized(pictures: Tensor, size: int) -> Tensor:
 
 
 def save_bundle(bundle: Bundle, folder: str | Path, dtype: torch.dtype = torch.float16) -> None:
-    """Write `bundle` to `folder`, whole or not at all. Files of other names in it are kept."""
-    with _whole(Path(folder)) as partial:
+    """Write `bundle` to `folder`, whole or not at all. Files of other names in it are kept.
+
+    Raises:
+        BundleError: a file could not be written; what was there before is untouched.
+    """
+    with _bundle_folder(folder) as partial:
         for name, module in bundle.parts.items():
             _save_network(module, partial / f"{name}.safetensors", dtype)
         if bundle.latents is not None:
-            save_file(bundle.latents.tensors(), partial / "latents.safetensors")
-        (partial / "config.json").write_text(json.dumps(_config(bundle), indent=2) + "\n")
+            _write_tensors(bundle.latents.tensors(), partial / "latents.safetensors")
+        _write_config(_config(bundle), partial)
 
 
 def save_first_stage(first_stage: PatchAutoencoder, folder: str | Path) -> None:
     """Write a first stage alone, for `load_first_stage`, in float16."""
-    with _whole(Path(folder)) as partial:
+    with _bundle_folder(folder) as partial:
         _save_network(first_stage, partial / "first_stage.safetensors", torch.float16)
         config = {"format": FORMAT, "first_stage": dataclasses.asdict(first_stage.config)}
-        (partial / "config.json").write_text(json.dumps(config, indent=2) + "\n")
+        _write_config(config, partial)
+
+
+@contextmanager
+def _bundle_folder(folder: str | Path) -> Iterator[Path]:
+    """A folder to write a bundle in, as `whole_folder`; the other files of `folder` come along."""
+    folder = Path(folder)
+    with whole_folder(folder) as partial:
+        yield partial
+        for path in folder.iterdir() if folder.exists() else ():
+            ours = path.name == "config.json" or path.suffix == ".safetensors"
+            if ours or (partial / path.name).exists():
+                continue
+            if path.is_dir() and not path.is_symlink():
+                shutil.copytree(path, partial / path.name, symlinks=True)
+            else:
+                shutil.copy2(path, partial / path.name, follow_symlinks=False)
 
 
 def _save_network(module: nn.Module, path: Path, dtype: torch.dtype) -> None:
     tensors = {k: v.detach().to("cpu", dtype).contiguous() for k, v in module.state_dict().items()}
-    save_file(tensors, path)
+    _write_tensors(tensors, path)
 
 
-@contextmanager
-def _whole(folder: Path) -> Iterator[Path]:
-    """A folder to write in, which takes the place of `folder` at the end, and not before."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    partial = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+def _write_tensors(tensors: dict[str, Tensor], path: Path) -> None:
     try:
-        yield partial
-        _move_in(partial, folder)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+        save_file(tensors, path)
+    except SafetensorError as error:  # a full disk, for one
+        raise BundleError(f"{path.name} could not be written ({error})") from error
 
 
-def _move_in(partial: Path, folder: Path) -> None:
-    """Put the finished folder in the place of `folder`, by renaming; its other files come along."""
-    partial.chmod(0o755)
-    for path in partial.iterdir():
-        path.chmod(0o644)
-    if not folder.exists():
-        os.replace(partial, folder)
-        return
-    for path in folder.iterdir():
-        ours = path.name == "config.json" or path.suffix == ".safetensors"
-        if not ours and not (partial / path.name).exists():
-            copy = shutil.copytree if path.is_dir() else shutil.copy2
-            copy(path, partial / path.name)
-    old = Path(tempfile.mkdtemp(prefix=f".{folder.name}-old-", dir=folder.parent))
-    os.replace(folder, old)
-    os.replace(partial, folder)
-    shutil.rmtree(old, ignore_errors=True)
+def _write_config(config: dict, folder: Path) -> None:
+    (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n")
 
 
 def _config(bundle: Bundle) -> dict:
     config = {
         "format": FORMAT,
-        "kind": bundle.kind,
+        "kind": bundle.family.name,
         "diffusion": dataclasses.asdict(bundle.diffusion),
         "unet": dataclasses.asdict(bundle.unet.config),
         "stepping": bundle.stepping,
@@ -200,11 +207,7 @@ def _config(bundle: Bundle) -> dict:
         config["classes"] = list(bundle.classes)
     if bundle.typical is not None:
         config["typical"] = dataclasses.asdict(bundle.typical)
-    if bundle.model is not None:
-        config["encoder"] = dataclasses.asdict(bundle.model.config.encoder)
-    if bundle.kind == "pdae":
-        sketch = bundle.model.config.sketch
-        config["sketch"] = dataclasses.asdict(sketch) if sketch else None
+    config |= bundle.family.config
     if bundle.prior is not None:
         config["prior"] = {
             "mlp": dataclasses.asdict(bundle.prior.mlp.config),
@@ -222,7 +225,7 @@ def load_bundle(folder: str | Path, device: str | torch.device = "cpu") -> Bundl
     Raises:
         BundleError: a file or tensor is missing, misshapen, not finite or unknown; all are listed.
     """
-    folder = Path(folder)
+    folder = restored(folder)
     config = _read_config(folder)
     try:
         bundle = _empty_bundle(config)
@@ -301,24 +304,26 @@ def _empty_bundle(config: dict) -> Bundle:
     stepping = _one_of(STEPPINGS, config, "stepping", "clean")
     framing = _one_of(FRAMINGS, config, "framing", "face")
     first_stage = _empty_first_stage(config)
+    # Bundles before "kind" was written hold PDAE where they have an encoder.
+    kind = family_named(config.get("kind", "pdae" if "encoder" in config else "dpm"))
     with torch.device("meta"):
-        unet, model = _empty_model(config)
+        networks = family(kind.build(build(UNetConfig, config["unet"], "unet."), config), diffusion)
         prior = _empty_prior(config["prior"]) if "prior" in config else None
-    if prior is not None and ("attributes" not in config or prior.z_dim != model_z_dim(model)):
+    if prior is not None and ("attributes" not in config or prior.z_dim != networks.z_dim):
         raise ConfigError("the prior needs the statistics of the codes, of the encoder's z_dim")
     info = config.get("info", {})
     floor, coupled_from = config.get("floor", 0), config.get("coupled_from")
     _check_timestep(diffusion, "floor", floor)
     if coupled_from is not None:
         _check_timestep(diffusion, "coupled_from", coupled_from)
-    if first_stage is not None and first_stage.state_channels != unet.config.in_channels:
+    if first_stage is not None and first_stage.state_channels != networks.unet.config.in_channels:
         raise ConfigError("the first stage and the U-Net have states of different channels")
-    classes = _class_names(config, unet, model)
+    classes = _class_names(config, networks)
     typical = build(Typical, config["typical"], "typical.") if "typical" in config else None
     return Bundle(
-        unet,
+        networks.unet,
         diffusion,
-        model,
+        networks.model if networks.has_codes else None,
         prior=prior,
         stepping=stepping,
         framing=framing,
@@ -333,15 +338,15 @@ def _empty_bundle(config: dict) -> Bundle:
 
 
 def _check_timestep(diffusion: Diffusion, key: str, value: object) -> None:
-    if type(value) is not int or not 0 <= value < diffusion.schedule.timesteps:
+    process = diffusion.schedule
+    number = (int,) if isinstance(process.most, int) else (int, float)
+    if type(value) not in number or not process.least <= value <= process.most:
         raise ConfigError(f"{key} must be a timestep, got {value!r}")
 
 
-def _class_names(config: dict, unet: UNet, model: PDAE | DiffAE | None) -> tuple[str, ...]:
-    """The names of the classes, as many as the network knows."""
-    names = config.get("classes", [])
-    by_class = isinstance(model, PDAE) and model.config.by_class
-    count = (model.config.encoder.classes if by_class else unet.config.classes) or 0
+def _class_names(config: dict, networks: Family) -> tuple[str, ...]:
+    """The names of the classes, as many as the networks know."""
+    names, count = config.get("classes", []), networks.class_count
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         raise ConfigError(f"classes must be a list of names, got {names!r}")
     if len(names) != count:
@@ -354,44 +359,6 @@ def _one_of(known: dict, config: dict, key: str, default: str) -> str:
     if value not in known:
         raise ConfigError(f"unknown {key} {value!r}; known: {', '.join(known)}")
     return value
-
-
-def _empty_model(config: dict) -> tuple[UNet, PDAE | DiffAE | None]:
-    unet = build(UNetConfig, config["unet"], "unet.")
-    # Bundles before "kind" was written hold PDAE where they have an encoder.
-    kind = config.get("kind", "pdae" if "encoder" in config else "dpm")
-    if kind == "dpm":
-        return UNet(unet), None
-    if kind not in ("pdae", "diffae"):
-        raise ConfigError(f"unknown kind {kind!r}; known: dpm, pdae, diffae")
-    values = config.get("encoder")
-    if kind == "diffae":
-        encoder = build(PooledEncoderConfig, values, "encoder.")
-        model = DiffAE(_agreeing(DiffAEConfig, unet, encoder))
-    else:
-        by_class = isinstance(values, dict) and "classes" in values
-        encoder = build(ClassEncoderConfig if by_class else EncoderConfig, values, "encoder.")
-        model = PDAE(_agreeing(PDAEConfig, unet, encoder, _sketch(config.get("sketch"))))
-    return model.unet, model
-
-
-def _sketch(values: dict | bool | None) -> SketchConfig | None:
-    """Format 1 says true or false."""
-    if isinstance(values, bool) or values is None:
-        return SketchConfig() if values else None
-    return build(SketchConfig, values, "sketch.")
-
-
-def model_z_dim(model: PDAE | DiffAE | None) -> int | None:
-    """Length of the model's codes; None without an encoder."""
-    return None if model is None else model.config.encoder.z_dim
-
-
-def _agreeing(kind: type, *parts):
-    try:
-        return kind(*parts)
-    except ValueError as error:
-        raise ConfigError(str(error)) from error
 
 
 def _empty_prior(values: dict) -> Prior:
@@ -457,7 +424,7 @@ def _fill(module: nn.Module, path: Path) -> list[str]:
     return problems
 
 
-def _load_latents(folder: Path, attributes: list, model: PDAE | DiffAE | None):
+def _load_latents(folder: Path, attributes: list, model: nn.Module | None):
     if model is None:
         return None, ["config.json lists attributes, but the bundle has no encoder"]
     count, dim = len(attributes), model.config.encoder.z_dim

@@ -5,7 +5,6 @@ python -m pdae_app edit photo.jpg --set Smiling=1 -o out.png
 
 import argparse
 import json
-import os
 import sys
 from pathlib import Path
 
@@ -20,6 +19,7 @@ from pdae_app.export.credentials import CredentialsError, signed_film, signed_st
 from pdae_app.export.provenance import Provenance
 from pdae_app.faces.photo import PhotoError, open_photo
 from pdae_app.latents.slider_file import SliderFileError
+from pdae_app.whole import whole_file
 
 BUNDLED = Path(__file__).parent.parent / "checkpoints" / "faces64"
 STILL_KINDS = {suffix: kind for kind, suffix in STILLS.items()} | {".jpeg": "JPEG"}
@@ -120,14 +120,8 @@ def _kind(path: Path, kinds: dict[str, str]) -> str:
 
 
 def _write(path: Path, data: bytes) -> None:
-    """Whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
+    with whole_file(path) as partial:
         partial.write_bytes(data)
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
     print(path)
 
 
@@ -198,13 +192,13 @@ def info(parsed: argparse.Namespace) -> None:
     attributes = bundle.latents.attributes if bundle.latents else ()
     facts = {
         "model": editor.name,
-        "kind": bundle.kind,
+        "kind": bundle.family.name,
         "image_size": editor.image_size,
         "framing": editor.framing,
         "stepping": editor.stepping,
         "attributes": {a.name: a.auroc for a in attributes},
         "classes": list(editor.classes),
-        "generates": bundle.prior is not None or bool(editor.classes),
+        "generates": bundle.generates,
         "identity": bundle.identity,
         "info": bundle.info,
     }

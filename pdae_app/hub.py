@@ -23,6 +23,7 @@ from huggingface_hub.errors import (
 )
 
 from pdae_app.bundle import Bundle, BundleError, bundle_files
+from pdae_app.whole import restored
 
 FILES = ["config.json", "*.safetensors", "README.md"]
 
@@ -35,7 +36,7 @@ def local_folder(
     Raises:
         BundleError: neither a folder nor a repository that can be reached.
     """
-    folder, repo = Path(path_or_repo), str(path_or_repo)
+    folder, repo = restored(path_or_repo), str(path_or_repo)
     if folder.is_dir():
         return folder
     if not re.fullmatch(r"[\w.-]+/[\w.-]+", repo) or ".." in repo:
@@ -72,11 +73,11 @@ def _card(bundle: Bundle, repo_id: str) -> ModelCard:
         card = ModelCard.load(path)
     else:
         title = repo_id.split("/")[-1]
-        text = f"A {bundle.kind} bundle of {bundle.unet.config.image_size} px for pdae_app."
+        text = f"A {bundle.family.name} bundle of {bundle.unet.config.image_size} px for pdae_app."
         card = ModelCard(f"---\n{ModelCardData().to_yaml()}\n---\n\n# {title}\n\n{text}\n")
     card.data.library_name = card.data.library_name or "pdae_app"
     card.data.pipeline_tag = card.data.pipeline_tag or "image-to-image"
-    card.data.tags = sorted({*(card.data.tags or []), "pdae_app", bundle.kind, "diffusion"})
+    card.data.tags = sorted({*(card.data.tags or []), "pdae_app", bundle.family.name, "diffusion"})
     return card
 
 

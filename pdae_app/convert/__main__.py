@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from pdae_app.bundle import Bundle, save_bundle
+from pdae_app.bundle import Bundle, BundleError, save_bundle
 from pdae_app.convert.diffae import convert_diffae
 from pdae_app.convert.dpm import convert_dpm
 from pdae_app.convert.errors import ConvertError
@@ -91,10 +91,10 @@ def convert(arguments: argparse.Namespace) -> Bundle:
         bundle = convert_diffae(a.autoencoder, a.latent, a.classifier, a.latents, hints)
     else:
         bundle = convert_dpm(a.checkpoint, hints)
-    if bundle.kind == "dpm":
-        bundle.framing = hints.framing or bundle.framing
-    else:
+    if bundle.family.has_codes:
         bundle.framing = hints.known("framing", "ffhq", "most official models are of FFHQ's faces")
+    else:
+        bundle.framing = hints.framing or bundle.framing
     return bundle
 
 
@@ -105,12 +105,12 @@ def main(arguments: list[str] | None = None) -> int:
         bundle = convert(parsed)
         print(f"writing {parsed.out}")
         save_bundle(bundle, parsed.out, torch.float16 if parsed.half else torch.float32)
-    except (ConvertError, OSError) as error:
+    except (BundleError, ConvertError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     size = sum(path.stat().st_size for path in Path(parsed.out).glob("*.safetensors"))
     print(f"wrote {parsed.out}, {size / 1e6:.0f} MB, stepping {bundle.stepping!r}")
-    follow = "training/train_pdae.py with dpm=" if bundle.kind == "dpm" else "app.py --model "
+    follow = "app.py --model " if bundle.family.has_codes else "training/train_pdae.py with dpm="
     print(f"next: python {follow}{parsed.out}")
     return 0
 
