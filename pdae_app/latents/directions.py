@@ -1,6 +1,6 @@
 """Attribute directions in z-space: logistic regressions on normalised codes, and sliders of them.
 
-Diff-AE (Preechakul et al., CVPR 2022, Section 5.1 and Eq. 11); PDAE, Section 4.4.
+Diff-AE (Preechakul et al., CVPR 2022, Section 5.1 and Eq. 11); PDAE, Section 4.5.
 """
 
 from dataclasses import dataclass, field

@@ -1,6 +1,6 @@
 """The ADM U-Net, cut in two halves that can be called apart.
 
-PDAE (Zhang et al., NeurIPS 2022, Section 3.4, Fig. 2) keeps a pre-trained U-Net frozen and hangs a
+PDAE (Zhang et al., NeurIPS 2022, Section 3.3, Fig. 2) keeps a pre-trained U-Net frozen and hangs a
 second decoder on the *same* encoder features. So the encoder half returns its features, and one
 decoder class serves both: the U-Net's own half, and (with a code `z`) the gradient estimator.
 """
@@ -260,7 +260,7 @@ class UNetDecoder(nn.Module):
     """Middle, up-sampling half and output on the encoder's features.
 
     Without `code` it is the U-Net's own half. With it, it is PDAE's gradient estimator
-    (Section 3.4): the code enters every residual block through the twice-applied AdaGN (Eq. 9);
+    (Section 3.3): the code enters every residual block through the twice-applied AdaGN (Eq. 9);
     or the decoder half of Diff-AE. With `sketch`, it also starts from a rough picture drawn from
     the code (see `Sketch`).
     """
