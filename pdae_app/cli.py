@@ -15,6 +15,7 @@ from pdae_app.bundle import BundleError, save_bundle
 from pdae_app.engine import EditError, Editor
 from pdae_app.engine.photo_edit import QUALITY, edit_many, framed
 from pdae_app.engine.preset import Preset, parse_preset, parse_sliders
+from pdae_app.engine.sliders import load_slider_of
 from pdae_app.export import FILMS, STILLS
 from pdae_app.export.credentials import CredentialsError, signed_film, signed_still
 from pdae_app.export.provenance import Provenance
@@ -151,7 +152,8 @@ def edit(parsed: argparse.Namespace) -> int:
     out, many = Path(parsed.out), len(parsed.photos) > 1
     kind = "PNG" if many else _kind(out, STILL_KINDS)
     editor = _editor(parsed)
-    editor = editor.with_attributes(*map(editor.load_slider, parsed.slider))
+    own = (load_slider_of(editor.bundle, path) for path in parsed.slider)
+    editor = editor.with_attributes(*own)
     preset, failed = _preset(parsed, editor), 0
     recipe = {"edit": preset.sliders, "scale": preset.scale}
     for outcome in edit_many(editor, parsed.photos, preset, _steps(parsed), parsed.center):
@@ -222,6 +224,6 @@ def add_slider(parsed: argparse.Namespace) -> None:
     if not Path(parsed.model).is_dir():
         raise EditError(f"{parsed.model} is no folder; a slider goes into a local bundle.")
     editor = Editor.from_pretrained(parsed.model, device="cpu")
-    fitted = editor.load_slider(parsed.file)
+    fitted = load_slider_of(editor.bundle, parsed.file)
     save_bundle(editor.with_attributes(fitted).bundle, parsed.model)
     print(f"{fitted.attribute.name} is now a slider of {parsed.model}")
