@@ -5,7 +5,6 @@ python -m pdae_app edit photo.jpg --set Smiling=1 -o out.png
 
 import argparse
 import json
-import os
 import sys
 from pathlib import Path
 
@@ -21,6 +20,7 @@ from pdae_app.export.credentials import CredentialsError, signed_film, signed_st
 from pdae_app.export.provenance import Provenance
 from pdae_app.faces.photo import PhotoError, open_photo
 from pdae_app.latents.slider_file import SliderFileError
+from pdae_app.whole import whole_file
 
 BUNDLED = Path(__file__).parent.parent / "checkpoints" / "faces64"
 STILL_KINDS = {suffix: kind for kind, suffix in STILLS.items()} | {".jpeg": "JPEG"}
@@ -121,14 +121,8 @@ def _kind(path: Path, kinds: dict[str, str]) -> str:
 
 
 def _write(path: Path, data: bytes) -> None:
-    """Whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
+    with whole_file(path) as partial:
         partial.write_bytes(data)
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
     print(path)
 
 
