@@ -29,7 +29,7 @@ from pdae_app.engine.rendering import (
 )
 from pdae_app.engine.sampler import Sampling
 from pdae_app.faces.align import Alignment, center_square, crop, find_alignment
-from pdae_app.faces.paste import paste_difference, paste_replacement
+from pdae_app.faces.paste import pasted
 from pdae_app.faces.photo import open_photo
 from pdae_app.latents.few_shot import FewShot
 
@@ -194,18 +194,12 @@ class Editor(LoadedModel):
         return list(self.interpolate_frames(code_a, code_b, frames, mode, steps=steps, scale=scale))
 
     def interpolate_frames(
-        self,
-        code_a: Code,
-        code_b: Code,
-        frames: int = 7,
-        mode: str = "trajectory",
-        steps: int | None = None,
-        scale: float = 1.0,
+        self, code_a: Code, code_b: Code, frames: int = 7, mode: str = "trajectory", **sampling
     ) -> Iterator[Image.Image]:
         """As `interpolate`, yielding each frame when it is finished."""
         self._check(code_b)
-        sampling = self._sampling(code_a, steps, scale)
-        return frames_between(self.sampler, (code_a, code_b), frames, mode, sampling)
+        how = self._sampling(code_a, **sampling)
+        return frames_between(self.sampler, (code_a, code_b), frames, mode, how)
 
     def draw(
         self,
@@ -220,8 +214,7 @@ class Editor(LoadedModel):
             seed: the same seed gives the same code, alone or among others.
             steps: evaluations of the latent network.
             label: the class, where the model knows classes; it has no latent model then.
-            wanted: attributes that it is to have (True) or not (False): see
-                `pdae_app.engine.generation.draw_code`.
+            wanted: attributes that it is to have (True) or not (False); see `draw_code`.
         """
         if self.classes:
             return draw_class(self.sampler, seed, label)
@@ -280,18 +273,13 @@ class Editor(LoadedModel):
         With the `reconstruction` (the same decode, all sliders at zero), only the difference is
         added, and the photograph keeps its sharpness; without it, the square replaces the face.
         """
-        photo = open_photo(photo)
-        alignment = code.alignment or center_square(photo)
-        if reconstruction is None:
-            return paste_replacement(photo, alignment, edited)
-        return paste_difference(photo, alignment, edited, reconstruction)
+        return pasted(open_photo(photo), code.alignment, edited, reconstruction)
 
-    def _sampling(self, code: Code, steps: int | None, scale: float = 1.0, **options) -> Sampling:
+    def _sampling(self, code: Code, steps: int | None = None, scale=1.0, **options) -> Sampling:
         """How a code of this model is sampled; by default in the steps that x_T was found for."""
         self._check(code)
-        if steps is None:
-            steps = STEPS if code.drawn else code.inversion.steps
-        return Sampling(steps, scale, **options)
+        made_for = STEPS if code.drawn else code.inversion.steps
+        return Sampling(made_for if steps is None else steps, scale, **options)
 
     def _check(self, code: Code) -> None:
         if code.bundle != self.bundle.identity:
