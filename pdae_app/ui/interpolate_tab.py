@@ -10,7 +10,7 @@ from pdae_app.engine.photo_edit import QUALITY
 from pdae_app.export import FILMS
 from pdae_app.export.provenance import Provenance
 from pdae_app.faces.photo import open_photo
-from pdae_app.ui.events import HIDDEN, ModelThread, explained, long_run, shown
+from pdae_app.ui.events import HIDDEN, LAST_WINS, ModelThread, explained, long_run, shown
 from pdae_app.ui.files import saved
 from pdae_app.ui.framing import largest_face
 from pdae_app.ui.models import Chosen, Models
@@ -80,7 +80,7 @@ class InterpolateTab:
             )
 
     def _connect(self, model: ModelThread, chosen: gr.State) -> None:
-        quiet = {"show_progress": "hidden", **HIDDEN}
+        quiet = {"show_progress": "hidden", **HIDDEN, **LAST_WINS}
         long_run(
             model,
             (self.run, self.stop),
