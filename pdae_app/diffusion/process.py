@@ -141,7 +141,7 @@ class LinearLogSNR(Process):
         if count < 1:
             raise ValueError(f"steps must be at least 1, got {count}")
         start = self.most if start is None else start
-        return torch.linspace(self.least, start, count, dtype=torch.float64).tolist()[:-1] + [start]
+        return [*torch.linspace(self.least, start, count, dtype=torch.float64).tolist()[:-1], start]
 
     def drawn_times(self, count: int, device: torch.device) -> Tensor:
         return torch.rand(count, device=device)
@@ -154,21 +154,27 @@ class LinearLogSNR(Process):
 
 
 class LearnedLogSNR(nn.Module):
-    """The end points of `LinearLogSNR` as parameters (Kingma et al. 2021, Section 5.3)."""
+    """The end points of `LinearLogSNR` as parameters (Kingma et al. 2021, Section 5.3).
+
+    The second is kept as the slope from the first, whose sign does not matter, so that the two
+    cannot cross.
+    """
 
     def __init__(self, start: LinearLogSNR | None = None):
         super().__init__()
         start = start or LinearLogSNR()
-        self.gamma_0 = nn.Parameter(torch.tensor(float(start.gamma_0)))
-        self.gamma_1 = nn.Parameter(torch.tensor(float(start.gamma_1)))
+        gamma_0, gamma_1 = float(start.gamma_0), float(start.gamma_1)
+        self.gamma_0 = nn.Parameter(torch.tensor(gamma_0))
+        self.slope = nn.Parameter(torch.tensor(gamma_1 - gamma_0))
 
     def forward(self) -> LinearLogSNR:
         """The process, through which gradients reach the end points."""
-        return LinearLogSNR(self.gamma_0, self.gamma_1)
+        return LinearLogSNR(self.gamma_0, self.gamma_0 + self.slope.abs())
 
     def learned(self) -> LinearLogSNR:
         """The process with its end points as numbers."""
-        return LinearLogSNR(float(self.gamma_0), float(self.gamma_1))
+        gamma_0 = float(self.gamma_0)
+        return LinearLogSNR(gamma_0, gamma_0 + abs(float(self.slope)))
 
 
 def as_double(t: Tensor) -> Tensor:

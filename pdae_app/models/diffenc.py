@@ -113,7 +113,8 @@ class MeanEncoder(nn.Module):
             ValueError: if the pictures are not of the configured size.
         """
         check_images(x, self.config.in_channels, self.config.image_size)
-        emb = self.time_embed(timestep_embedding(1000 * tau, self.config.base_channels, 1))
+        times = timestep_embedding(1000 * tau, self.config.base_channels, 1)
+        emb = self.time_embed(times.to(x.dtype))
         h, skips = self.conv_in(x), []
         for level in self.down:
             for block in level:

@@ -77,7 +77,8 @@ def timestep_embedding(t: Tensor, dim: int, frequency_shift: int = 0) -> Tensor:
     half = dim // 2
     index = torch.arange(half, dtype=torch.float32, device=t.device)
     frequencies = torch.exp(-math.log(10000.0) * index / (half - frequency_shift))
-    angles = t.float()[:, None] * frequencies[None]
+    t = t if t.is_floating_point() else t.float()
+    angles = t[:, None] * frequencies[None]
     return torch.cat([angles.cos(), angles.sin()], dim=1)
 
 

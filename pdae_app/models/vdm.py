@@ -7,7 +7,6 @@ the middle alone, and the input added to the output. All are variants of `UNetCo
 import math
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor, nn
 
 from pdae_app.models.diffenc import NORM_EPS, MeanEncoder, MeanEncoderConfig
@@ -56,24 +55,25 @@ class VDMConfig:
     """A variational diffusion model.
 
     `kind`: "vdm" predicts eps, "vdm_v" v; "diffenc_fixed" is DiffEnc's encoder without weights,
-    "diffenc" the learned one, `encoder`. Log SNR falls from `log_snr_max` at t = 0 to
-    `log_snr_min` at t = 1, and with `learned_schedule` its ends are learned. The networks are told
-    the noise level by tau, 0 at the configured maximum and 1 at the minimum, learned or not.
+    "diffenc" the learned one, `encoder`. gamma = -log SNR rises from `gamma_0` at t = 0 to
+    `gamma_1` at t = 1; with `learned_schedule` its ends are learned. The networks are told the
+    noise level by tau, 0 at the configured gamma_0 and 1 at gamma_1, wherever learned ends go.
     """
 
     kind: str
     unet: UNetConfig
     encoder: MeanEncoderConfig | None = None
     learned_schedule: bool = False
-    log_snr_max: float = 13.3
-    log_snr_min: float = -5.0
+    gamma_0: float = -13.3
+    gamma_1: float = 5.0
 
     def __post_init__(self):
         if self.kind not in KINDS:
             raise ValueError(f"unknown kind {self.kind!r}; known: {', '.join(KINDS)}")
-        if not math.isfinite(self.log_snr_max) or not self.log_snr_min < self.log_snr_max:
+        if not self.gamma_0 < self.gamma_1 < math.inf or self.gamma_0 == -math.inf:
             raise ValueError(
-                f"log_snr_min {self.log_snr_min} must lie below log_snr_max {self.log_snr_max}"
+                f"gamma_0 {self.gamma_0} must lie below gamma_1 {self.gamma_1}: gamma, the "
+                "negative log SNR, rises with time"
             )
         if (self.encoder is not None) != (self.kind == "diffenc"):
             needs = "needs" if self.encoder is None else "has no"
@@ -89,45 +89,26 @@ class VDMConfig:
 
 
 class VDM(nn.Module):
-    """The networks of a `VDMConfig`, and the ends of its noise schedule."""
+    """The networks of a `VDMConfig`."""
 
     def __init__(self, config: VDMConfig):
         super().__init__()
         self.config = config
         self.unet = UNet(config.unet)
         self.encoder = MeanEncoder(config.encoder) if config.encoder else None
-        self.log_snr_ends = LogSnrEnds(config)
 
     def score(self, z_t: Tensor, log_snr: Tensor) -> Tensor:
-        """The prediction for z_t (N, C, S, S) at log SNR (N,): eps_hat or v_hat, like z_t."""
+        """The prediction for z_t (N, C, S, S) at log SNR (N,) or (): eps_hat or v_hat, like z_t."""
         return self.unet(z_t, self.tau(log_snr).expand(len(z_t)))
 
     def y(self, x: Tensor, log_snr: Tensor) -> Tensor:
-        """What the encoder makes of X (N, C, S, S) at log SNR (N,): like X, in (-1, 1)."""
+        """What the encoder makes of X (N, C, S, S) at log SNR (N,) or (): like X, in (-1, 1)."""
         return self.encoder(x, self.tau(log_snr).expand(len(x)))
 
     def tau(self, log_snr: Tensor) -> Tensor:
         """The networks' time input."""
-        largest, smallest = self.config.log_snr_max, self.config.log_snr_min
-        return (largest - log_snr) / (largest - smallest)
-
-
-class LogSnrEnds(nn.Module):
-    """The largest log SNR, and by how much it falls: two learned numbers, or fixed ones."""
-
-    def __init__(self, config: VDMConfig):
-        super().__init__()
-        ends = [config.log_snr_max, config.log_snr_max - config.log_snr_min]
-        self.learned = config.learned_schedule
-        if self.learned:
-            self.largest, self.fall = (nn.Parameter(torch.tensor(end)) for end in ends)
-        else:
-            self.largest, self.fall = ends
-
-    def forward(self) -> tuple[float | Tensor, float | Tensor]:
-        """Log SNR at t = 0 and at t = 1; the order holds whatever is learned."""
-        fall = self.fall.abs() if self.learned else self.fall
-        return self.largest, self.largest - fall
+        gamma_0, gamma_1 = self.config.gamma_0, self.config.gamma_1
+        return (-log_snr - gamma_0) / (gamma_1 - gamma_0)
 
 
 def initialise(network: nn.Module) -> nn.Module:
