@@ -18,8 +18,8 @@ from torch import Tensor, nn
 from benchmarks.tables import publish
 from pdae_app.bundle import Bundle, load_bundle
 from pdae_app.diffusion.denoisers import ShiftedDenoiser
+from pdae_app.diffusion.grids import STEPPINGS
 from pdae_app.diffusion.inversion import exact_states
-from pdae_app.diffusion.schedule import STEPPINGS
 from pdae_app.diffusion.solvers import ddim_states
 from training.data import DataConfig, load_pictures, plain_squares
 from training.pixel_classifier import ClassifierConfig, train_classifier
@@ -67,12 +67,13 @@ class Codes:
         schedule, levels = bundle.diffusion.schedule, self._levels(inverting=True)
         self.residuals, self.evaluations = None, way.steps
         if way.iterations:
-            states = exact_states(self._denoiser(self.z), squares, schedule, levels, way.iterations)
-            *_, last = states
-            self.residuals, self.evaluations = last["solved"].residuals, last["evaluations"]
+            *_, last = exact_states(
+                self._denoiser(self.z), squares, schedule, levels, iterations=way.iterations
+            )
+            self.residuals, self.evaluations = last.residuals, last.evaluations
         else:
             *_, last = ddim_states(self._denoiser(self.z), squares, schedule, levels)
-        self.x_T = last["x"]
+        self.x_T = last.x
 
     def _denoiser(self, z: Tensor) -> ShiftedDenoiser:
         return ShiftedDenoiser(self.bundle.model, self.bundle.diffusion, ((z, 1.0),))
@@ -89,7 +90,7 @@ class Codes:
             self._denoiser(z), self.x_T, schedule, self._levels(), residuals=residuals
         )
         *_, last = states
-        return last["x"].clamp(-1, 1)
+        return last.x.clamp(-1, 1)
 
     def edited(self, name: str, strength: float) -> Tensor:
         """All pictures with one slider set."""

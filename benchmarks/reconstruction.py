@@ -20,8 +20,9 @@ from torch import Tensor
 from benchmarks.tables import publish
 from pdae_app.bundle import load_bundle
 from pdae_app.diffusion.denoisers import ShiftedDenoiser
+from pdae_app.diffusion.grids import STEPPINGS
 from pdae_app.diffusion.inversion import ddim_coefficients, exact_states
-from pdae_app.diffusion.schedule import STEPPINGS, Schedule
+from pdae_app.diffusion.schedule import Schedule
 from pdae_app.diffusion.solvers import Denoiser, ddim_states
 from training.data import DataConfig, load_pictures, plain_squares
 
@@ -42,23 +43,23 @@ class Counted:
 def decoded(denoiser: Denoiser, x_T: Tensor, schedule: Schedule, levels, residuals=None) -> Tensor:
     """DDIM down the levels."""
     *_, last = ddim_states(denoiser, x_T, schedule, levels[::-1], residuals=residuals)
-    return last["x"]
+    return last.x
 
 
 def plain(denoiser: Counted, x_0: Tensor, schedule: Schedule, levels: list[int]) -> Tensor:
     """Eq. 8 and back."""
     *_, last = ddim_states(denoiser, x_0, schedule, levels)
-    return decoded(denoiser.denoiser, last["x"], schedule, levels)
+    return decoded(denoiser.denoiser, last.x, schedule, levels)
 
 
 def solved(iterations: int, memory: int, stored: bool = False):
     """The step's equation solved, with so many iterates mixed (1: none)."""
 
     def way(denoiser: Counted, x_0: Tensor, schedule: Schedule, levels: list[int]) -> Tensor:
-        states = exact_states(denoiser, x_0, schedule, levels, iterations, memory=memory)
+        states = exact_states(denoiser, x_0, schedule, levels, iterations=iterations, memory=memory)
         *_, last = states
-        residuals = last["solved"].residuals if stored else None
-        return decoded(denoiser.denoiser, last["x"], schedule, levels, residuals)
+        residuals = last.residuals if stored else None
+        return decoded(denoiser.denoiser, last.x, schedule, levels, residuals)
 
     return way
 
@@ -67,7 +68,7 @@ def bdia(denoiser: Counted, x_0: Tensor, schedule: Schedule, levels: list[int]) 
     """Up the levels by x_{i+1} = x_{i-1} - down(x_i) + up(x_i), and down by its mirror image."""
 
     def stepped(run: Denoiser, x: Tensor, i: int, places: tuple[int, ...]) -> list[Tensor]:
-        eps = run(x, torch.full((len(x),), max(levels[i], 0)))
+        eps = run(x, schedule.asked(levels[i], x))
         steps = (ddim_coefficients(schedule, levels[i], levels[k]) for k in places)
         return [a * x + b * eps for a, b in steps]
 

@@ -13,7 +13,8 @@ from torch import Tensor
 
 from benchmarks.tables import publish
 from pdae_app.diffusion.denoisers import ShiftedDenoiser
-from pdae_app.diffusion.schedule import CLEAN, spaced_timesteps
+from pdae_app.diffusion.grids import spaced_levels
+from pdae_app.diffusion.process import CLEAN
 from pdae_app.diffusion.solvers import ddim_states, dpm_solver_states
 from pdae_app.engine import Editor
 
@@ -45,7 +46,7 @@ def main() -> None:
 
     def end(solver, levels: list[int]) -> Tensor:
         *_, last = solver(denoiser, x_T.to(memory_format=torch.channels_last), schedule, levels)
-        return last["x"]
+        return last.x
 
     truth = end(ddim_states, [*reversed(range(schedule.timesteps)), CLEAN])
     rows = [
@@ -53,7 +54,7 @@ def main() -> None:
             "solver": name,
             "levels": grid,
             "evaluations": steps,
-            "distance": distance(end(solver, spaced_timesteps(schedule, steps, grid)[::-1]), truth),
+            "distance": distance(end(solver, spaced_levels(schedule, steps, grid)[::-1]), truth),
         }
         for name, solver, grid, counts in RUNS
         for steps in counts

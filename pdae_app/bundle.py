@@ -22,8 +22,9 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from pdae_app.diffusion.grids import STEPPINGS
 from pdae_app.diffusion.prediction import Diffusion
-from pdae_app.diffusion.schedule import STEPPINGS, Schedule
+from pdae_app.diffusion.schedule import Schedule
 from pdae_app.faces.align import FRAMINGS
 from pdae_app.faces.detect import ALIGNER
 from pdae_app.latents.directions import Attribute, LatentSpace

@@ -2,6 +2,7 @@
 
 import dataclasses
 import difflib
+import types
 import typing
 
 
@@ -47,6 +48,8 @@ def _convert(kind: typing.Any, value: typing.Any, path: str) -> typing.Any:
         if value is None:
             return None
         return _convert(next(a for a in arguments if a is not type(None)), value, path)
+    if origin is types.UnionType:
+        return _convert(_nearest(arguments, value), value, path)
     if origin is tuple and isinstance(value, list | tuple):
         return tuple(_convert(arguments[0], item, path) for item in value)
     if origin is dict and isinstance(value, dict):
@@ -59,6 +62,12 @@ def _convert(kind: typing.Any, value: typing.Any, path: str) -> typing.Any:
         return value
     name = kind.__name__ if origin is None else str(kind)
     raise ConfigError(f"{path} must be of type {name}, got {value!r}")
+
+
+def _nearest(kinds: tuple[type, ...], value: typing.Any) -> type:
+    """Of several dataclasses, the one that has most of the value's keys; else the first kind."""
+    keys = value.keys() if isinstance(value, dict) else {}
+    return max(kinds, key=lambda kind: sum(key in typing.get_type_hints(kind) for key in keys))
 
 
 def _number(value: str | int, path: str) -> float:

@@ -8,53 +8,57 @@ import torch
 from PIL import Image
 
 from pdae_app.bundle import load_bundle, save_bundle
-from pdae_app.diffusion.coupled import coupled_states, source_predictions
-from pdae_app.diffusion.schedule import CLEAN, Schedule, levels_below
+from pdae_app.diffusion.coupled import coupled_states, coupling
+from pdae_app.diffusion.grids import levels_below
+from pdae_app.diffusion.process import CLEAN, LinearLogSNR
+from pdae_app.diffusion.schedule import Schedule
 from pdae_app.engine import EditError, Editor
 from tests.tiny import tiny_latent_bundle
 
 SCHEDULE = Schedule()
+PROCESSES = (SCHEDULE, LinearLogSNR())
 VARIANCE = 0.3
 
 
-def gaussian(mean: float):
+def gaussian(process, mean: float):
     """The denoiser of pictures whose numbers are normal around `mean`."""
 
     def eps(x, t):
-        alpha_bar = float(SCHEDULE.alpha_bar(int(t[0])))
-        total = alpha_bar * VARIANCE + 1 - alpha_bar
-        return (1 - alpha_bar) ** 0.5 * (x - alpha_bar**0.5 * mean) / total
+        alpha, sigma = float(process.alpha(t[0])), float(process.sigma(t[0]))
+        return sigma * (x - alpha * mean) / (alpha**2 * VARIANCE + sigma**2)
 
     return eps
 
 
-def edited(steps: int, start: int, part=1.0, target: float = 1.0) -> torch.Tensor:
+def edited(process, steps: int, start, part=1.0, target: float = 1.0) -> torch.Tensor:
     x_0 = torch.randn(2, 3, 4, 4, generator=torch.Generator().manual_seed(0)).double()
     noise = torch.randn(1, 3, 4, 4, generator=torch.Generator().manual_seed(1)).double()
-    levels = levels_below(SCHEDULE, steps, start)
+    levels = levels_below(process, steps, start)
     results = []
     for x in x_0.split(1):
-        sources = source_predictions(gaussian(0.2), x, noise, SCHEDULE, levels)
-        *_, last = coupled_states(gaussian(target), x, noise, sources, SCHEDULE, levels, part)
-        results.append(last["x"] - x)
+        shared = coupling(gaussian(process, 0.2), x, noise, process, levels)
+        *_, last = coupled_states(gaussian(process, target), shared, part=part)
+        results.append(last.x - x)
     return torch.cat(results)
 
 
-@pytest.mark.parametrize("start", [300, 600, 999])
-def test_the_difference_of_two_gaussians_is_the_flows(start):
-    sigma2 = (1 - float(SCHEDULE.alpha_bar(start))) / float(SCHEDULE.alpha_bar(start))
+@pytest.mark.parametrize("process", PROCESSES)
+@pytest.mark.parametrize("part", [0.3, 0.6, 0.999])
+def test_the_difference_of_two_gaussians_is_the_flows(process, part):
+    start = process.at(part)
+    sigma2 = (process.sigma(start) / process.alpha(start)) ** 2
     expected = 0.8 * (1 - (VARIANCE / (VARIANCE + sigma2)) ** 0.5)
-    found = edited(300, start)
+    found = edited(process, 300, start)
     assert found.std() < 1e-6  # whatever the picture and the noise
     assert abs(float(found.mean()) - expected) < 0.01
-    assert abs(float(edited(10, start).mean()) - expected) < 0.08
+    assert abs(float(edited(process, 10, start).mean()) - expected) < 0.08
 
 
 def test_equal_codes_change_nothing_and_parts_are_kept():
-    assert not edited(5, 700, target=0.2).any()
+    assert not edited(SCHEDULE, 5, 700, target=0.2).any()
     keep = torch.zeros(4, 4).double()
     keep[:2] = 1
-    found = edited(5, 700, part=1 - keep)
+    found = edited(SCHEDULE, 5, 700, part=1 - keep)
     assert not found[:, :, :2].any() and found[:, :, 2:].abs().min() > 0.1
 
 
@@ -64,6 +68,8 @@ def test_levels_fall_from_their_start():
     assert levels_below(SCHEDULE, 1, 700) == [700, CLEAN]
     with pytest.raises(ValueError, match="between 1 and 6"):
         levels_below(SCHEDULE, 7, 5)
+    even = levels_below(LinearLogSNR(), 4, 0.75)
+    assert even == pytest.approx([0.75, 0.5, 0.25, 0, CLEAN])
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,4 @@
-"""Schedules, weightings and solvers against formulas, and a Gaussian whose ODE is known."""
+"""Processes, weightings and solvers against formulas, and a Gaussian whose ODE is known."""
 
 import math
 from itertools import pairwise
@@ -7,22 +7,18 @@ import pytest
 import torch
 
 from pdae_app.diffusion.denoisers import ShiftedDenoiser, UNetDenoiser, slerp
+from pdae_app.diffusion.grids import jumping, spaced_levels
 from pdae_app.diffusion.inversion import exact_states
+from pdae_app.diffusion.posterior import posterior, posterior_shift
 from pdae_app.diffusion.prediction import Diffusion
-from pdae_app.diffusion.schedule import (
-    CLEAN,
-    Schedule,
-    constant_betas,
-    jumping,
-    spaced_timesteps,
-)
+from pdae_app.diffusion.process import CLEAN, LearnedLogSNR, LinearLogSNR, expand
+from pdae_app.diffusion.schedule import Schedule, constant_betas
 from pdae_app.diffusion.solvers import (
+    ancestral_states,
     ddim,
     ddim_invert,
     ddim_states,
-    ddpm,
     dpm_solver_states,
-    predict_x0,
 )
 from pdae_app.diffusion.variance import (
     log_variance,
@@ -30,62 +26,135 @@ from pdae_app.diffusion.variance import (
     variational_bound,
 )
 from pdae_app.diffusion.weighting import WEIGHTINGS, loss_weight
+from pdae_app.typed_config import ConfigError, build
 from tests.tiny import tiny_pdae
 
 SCHEDULE = Schedule("linear", 1000)
+PROCESSES = pytest.mark.parametrize("process", [SCHEDULE, LinearLogSNR()], ids=["table", "linear"])
 MEAN, STD = 0.3, 0.4
 
 
-def gaussian_denoiser(x, t):
-    """The exact eps for N(m, c^2): sqrt(1 - abar) (x - sqrt(abar) m) / (abar c^2 + 1 - abar)."""
-    alpha_bar = SCHEDULE.alpha_bar(t, like=x)
-    variance = alpha_bar * STD**2 + 1 - alpha_bar
-    return (1 - alpha_bar).sqrt() * (x - alpha_bar.sqrt() * MEAN) / variance
+def gaussian(process):
+    """The exact eps for N(m, c^2): sigma (x - alpha m) / (alpha^2 c^2 + sigma^2)."""
+
+    def denoiser(x, t):
+        alpha, sigma = expand(process.alpha(t), x), expand(process.sigma(t), x)
+        return sigma * (x - alpha * MEAN) / (alpha**2 * STD**2 + sigma**2)
+
+    return denoiser
 
 
-def exact_flow(x, t_from, t_to):
+def exact_flow(process, x, t_from, t_to):
     """The probability-flow ODE of a Gaussian keeps (x - mean_t) / std_t."""
 
     def moments(t):
-        alpha_bar = float(SCHEDULE.alpha_bar(t))
-        return alpha_bar**0.5 * MEAN, (alpha_bar * STD**2 + 1 - alpha_bar) ** 0.5
+        alpha, sigma = process.alpha(t), process.sigma(t)
+        return alpha * MEAN, (alpha**2 * STD**2 + sigma**2) ** 0.5
 
     (mean_a, std_a), (mean_b, std_b) = moments(t_from), moments(t_to)
     return mean_b + std_b * (x - mean_a) / std_a
 
 
-def ddim_error(steps, invert):
+def ddim_error(process, steps, invert):
     torch.manual_seed(0)
     x = torch.randn(4, 1, 4, 4, dtype=torch.float64)
-    levels = spaced_timesteps(SCHEDULE, steps)
+    levels = spaced_levels(process, steps)
+    first, last = levels[0], levels[-1]
     if invert:
         x = MEAN + STD * x
-        ours, exact = ddim_invert(gaussian_denoiser, x, SCHEDULE, levels), exact_flow(x, CLEAN, 999)
+        ours, exact = (
+            ddim_invert(gaussian(process), x, process, levels),
+            exact_flow(process, x, first, last),
+        )
     else:
-        ours, exact = ddim(gaussian_denoiser, x, SCHEDULE, levels), exact_flow(x, 999, CLEAN)
+        ours, exact = (
+            ddim(gaussian(process), x, process, levels),
+            exact_flow(process, x, last, first),
+        )
     return float((ours - exact).abs().mean())
 
 
+@PROCESSES
 @pytest.mark.parametrize("invert", [False, True])
-def test_ddim_converges_to_the_exact_flow(invert):
-    errors = [ddim_error(steps, invert) for steps in (50, 100, 200)]
+def test_ddim_converges_to_the_exact_flow(process, invert):
+    errors = [ddim_error(process, steps, invert) for steps in (50, 100, 200)]
     assert errors[2] < 0.02
     for coarse, fine in pairwise(errors):
         assert 1.5 < coarse / fine < 2.6  # first order
 
 
-def test_ddpm_samples_have_the_data_moments():
-    schedule_steps = []
+@PROCESSES
+def test_ancestral_samples_have_the_data_moments(process):
     x_T = torch.randn(4000, 1, 1, 1, generator=torch.Generator().manual_seed(0))
-    samples = ddpm(
-        gaussian_denoiser,
-        x_T,
-        SCHEDULE,
-        torch.Generator().manual_seed(1),
-        callback=lambda state: schedule_steps.append(state["t"]),
-    )
-    assert abs(float(samples.mean()) - MEAN) < 0.03 and abs(float(samples.std()) - STD) < 0.03
-    assert schedule_steps == list(range(999, -1, -1))
+    generator = torch.Generator().manual_seed(1)
+    levels = spaced_levels(process, 999)[::-1]
+    *_, last = ancestral_states(gaussian(process), x_T, process, levels, generator=generator)
+    assert abs(float(last.x.mean()) - MEAN) < 0.03 and abs(float(last.x.std()) - STD) < 0.03
+
+
+@PROCESSES
+def test_alpha_sigma_and_the_log_snr_agree(process):
+    t = torch.tensor([process.least, process.at(0.3), process.most])
+    alpha, sigma = process.alpha(t), process.sigma(t)
+    torch.testing.assert_close(alpha**2 + sigma**2, torch.ones(3).double())
+    torch.testing.assert_close(process.log_snr(t), 2 * (alpha / sigma).log())
+    numbers = torch.tensor([process.alpha(value) for value in t.tolist()]).double()
+    torch.testing.assert_close(numbers, alpha, atol=1e-7, rtol=0)
+    assert (process.alpha(CLEAN), process.sigma(CLEAN)) == (1, 0)
+    assert process.log_snr(CLEAN) == math.inf
+    assert process.asked(CLEAN, t).tolist() == [process.least] * 3
+    x_0, eps = torch.randn(2, 3, 1, 1, 1).double()
+    x_t = process.noised(x_0, eps, t)
+    torch.testing.assert_close(process.predict_x0(x_t, eps, t), x_0)
+    torch.testing.assert_close(process.predict_eps(x_t, x_0, t), eps)
+    found = process.times_of(process.log_snr(t))
+    torch.testing.assert_close(found.double(), t.double(), atol=1e-6, rtol=0)
+
+
+def test_real_times_lie_between_the_tables():
+    t = torch.tensor([-1.0, 0.0, 10.0, 10.5, 11.0, 999.0])
+    alpha = SCHEDULE.alpha(t)
+    torch.testing.assert_close(alpha[[0, 1, 2, 4, 5]], SCHEDULE.alpha(t[[0, 1, 2, 4, 5]].long()))
+    between = (SCHEDULE.log_snr(10) + SCHEDULE.log_snr(11)) / 2
+    assert SCHEDULE.log_snr(10.5) == pytest.approx(between)
+    assert float(alpha[3]) == pytest.approx(SCHEDULE.alpha(10.5))
+
+
+def test_the_linear_log_snr_and_its_learned_ends():
+    process, t = LinearLogSNR(), torch.tensor([0.0, 0.5, 1.0])
+    gamma = torch.tensor([-13.3, -4.15, 5.0])
+    assert torch.allclose(process.log_snr(t), -gamma.double(), atol=1e-5)
+    assert torch.allclose(process.sigma(t).square(), gamma.double().sigmoid(), atol=1e-6)
+    assert (process.log_snr_rate(t) == 18.3).all()
+    learned = LearnedLogSNR()
+    torch.testing.assert_close(learned().alpha(t), process.alpha(t))
+    learned().sigma(t).sum().backward()
+    assert learned.gamma_0.grad > 0 and learned.slope.grad > 0
+    assert learned.learned().gamma_1 == pytest.approx(5.0)
+
+
+@PROCESSES
+def test_the_posterior_is_bayes_rule(process):
+    """q(x_s | x_t, x_0) is proportional to q(x_t | x_s) q(x_s | x_0)."""
+    t, s = process.at(0.6), process.at(0.5)
+    a = process.alpha(t) / process.alpha(s)
+    forward = process.sigma(t) ** 2 - a**2 * process.sigma(s) ** 2
+    precision = a**2 / forward + process.sigma(s) ** -2
+    q = posterior(process, t, s)
+    assert q.variance == pytest.approx(1 / precision)
+    assert q.from_xt == pytest.approx(a / forward / precision)
+    assert q.from_x0 == pytest.approx(process.alpha(s) / process.sigma(s) ** 2 / precision)
+    last = posterior(process, process.least, CLEAN)
+    assert (last.from_x0, last.from_xt, last.variance) == (1, 0, 0)
+
+
+def test_the_shift_moves_the_posterior_by_its_variance():
+    t = torch.tensor([1, 40, 900])
+    q, gradient = posterior(SCHEDULE, t, t - 1), 0.7
+    moved = q.from_x0 * SCHEDULE.sigma(t) / SCHEDULE.alpha(t) * posterior_shift(SCHEDULE, t)
+    torch.testing.assert_close(moved * gradient, q.variance * gradient)
+    linear, t = LinearLogSNR(), torch.tensor([0.2, 0.9])
+    torch.testing.assert_close(posterior_shift(linear, t), linear.sigma(t))
 
 
 @pytest.mark.parametrize("kind", ["linear", "cosine", "constant"])
@@ -94,7 +163,7 @@ def test_schedules_fall_from_image_to_noise(kind):
     alpha_bars = schedule.alpha_bars[:-2]
     assert schedule.alpha_bar(CLEAN) == 1 and (alpha_bars.diff() < 0).all()
     assert alpha_bars[0] > 0.99 and alpha_bars[-1] < 1e-3
-    assert torch.allclose(schedule.snr(500), alpha_bars[500] / (1 - alpha_bars[500]))
+    assert schedule.snr(500) == pytest.approx(float(alpha_bars[500] / (1 - alpha_bars[500])))
 
 
 def test_schedule_formulas():
@@ -108,6 +177,14 @@ def test_schedule_formulas():
         Schedule("cosinus")
 
 
+def test_a_configured_process_is_known_by_its_keys():
+    assert build(Diffusion, {"schedule": {"kind": "cosine"}}).schedule == Schedule("cosine")
+    linear = build(Diffusion, {"schedule": {"gamma_1": 4}}).schedule
+    assert linear == LinearLogSNR(gamma_1=4.0)
+    with pytest.raises(ConfigError, match="did you mean 'gamma_1'"):
+        build(Diffusion, {"schedule": {"gamma_0": 4.0, "gama_1": 1.0}})
+
+
 def test_jumping_leaves_out_the_lowest_levels():
     assert jumping([CLEAN, 30, 90, 400], 80) == [CLEAN, 90, 400]
     assert jumping([400, 90, 30, CLEAN], 80) == [400, 90, CLEAN]
@@ -115,11 +192,17 @@ def test_jumping_leaves_out_the_lowest_levels():
 
 
 def test_grids():
-    assert spaced_timesteps(SCHEDULE, 4) == [-1, 249, 499, 749, 999]
-    assert spaced_timesteps(SCHEDULE, 3, "pdae") == [0, 333, 666, 999]
+    assert spaced_levels(SCHEDULE, 4) == [-1, 249, 499, 749, 999]
+    assert spaced_levels(SCHEDULE, 3, "pdae") == [0, 333, 666, 999]
     for steps in (0, 1000):
         with pytest.raises(ValueError, match="between 1 and 999"):
-            spaced_timesteps(SCHEDULE, steps)
+            spaced_levels(SCHEDULE, steps)
+    linear = LinearLogSNR()
+    assert spaced_levels(linear, 3) == spaced_levels(linear, 3, "log_snr") == [CLEAN, 0, 0.5, 1]
+    with pytest.raises(ValueError, match="whole timesteps"):
+        spaced_levels(linear, 3, "pdae")
+    with pytest.raises(ValueError, match="known: clean"):
+        spaced_levels(linear, 3, "even")
 
 
 def test_weightings_by_hand():
@@ -133,19 +216,21 @@ def test_weightings_by_hand():
     for name in WEIGHTINGS:
         every = loss_weight(name, SCHEDULE, torch.arange(1000))
         assert every.isfinite().all() and (every > 0).all()
+        drawn = loss_weight(name, LinearLogSNR(), LinearLogSNR().drawn_times(50, "cpu"))
+        assert drawn.isfinite().all() and (drawn > 0).all()
     with pytest.raises(ValueError, match="known: constant"):
         loss_weight("p3", SCHEDULE, t)
 
 
+@PROCESSES
 @pytest.mark.parametrize("prediction", ["eps", "v", "x0", "residual"])
-def test_every_prediction_gives_back_the_noise(prediction):
+def test_every_prediction_gives_back_the_noise(process, prediction):
     """The output that a perfect network would give is turned into exactly the noise in x_t."""
-    diffusion = Diffusion(SCHEDULE, prediction, skip_sigma=0.2)
+    diffusion = Diffusion(process, prediction, skip_sigma=0.2)
     x_0, noise = torch.randn(6, 3, 4, 4).double(), torch.randn(6, 3, 4, 4).double()
-    t = torch.tensor([0, 5, 50, 300, 700, 999])
-    x_t = SCHEDULE.add_noise(x_0, noise, t)
-    alpha_bar = SCHEDULE.alpha_bar(t, like=x_t)
-    a, s = alpha_bar.sqrt(), (1 - alpha_bar).sqrt()
+    t = torch.tensor([process.least, *map(process.at, (0.05, 0.3, 0.5, 0.7)), process.most])
+    x_t = process.noised(x_0, noise, t)
+    a, s = expand(process.alpha(t), x_t), expand(process.sigma(t), x_t)
     sigma2 = (s / a) ** 2
     skip = 0.04 / (sigma2 + 0.04)
     c_out = ((1 - skip) ** 2 * 0.25 + skip**2 * sigma2).sqrt()
@@ -164,8 +249,7 @@ def test_every_shift_moves_x0_by_its_formula(kind):
     diffusion = Diffusion(SCHEDULE, shift=kind)
     t, eps = torch.tensor([1, 400, 999]), torch.randn(3, 3, 4, 4).double()
     output, x_t = torch.randn_like(eps), torch.randn_like(eps)
-    alpha_bar = SCHEDULE.alpha_bar(t, like=eps)
-    a, s = alpha_bar.sqrt(), (1 - alpha_bar).sqrt()
+    a, s = expand(SCHEDULE.alpha(t), eps), expand(SCHEDULE.sigma(t), eps)
     moved = diffusion.shifted_eps(eps, output, t, scale=0.7)
     x0_change = (x_t - s * moved) / a - (x_t - s * eps) / a
     effect = {"G": s * s / a * output, "v": s * output, "x0": output}[kind]
@@ -195,7 +279,7 @@ def test_unguided_steps_never_run_the_shift():
     model.unet.encoder = Counting(model.unet.encoder)
     schedule = Schedule("linear", 100)
     diffusion, z = Diffusion(schedule), torch.randn(1, 8)
-    levels, x = spaced_timesteps(schedule, 10), torch.randn(1, 3, 16, 16)
+    levels, x = spaced_levels(schedule, 10), torch.randn(1, 3, 16, 16)
     plain = ddim(UNetDenoiser(model.unet, diffusion), x, schedule, levels)
     assert torch.equal(
         ddim(ShiftedDenoiser(model, diffusion, ((z, 1.0),), 0.0), x, schedule, levels), plain
@@ -208,27 +292,11 @@ def test_unguided_steps_never_run_the_shift():
     assert model.unet.encoder.calls - before == 10  # two shifts, one frozen pass a step
 
 
-def test_callback_sees_every_step_and_can_stop():
-    seen = []
-
-    def callback(state):
-        seen.append(state["step"])
-        x0_hat = predict_x0(state["x"], torch.zeros_like(state["x"]), 1.0)
-        assert state["x0_hat"].shape == x0_hat.shape
-        if state["step"] == 3:
-            raise KeyboardInterrupt
-
-    x = torch.randn(1, 1, 2, 2)
-    with pytest.raises(KeyboardInterrupt):
-        ddim(gaussian_denoiser, x, SCHEDULE, spaced_timesteps(SCHEDULE, 8), callback=callback)
-    assert seen == [1, 2, 3]
-
-
 def test_clamp_bounds_x0():
     x = 5 * torch.randn(1, 1, 4, 4)
-    levels = spaced_timesteps(SCHEDULE, 5)
-    for state in ddim_states(gaussian_denoiser, x, SCHEDULE, levels[::-1], clip_x0=True):
-        assert state["x0_hat"].abs().max() <= 1
+    levels = spaced_levels(SCHEDULE, 5)
+    for state in ddim_states(gaussian(SCHEDULE), x, SCHEDULE, levels[::-1], clip_x0=True):
+        assert state.x0_hat.abs().max() <= 1
 
 
 def test_slerp_ends_norm_and_degenerate_arcs():
@@ -247,7 +315,7 @@ def test_the_variational_bound_is_zero_at_the_true_posterior():
     x_0 = torch.rand(6, 3, 4, 4, dtype=torch.float64) * 2 - 1
     noise = torch.randn_like(x_0)
     t = torch.tensor([1, 2, 10, 60, 150, 199])
-    x_t = schedule.add_noise(x_0, noise, t)
+    x_t = schedule.noised(x_0, noise, t)
     least, largest = torch.full_like(x_0, -1.0), torch.full_like(x_0, 1.0)
     assert variational_bound(schedule, x_0, x_t, t, noise, least).abs().max() < 1e-9
     assert (variational_bound(schedule, x_0, x_t, t, noise, largest)[1:-1] > 0).all()
@@ -261,7 +329,7 @@ def test_the_last_step_is_the_likelihood_of_grey_levels():
     noise = torch.zeros_like(levels)
     t = torch.zeros(256, dtype=torch.long)
     # The same x_t for every level, so that the model's distribution is one and the same.
-    x_t = schedule.add_noise(torch.full_like(levels, 0.2), noise, t)
+    x_t = schedule.noised(torch.full_like(levels, 0.2), noise, t)
     bits = variational_bound(schedule, levels, x_t, t, noise, torch.ones_like(levels))
     assert (2**-bits).sum() == pytest.approx(1, abs=1e-6)
 
@@ -272,8 +340,8 @@ def test_ddpm_takes_the_learned_variance():
 
     class Gaussian:
         def __call__(self, x, t):
-            alpha_bar = schedule.alpha_bar(t, like=x)
-            return (1 - alpha_bar).sqrt() * x / (1 - 0.75 * alpha_bar)
+            alpha, sigma = expand(schedule.alpha(t), x), expand(schedule.sigma(t), x)
+            return sigma * x / (1 - 0.75 * alpha**2)
 
         def with_variance(self, x, t):
             """The variance of p(x_{t-1} | x_t), which lies between beta~ and beta."""
@@ -289,38 +357,43 @@ def test_ddpm_takes_the_learned_variance():
     for learned in (True, False):
         generator = torch.Generator().manual_seed(0)
         x_T = torch.randn(2000, 1, 2, 2, generator=generator, dtype=torch.float64)
-        x_0 = ddpm(Gaussian(), x_T, schedule, generator, learned_variance=learned)
-        spread[learned] = float(x_0.var())
+        *_, last = ancestral_states(
+            Gaussian(),
+            x_T,
+            schedule,
+            [*reversed(range(100)), CLEAN],
+            generator=generator,
+            learned_variance=learned,
+        )
+        spread[learned] = float(last.x.var())
     assert spread[True] == pytest.approx(0.25, rel=0.05)
     assert spread[False] < spread[True]
 
 
+@PROCESSES
 @pytest.mark.parametrize("steps, iterations, largest", [(10, 8, 1e-5), (20, 5, 1e-5)])
-def test_exact_inversion_leads_back(steps, iterations, largest):
+def test_exact_inversion_leads_back(process, steps, iterations, largest):
     """The image comes back through the same few steps, which plain inversion fails to do."""
     x_0 = torch.randn(3, 1, 4, 4, dtype=torch.float64) * STD + MEAN
-    levels = spaced_timesteps(SCHEDULE, steps)
-    *_, last = exact_states(gaussian_denoiser, x_0, SCHEDULE, levels, iterations, 1e-7)
-    back = ddim(gaussian_denoiser, last["x"], SCHEDULE, levels)
-    plain = ddim_invert(gaussian_denoiser, x_0, SCHEDULE, levels)
+    levels, denoiser = spaced_levels(process, steps), gaussian(process)
+    inverted = exact_states(denoiser, x_0, process, levels, iterations=iterations, tolerance=1e-7)
+    *_, last = inverted
+    back = ddim(denoiser, last.x, process, levels)
+    plain = ddim_invert(denoiser, x_0, process, levels)
     assert (back - x_0).abs().max() < largest
-    assert (ddim(gaussian_denoiser, plain, SCHEDULE, levels) - x_0).abs().max() > 100 * largest
-    assert last["solved"].evaluations <= steps * iterations
-    assert last["solved"].error < largest
+    assert (ddim(denoiser, plain, process, levels) - x_0).abs().max() > 100 * largest
+    assert last.evaluations <= steps * iterations
+    assert last.residuals.square().mean().sqrt() < largest
 
 
 def test_residuals_make_any_inversion_exact():
     """With one evaluation a step nothing is solved; what is left is kept and added again."""
     x_0 = torch.randn(2, 1, 4, 4, dtype=torch.float64)
-    levels = spaced_timesteps(SCHEDULE, 7)
-    *_, last = exact_states(gaussian_denoiser, x_0, SCHEDULE, levels, iterations=1)
-    solved = last["solved"]
-    states = ddim_states(
-        gaussian_denoiser, last["x"], SCHEDULE, levels[::-1], residuals=solved.residuals
-    )
-    *_, end = states
-    assert solved.evaluations == 7 and solved.error > 1e-3
-    assert torch.allclose(end["x"], x_0, atol=1e-10)
+    levels, denoiser = spaced_levels(SCHEDULE, 7), gaussian(SCHEDULE)
+    *_, last = exact_states(denoiser, x_0, SCHEDULE, levels, iterations=1)
+    *_, end = ddim_states(denoiser, last.x, SCHEDULE, levels[::-1], residuals=last.residuals)
+    assert last.evaluations == 7 and last.residuals.square().mean().sqrt() > 1e-3
+    assert torch.allclose(end.x, x_0, atol=1e-10)
 
 
 def test_a_step_that_does_not_contract_keeps_its_best():
@@ -330,22 +403,22 @@ def test_a_step_that_does_not_contract_keeps_its_best():
         return 5 * torch.sin(40 * x)
 
     x_0 = torch.randn(1, 1, 4, 4, dtype=torch.float64)
-    levels = spaced_timesteps(SCHEDULE, 10)
-    *_, last = exact_states(wild, x_0, SCHEDULE, levels, iterations=6)
-    assert last["x"].isfinite().all() and last["solved"].error > 1e-3
-    assert last["solved"].evaluations == 60
+    *_, last = exact_states(wild, x_0, SCHEDULE, spaced_levels(SCHEDULE, 10), iterations=6)
+    assert last.x.isfinite().all() and last.residuals.square().mean().sqrt() > 1e-3
+    assert last.evaluations == 60
 
 
-def test_the_order_of_the_solvers():
+@PROCESSES
+def test_the_order_of_the_solvers(process):
     """Halving the steps' length halves DDIM's error and quarters DPM-Solver++(2M)'s."""
     x_T = torch.randn(4, 1, 2, 2, dtype=torch.float64) * 2
-    end = spaced_timesteps(SCHEDULE, 1000 // 2, "log_snr")[1:]  # without the last step to CLEAN
-    truth = exact_flow(x_T, end[-1], end[0])
+    end = spaced_levels(process, 1000 // 2, "log_snr")[1:]  # without the last step to CLEAN
+    truth = exact_flow(process, x_T, end[-1], end[0])
 
     def error(solver, steps):
-        levels = spaced_timesteps(SCHEDULE, steps, "log_snr")[1:]
-        *_, last = solver(gaussian_denoiser, x_T, SCHEDULE, levels[::-1])
-        return float((last["x"] - truth).abs().max())
+        levels = spaced_levels(process, steps, "log_snr")[1:]
+        *_, last = solver(gaussian(process), x_T, process, levels[::-1])
+        return float((last.x - truth).abs().max())
 
     for solver, order in ((ddim_states, 1), (dpm_solver_states, 2)):
         coarse, fine = error(solver, 33), error(solver, 65)
@@ -354,10 +427,10 @@ def test_the_order_of_the_solvers():
 
 
 def test_the_log_snr_grid_is_even_and_takes_every_timestep_once():
-    levels = spaced_timesteps(SCHEDULE, 12, "log_snr")
+    levels = spaced_levels(SCHEDULE, 12, "log_snr")
     assert levels[0] == CLEAN and levels[1] == 0 and levels[-1] == 999 and len(levels) == 13
     gaps = SCHEDULE.snr(torch.tensor(levels[1:])).log().diff().abs()
     assert gaps[3:].std() < 0.1 * gaps[3:].mean()  # near t = 0 whole timesteps are too coarse
     for steps in (1, 2, 100, 999):
-        levels = spaced_timesteps(SCHEDULE, steps, "log_snr")
+        levels = spaced_levels(SCHEDULE, steps, "log_snr")
         assert len(levels) == steps + 1 and all(a < b for a, b in pairwise(levels))

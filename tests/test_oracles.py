@@ -14,9 +14,11 @@ from pdae_app.diffusion.denoisers import (
     UNetDenoiser,
     slerp,
 )
+from pdae_app.diffusion.grids import STEPPINGS, spaced_levels
+from pdae_app.diffusion.posterior import posterior, posterior_shift
 from pdae_app.diffusion.prediction import Diffusion
-from pdae_app.diffusion.schedule import STEPPINGS, Schedule, spaced_timesteps
-from pdae_app.diffusion.solvers import ddim, ddim_invert, ddim_states, ddpm_posterior, predict_x0
+from pdae_app.diffusion.schedule import Schedule
+from pdae_app.diffusion.solvers import ddim, ddim_invert, ddim_states
 from pdae_app.diffusion.weighting import loss_weight
 from pdae_app.engine import Code, Editor
 from tests.oracle import arrays, flags, write_diffae, write_pdae
@@ -96,7 +98,7 @@ def test_semantic_encoder(model, oracle):
 @pytest.mark.parametrize("t", [0, 250, 999])
 def test_networks_on_shared_features(model, oracle, t):
     times = torch.full((2,), t)
-    x_t = SCHEDULE.add_noise(oracle["in_x0"], oracle["in_noise"], times)
+    x_t = SCHEDULE.noised(oracle["in_x0"], oracle["in_noise"], times)
     close(x_t, oracle[f"x_t{t}"], 1e-6)
     eps, gradient = model(x_t, times, oracle["z"])
     close(eps, oracle[f"eps_t{t}"], 2e-5)
@@ -110,16 +112,16 @@ def test_schedule(oracle):
 
 
 def test_posterior_shift_factor(oracle):
-    close(DIFFUSION.posterior_factor(torch.arange(1000)), oracle["sched_shift_coef"].abs(), 1e-6)
+    close(posterior_shift(SCHEDULE, torch.arange(1000)), oracle["sched_shift_coef"].abs(), 1e-6)
 
 
 @pytest.mark.parametrize("steps", [5, 10, 20, 50, 100, 200, 500])
 def test_official_index_grid(oracle, steps):
-    assert spaced_timesteps(SCHEDULE, steps, "pdae") == oracle[f"map_ddim{steps}"].tolist()
+    assert spaced_levels(SCHEDULE, steps, "pdae") == oracle[f"map_ddim{steps}"].tolist()
 
 
 def test_every_state_of_inversion(model, oracle):
-    levels = spaced_timesteps(SCHEDULE, 10, "pdae")
+    levels = spaced_levels(SCHEDULE, 10, "pdae")
     theirs = oracle["traj_encode_ddim10"]
     denoiser = shifted(model, oracle["z"][:1])
     for i in range(10):  # step by step: the filled networks are ill-conditioned along the chain
@@ -128,21 +130,21 @@ def test_every_state_of_inversion(model, oracle):
 
 
 def test_sampling_from_fixed_noise(model, oracle):
-    levels = spaced_timesteps(SCHEDULE, 10, "pdae")
+    levels = spaced_levels(SCHEDULE, 10, "pdae")
     ours = ddim(shifted(model, oracle["z"]), oracle["in_xT"], SCHEDULE, levels, clip_x0=True)
     close(ours, oracle["sample_ddim10_from_xT"], 1e-4)
 
 
 def test_every_state_of_sampling(model, oracle):
-    levels = spaced_timesteps(SCHEDULE, 10, "pdae")[::-1]
+    levels = spaced_levels(SCHEDULE, 10, "pdae")[::-1]
     theirs, denoiser = oracle["traj_sample_ddim10"], shifted(model, oracle["z"][:1])
     for i in range(10):
-        (state,) = ddim_states(denoiser, theirs[i][None], SCHEDULE, levels[i : i + 2], True)
-        close(state["x"][0], theirs[i + 1], 1e-4)
+        (state,) = ddim_states(denoiser, theirs[i][None], SCHEDULE, levels[i : i + 2], clip_x0=True)
+        close(state.x[0], theirs[i + 1], 1e-4)
 
 
 def test_unguided_tail(model, oracle):
-    levels = spaced_timesteps(SCHEDULE, 10, "pdae")
+    levels = spaced_levels(SCHEDULE, 10, "pdae")
     # No G where (i - 1) < int(0.3 N), i counting levels: below the level of index 4.
     denoiser = shifted(model, oracle["z"], unguided_below=levels[4])
     ours = ddim(denoiser, oracle["in_xT"], SCHEDULE, levels, clip_x0=True)
@@ -150,19 +152,19 @@ def test_unguided_tail(model, oracle):
 
 
 def test_encode_then_decode(model, oracle):
-    levels = spaced_timesteps(SCHEDULE, 10, "pdae")
+    levels = spaced_levels(SCHEDULE, 10, "pdae")
     denoiser = shifted(model, oracle["z"])
     x_T = ddim_invert(denoiser, oracle["in_x0"], SCHEDULE, levels, clip_x0=True)
     assert (x_T - oracle["xT_ddim10"]).abs().mean() < 1e-4
     decoded = ddim(denoiser, oracle["xT_ddim10"], SCHEDULE, levels, clip_x0=True)
     chain_close(decoded, oracle["rec_ddim10"])
-    fewer = spaced_timesteps(SCHEDULE, 5, "pdae")
+    fewer = spaced_levels(SCHEDULE, 5, "pdae")
     decoded = ddim(denoiser, oracle["xT_ddim10"], SCHEDULE, fewer, clip_x0=True)
     chain_close(decoded, oracle["autoenc_ddim10_ddim5"])
 
 
 def test_plain_unet_sampling_and_encoding(unet, oracle):
-    levels = spaced_timesteps(SCHEDULE, 5, "pdae")
+    levels = spaced_levels(SCHEDULE, 5, "pdae")
     denoiser = UNetDenoiser(unet, DIFFUSION)
     sample = ddim(denoiser, oracle["in_xT"], SCHEDULE, levels, clip_x0=True)
     close(sample, oracle["unet_ddim5_sample"], 1e-4)
@@ -173,7 +175,7 @@ def test_plain_unet_sampling_and_encoding(unet, oracle):
 def test_interpolation(model, oracle):
     a, b = oracle["xT_ddim10"]
     close(slerp(a, b, 0.3), oracle["slerp_0.3"].reshape(a.shape), 1e-5)
-    levels = spaced_timesteps(SCHEDULE, 5, "pdae")
+    levels = spaced_levels(SCHEDULE, 5, "pdae")
     z_a, z_b = oracle["z"][:1], oracle["z"][1:]
     close(torch.lerp(z_a, z_b, 0.3), oracle["lerp_z_0.3"].reshape(z_a.shape), 1e-6)
     x_T = slerp(a, b, 0.3)[None]
@@ -187,19 +189,12 @@ def test_interpolation(model, oracle):
 
 def test_one_step_predictions(unet, model, oracle):
     t = torch.tensor([400, 800])
-    x_t = SCHEDULE.add_noise(oracle["in_x0"], oracle["in_noise"], t)
-    eps = unet(x_t, t)
-    ours = torch.cat(
-        [
-            predict_x0(x_t[i : i + 1], eps[i : i + 1], float(SCHEDULE.alpha_bar(int(t[i]))))
-            for i in (0, 1)
-        ]
-    )
+    x_t = SCHEDULE.noised(oracle["in_x0"], oracle["in_noise"], t)
+    ours = SCHEDULE.predict_x0(x_t, unet(x_t, t), t)
     close(ours.clamp(-1, 1), oracle["denoise1_pred_x0"].clamp(-1, 1), 1e-4)
     # With the shift, by the factor that training uses.
     eps = shifted(model, oracle["z"], posterior=True)(x_t, t)
-    alpha_bar = SCHEDULE.alpha_bar(t, like=x_t)
-    ours = (x_t - (1 - alpha_bar).sqrt() * eps) / alpha_bar.sqrt()
+    ours = SCHEDULE.predict_x0(x_t, eps, t)
     close(ours.clamp(-1, 1), oracle["denoise1_ae_x0"].clamp(-1, 1), 1e-4)
 
 
@@ -208,18 +203,20 @@ def test_ddpm_step(oracle, name, clip):
     """At t = 0 and 500, from in_xT, with eps_t250 for the network's answer."""
     for i, t in enumerate((0, 500)):
         x, eps, noise = (oracle[key][i] for key in ("in_xT", "eps_t250", "in_noise"))
-        mean, variance, _ = ddpm_posterior(x, eps, SCHEDULE, t, clip)
-        close(mean + variance**0.5 * noise, oracle[f"{name}_t0_500"][i], 1e-5)
+        x0_hat, q = SCHEDULE.predict_x0(x, eps, t), posterior(SCHEDULE, t, t - 1)
+        mean = q.mean(x0_hat.clamp(-1, 1) if clip else x0_hat, x)
+        close(mean + q.variance**0.5 * noise, oracle[f"{name}_t0_500"][i], 1e-5)
 
 
 def test_ddpm_step_without_noise_is_the_posterior_mean(model, oracle):
     x, t = oracle["x_t250"], torch.full((2,), 250)
     denoiser = shifted(model, oracle["z"], posterior=True)
-    mean, variance, _ = ddpm_posterior(x, denoiser(x, t), SCHEDULE, 250)
+    q = posterior(SCHEDULE, 250, 249)
+    mean = q.mean(SCHEDULE.predict_x0(x, denoiser(x, t), 250), x)
     eps, gradient = model(x, t, oracle["z"])
-    beta, alpha_bar = float(SCHEDULE.betas[250]), float(SCHEDULE.alpha_bar(250))
+    beta, alpha_bar = float(SCHEDULE.betas[250]), SCHEDULE.alpha_bar(250)
     # PDAE Alg. 2, written out
-    expected = (x - beta / (1 - alpha_bar) ** 0.5 * eps) / (1 - beta) ** 0.5 + variance * gradient
+    expected = (x - beta / (1 - alpha_bar) ** 0.5 * eps) / (1 - beta) ** 0.5 + q.variance * gradient
     close(mean, expected, 1e-5)
 
 
@@ -230,7 +227,7 @@ def test_losses(bundle, unet, oracle):
     weight = loss_weight("pdae", SCHEDULE, t, gamma=0.1)
     close(pdae_loss(bundle.model, DIFFUSION, x_0, t, noise, weight), oracle["loss_pdae"], 1e-5)
     prior, noise = bundle.prior, oracle["in_z_t"]
-    z_t = prior.schedule.add_noise(oracle["z_norm"], noise, t)
+    z_t = prior.schedule.noised(oracle["z_norm"], noise, t)
     close((prior.mlp(z_t, t) - noise).abs().mean(), oracle["loss_latent_l1"], 1e-5)
 
 
@@ -281,7 +278,7 @@ def test_edit_along_the_classifier(bundle, oracle):
         code = Code(z, oracle["in_xT"][0], None, bundle.identity)
         close(editor.moved(code, {"Smiling": 1.0}).z, expected, 1e-4)
     denoiser = shifted(bundle.model, oracle["z_manip"])
-    levels = spaced_timesteps(SCHEDULE, 10, "pdae")
+    levels = spaced_levels(SCHEDULE, 10, "pdae")
     ours = ddim(denoiser, oracle["xT_ddim10"], SCHEDULE, levels, clip_x0=True)
     chain_close(ours, oracle["manip_cls31_0.3_ddim10"])
 
@@ -291,7 +288,7 @@ def test_latent_diffusion(bundle, oracle):
     times = torch.tensor([0, 999])
     close(prior.mlp(oracle["in_z_t"], times), oracle["latent_eps_t0_999"], 2e-5)
     assert prior.clip
-    levels = spaced_timesteps(prior.schedule, 10, "pdae")
+    levels = spaced_levels(prior.schedule, 10, "pdae")
     for clip, name in ((True, "official_clamped"), (False, "unclamped_deadcode")):
         ours = ddim(prior.mlp, oracle["in_z_T"], prior.schedule, levels, clip_x0=clip)
         close(ours, oracle[f"latent_ddim10_{name}"], 1e-4)
@@ -301,7 +298,7 @@ def test_generation_by_the_editor(bundle, oracle):
     """The whole unconditional path, from the latent noise to the picture."""
     z = bundle.prior.sample(oracle["in_z_T"], 10, STEPPINGS["pdae"])
     z = z * bundle.latents.std + bundle.latents.mean
-    levels = spaced_timesteps(SCHEDULE, 5, "pdae")
+    levels = spaced_levels(SCHEDULE, 5, "pdae")
     expected = oracle["latent_diffusion_sample_ddim10_ddim5"]
     denoiser = shifted(bundle.model, z, unguided_below=levels[int(0.3 * 5) + 1])
     chain_close(ddim(denoiser, oracle["in_xT"], SCHEDULE, levels, clip_x0=True), expected)
@@ -317,15 +314,15 @@ def test_diffae_networks(diffae, diffae_oracle, t):
     oracle = diffae_oracle
     close(diffae.model.encoder(oracle["in_x0"]), oracle["cond"], 2e-5)
     times = torch.full((2,), t)
-    x_t = SCHEDULE.add_noise(oracle["in_x0"], oracle["in_noise"], times)
+    x_t = SCHEDULE.noised(oracle["in_x0"], oracle["in_noise"], times)
     close(diffae.model(x_t, times, oracle["cond"]), oracle[f"eps_t{t}"], 2e-5)
 
 
 @pytest.mark.parametrize("steps", [5, 10, 20, 25, 50, 100, 125, 200, 250, 500, 1000])
 def test_diffae_index_grid(diffae_oracle, steps):
     expected = diffae_oracle[f"map_T{steps}"].tolist()
-    assert spaced_timesteps(SCHEDULE, steps, "diffae")[1:] == expected
-    assert spaced_timesteps(SCHEDULE, steps, "diffae", inverting=True)[:-1] == expected
+    assert spaced_levels(SCHEDULE, steps, "diffae")[1:] == expected
+    assert spaced_levels(SCHEDULE, steps, "diffae", inverting=True)[:-1] == expected
 
 
 def conditioned(diffae, z):
@@ -336,7 +333,7 @@ def diffae_run(denoiser, x, steps, inverting=False):
     stepping = STEPPINGS["diffae"]
     levels = stepping.levels(SCHEDULE, steps, inverting)
     *_, last = ddim_states(denoiser, x, SCHEDULE, levels, clip_x0=True)
-    return last["x"]
+    return last.x
 
 
 def rendered(x):
@@ -400,10 +397,10 @@ def test_diffae_latent_diffusion(diffae, diffae_oracle):
 
 def test_diffae_loss(diffae, diffae_oracle):
     oracle, t = diffae_oracle, diffae_oracle["in_train_t"]
-    x_t = SCHEDULE.add_noise(oracle["in_x0"], oracle["in_noise"], t)
+    x_t = SCHEDULE.noised(oracle["in_x0"], oracle["in_noise"], t)
     error = (diffae.model(x_t, t, oracle["cond"]) - oracle["in_noise"]).square()
     close(error.mean(dim=(1, 2, 3)), oracle["loss_per_sample"], 1e-5)
     # The oracle took the codes as they are here, not normalised.
     prior, noise = diffae.prior, oracle["in_z_T"]
-    z_t = prior.schedule.add_noise(oracle["cond"], noise, t)
+    z_t = prior.schedule.noised(oracle["cond"], noise, t)
     close((prior.mlp(z_t, t) - noise).abs().mean(dim=1), oracle["latent_loss_per_sample"], 1e-5)

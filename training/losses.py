@@ -3,7 +3,7 @@
 from torch import Tensor, nn
 
 from pdae_app.diffusion.prediction import Diffusion
-from pdae_app.diffusion.schedule import expand
+from pdae_app.diffusion.process import expand
 from pdae_app.diffusion.variance import variational_bound
 
 # The bound's weight beside the simple loss (Nichol & Dhariwal 2021, Eq. 16).
@@ -30,7 +30,7 @@ def dpm_loss(
     from the mean (Nichol & Dhariwal 2021, Eq. 16).
     """
     schedule = diffusion.schedule
-    x_t = schedule.add_noise(x_0, noise, t)
+    x_t = schedule.noised(x_0, noise, t)
     output = unet(x_t, t, y=classes)
     eps, v = diffusion.eps(output, x_t, t), output[:, x_0.shape[1] :]
     loss = weighted_mse(eps, noise, weight)
@@ -56,7 +56,7 @@ def pdae_loss(
     that G is also trained below t of about 50, where the two part. The code is made of x_0, unless
     it is given: of a picture where x_0 is a latent state, or of a class (Section 4.6).
     """
-    x_t = diffusion.schedule.add_noise(x_0, noise, t)
+    x_t = diffusion.schedule.noised(x_0, noise, t)
     z = model.encoder(x_0) if z is None else z
     output, shift = model(x_t, t, z)
     eps = diffusion.eps(output, x_t, t).detach()

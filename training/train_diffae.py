@@ -56,7 +56,7 @@ class DiffAEObjective(Objective):
     def forward(self, x_0: Tensor, t: Tensor, noise: Tensor) -> Tensor:
         """x_0, noise (N, C, S, S), t (N,) -> the loss."""
         config = self.config
-        x_t = self.schedule.add_noise(x_0, noise, t)
+        x_t = self.schedule.noised(x_0, noise, t)
         output = self.model(x_t, t, self.model.encoder(x_0))
         weight = loss_weight(config.weighting, self.schedule, t, **config.weighting_options)
         return weighted_mse(config.diffusion.eps(output, x_t, t), noise, weight)

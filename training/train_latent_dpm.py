@@ -64,14 +64,14 @@ class LatentObjective(Objective):
 
     def forward(self, z_0: Tensor, t: Tensor, noise: Tensor) -> Tensor:
         """z_0, noise (N, D), t (N,) -> the loss."""
-        z_t = self.schedule.add_noise(z_0, noise, t)
+        z_t = self.schedule.noised(z_0, noise, t)
         return (self.mlp(z_t, t) - noise).abs().mean()
 
     def samples(self, device: torch.device) -> Tensor:
         """16 new pictures of fixed seeds."""
         self.bundle.model.to(device)
         editor = Editor(self.bundle, "training", device)
-        steps = min(25, self.bundle.diffusion.schedule.timesteps - 1)
+        steps = min(25, self.bundle.diffusion.schedule.most_steps)
         pictures = editor.generate(list(range(16)), steps=steps)
         return torch.stack([pil_to_tensor(picture) for picture in pictures]) / 127.5 - 1
 

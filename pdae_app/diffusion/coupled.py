@@ -3,81 +3,75 @@
 Two noised versions of one picture go down together: one is denoised under its own code; the other,
 which carries the edit so far, under the changed one. Only their difference is integrated, so equal
 codes change nothing, to the bit. As in FlowEdit (Kulikov et al. 2024, Alg. 1), written for noise
-levels sigma = sqrt((1 - alpha_bar) / alpha_bar) in place of straight flows.
+levels sigma / alpha in place of straight flows.
 """
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from itertools import pairwise
 
 import torch
 from torch import Tensor
 
-from pdae_app.diffusion.schedule import Schedule
-from pdae_app.diffusion.solvers import Denoiser, predict_x0
+from pdae_app.diffusion.process import Process, Time
+from pdae_app.diffusion.solvers import Denoiser, State
 
 
-def noised(x_0: Tensor, noise: Tensor, schedule: Schedule, t: int) -> Tensor:
-    """x_t of q(x_t | x_0) (Ho et al. 2020, Eq. 4), all at one timestep."""
-    alpha_bar = float(schedule.alpha_bar(t))
-    return alpha_bar**0.5 * x_0 + (1 - alpha_bar) ** 0.5 * noise
+@dataclass(frozen=True)
+class Coupling:
+    """What the edits of one picture share.
 
-
-def source_predictions(
-    denoiser: Denoiser, x_0: Tensor, noise: Tensor, schedule: Schedule, levels: list[int]
-) -> Tensor:
-    """x0_hat of x_0 (1, C, H, W) noised to each level but the last: (K, C, H, W).
-
-    Nothing of an edit enters: one picture's edits share them.
+    x_0 and noise (1, C, H, W), the same noise at all `levels`, which fall; `predictions`
+    (K, C, H, W) are the picture's own x0_hat, by `coupling`, one for each level but the last.
     """
+
+    x_0: Tensor
+    noise: Tensor
+    process: Process
+    levels: list[Time]
+    predictions: Tensor
+
+
+def coupling(
+    denoiser: Denoiser, x_0: Tensor, noise: Tensor, process: Process, levels: list[Time]
+) -> Coupling:
+    """Of the picture x_0 (1, C, H, W), whose own code the denoiser has."""
     predictions = []
     for t in levels[:-1]:
-        x_t = noised(x_0, noise, schedule, t)
-        eps = denoiser(x_t, torch.full((len(x_t),), t, device=x_t.device))
-        predictions.append(predict_x0(x_t, eps, float(schedule.alpha_bar(t))))
-    return torch.cat(predictions)
+        x_t = process.noised(x_0, noise, t)
+        predictions.append(process.predict_x0(x_t, denoiser(x_t, process.asked(t, x_t)), t))
+    return Coupling(x_0, noise, process, levels, torch.cat(predictions))
 
 
 def coupled_states(
-    denoiser: Denoiser,
-    x_0: Tensor,
-    noise: Tensor,
-    sources: Tensor,
-    schedule: Schedule,
-    levels: list[int],
-    part: float | Tensor = 1.0,
-) -> Iterator[dict]:
-    """The edit of x_0 (N, C, H, W) under the denoiser of changed codes, through falling `levels`.
+    denoiser: Denoiser, shared: Coupling, count: int = 1, part: float | Tensor = 1.0
+) -> Iterator[State]:
+    """`count` edits of one picture under the denoiser of as many changed codes.
 
-    With x = x_t / sqrt(alpha_bar), whose noise has the level sigma, the difference d of edit and
-    picture follows the probability flow of both, by DDIM's step with r = sigma' / sigma:
+    With x = x_t / alpha, whose noise has the level sigma / alpha, the difference d of edit and
+    picture follows the probability flow of both, by DDIM's step with r = level' / level:
     d' = r d + (1 - r) (x0_hat(edit) - x0_hat(picture)).
 
     Args:
-        noise: (N, C, H, W), the same at all levels; sources (K, C, H, W) by `source_predictions`.
         part: of the difference that is wanted: above 1 it is exaggerated, a map that is 0 somewhere
             leaves the picture there.
 
     Yields:
-        {step, steps, t, x, x0_hat}: the picture with the difference so far, and with the one that
-        this step predicts.
+        States whose x is the picture with the difference so far, and x0_hat that with the one which
+        this step predicts: (count, C, H, W).
     """
+    process, levels = shared.process, shared.levels
+    x_0, noise = (x.expand(count, -1, -1, -1) for x in (shared.x_0, shared.noise))
     difference = torch.zeros_like(x_0)
     for step, (t, t_next) in enumerate(pairwise(levels), 1):
-        alpha_bar = float(schedule.alpha_bar(t))
-        x_t = noised(x_0 + difference, noise, schedule, t)
-        eps = denoiser(x_t, torch.full((len(x_t),), t, device=x_t.device))
-        predicted = part * (predict_x0(x_t, eps, alpha_bar) - sources[step - 1])
-        ratio = _sigma(schedule, t_next) / _sigma(schedule, t)
+        x_t = process.noised(x_0 + difference, noise, t)
+        edit = process.predict_x0(x_t, denoiser(x_t, process.asked(t, x_t)), t)
+        predicted = part * (edit - shared.predictions[step - 1])
+        ratio = _noise_level(process, t_next) / _noise_level(process, t)
         difference = ratio * difference + (1 - ratio) * predicted
-        yield {
-            "step": step,
-            "steps": len(levels) - 1,
-            "t": t,
-            "x": x_0 + difference,
-            "x0_hat": x_0 + predicted,
-        }
+        x, x0_hat = x_0 + difference, x_0 + predicted
+        yield State(step, len(levels) - 1, t, x, x0_hat, step)
 
 
-def _sigma(schedule: Schedule, t: int) -> float:
-    alpha_bar = float(schedule.alpha_bar(t))
-    return ((1 - alpha_bar) / alpha_bar) ** 0.5
+def _noise_level(process: Process, t: Time) -> float:
+    return process.sigma(t) / process.alpha(t)

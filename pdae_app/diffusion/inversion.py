@@ -16,8 +16,8 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
-from pdae_app.diffusion.schedule import Schedule, expand
-from pdae_app.diffusion.solvers import Denoiser
+from pdae_app.diffusion.process import Process, Time, expand
+from pdae_app.diffusion.solvers import Denoiser, State
 
 # So many past iterates are mixed.
 MEMORY = 3
@@ -27,39 +27,22 @@ RIDGE = 1e-8
 DAMPING = 0.5
 
 
-@dataclass(frozen=True)
-class Solved:
-    """How well the steps were solved.
-
-    residuals (K, N, C, H, W): x_s minus what the sampling step makes of x_t, in the order of
-    sampling, as `ddim_states` takes them; `evaluations` of the denoiser in all.
-    """
-
-    residuals: Tensor
-    evaluations: int
-
-    @property
-    def error(self) -> float:
-        """Root mean square over all steps and pixels."""
-        return float(self.residuals.square().mean().sqrt())
-
-
-def ddim_coefficients(schedule: Schedule, t: int, s: int) -> tuple[float, float]:
+def ddim_coefficients(process: Process, t: Time, s: Time) -> tuple[float, float]:
     """A and b of the step x_s = a x_t + b eps(x_t, t) from level t to s (DDIM Eq. 12, sigma 0)."""
-    alpha_t, alpha_s = float(schedule.alpha_bar(t)), float(schedule.alpha_bar(s))
-    a = (alpha_s / alpha_t) ** 0.5
-    return a, (1 - alpha_s) ** 0.5 - a * (1 - alpha_t) ** 0.5
+    a = process.alpha(s) / process.alpha(t)
+    return a, process.sigma(s) - a * process.sigma(t)
 
 
 def exact_states(
     denoiser: Denoiser,
     x_0: Tensor,
-    schedule: Schedule,
-    levels: list[int],
+    process: Process,
+    levels: list[Time],
+    *,
     iterations: int = 5,
     tolerance: float = 1e-5,
     memory: int = MEMORY,
-) -> Iterator[dict]:
+) -> Iterator[State]:
     """Inversion through `levels`, rising, each step solved with up to `iterations` evaluations.
 
     Args:
@@ -68,22 +51,21 @@ def exact_states(
         memory: so many past iterates are mixed; 1 is the iteration as it stands.
 
     Yields:
-        {step, steps, t, x, evaluations}; the last one also `solved`, a `Solved`.
+        States without x0_hat; the last one with the residuals: x_s minus what the sampling step
+        makes of x_t, in the order of sampling, as `ddim_states` takes them.
     """
     # Nothing is known of eps at first; the picture itself, a little smaller, is near enough.
     x, eps = x_0, torch.zeros_like(x_0)
     residuals, evaluations, steps = [], 0, len(levels) - 1
     for step, (s, t) in enumerate(pairwise(levels), 1):
-        a, b = ddim_coefficients(schedule, t, s)
-        times = torch.full((len(x),), t, device=x.device)
+        a, b = ddim_coefficients(process, t, s)
+        times = process.asked(t, x)
         solution = FixedPoint(x, a, b, iterations, tolerance, memory).solve(denoiser, times, eps)
         x, eps = solution.x, solution.eps
         residuals.append(solution.residual)
         evaluations += solution.evaluations
-        state = {"step": step, "steps": steps, "t": t, "x": x, "evaluations": evaluations}
-        if step == steps:
-            state["solved"] = Solved(torch.stack(residuals[::-1]), evaluations)
-        yield state
+        left = torch.stack(residuals[::-1]) if step == steps else None
+        yield State(step, steps, t, x, None, evaluations, left)
 
 
 @dataclass

@@ -83,6 +83,10 @@ class Process(ABC):
         """The standard deviation of the noise."""
         return _root_of_sigmoid(-self.log_snr(t))
 
+    def snr(self, t: Time | Tensor) -> float | Tensor:
+        """Signal-to-noise ratio alpha^2 / sigma^2 (PDAE, Section 3.4)."""
+        return (self.alpha(t) / self.sigma(t)) ** 2
+
     def noised(self, x_0: Tensor, eps: Tensor, t: Time | Tensor) -> Tensor:
         """x_t of q(x_t | x_0) (Ho et al. 2020, Eq. 4). x_0, eps (N, ...), t a number or (N,)."""
         return expand(self.alpha(t), x_0) * x_0 + expand(self.sigma(t), x_0) * eps
@@ -108,8 +112,8 @@ def _root_of_sigmoid(value: float | Tensor) -> float | Tensor:
 class LinearLogSNR(Process):
     """Variational diffusion's process: log_snr = -gamma(t), gamma linear in t from 0 to 1.
 
-    Kingma et al. 2021, "Variational Diffusion Models", Section 3.2, with the end points that its
-    Appendix H trains to. They may be tensors: see `LearnedLogSNR`.
+    Kingma et al. 2021, "Variational Diffusion Models", Section 3.2; the end points are those of
+    DiffEnc (Nielsen et al. 2024). They may be tensors: see `LearnedLogSNR`.
     """
 
     gamma_0: float | Tensor = -13.3
@@ -120,7 +124,7 @@ class LinearLogSNR(Process):
     def gamma(self, t: Time | Tensor) -> float | Tensor:
         """-log_snr at times in [0, 1]; below, as at CLEAN, it is -infinity."""
         if not isinstance(t, Tensor):
-            ends = float(self.gamma_0), float(self.gamma_1)
+            ends = _number(self.gamma_0), _number(self.gamma_1)
             return ends[0] + (ends[1] - ends[0]) * t if t >= 0 else -math.inf
         t = as_double(t)
         return torch.where(t < 0, -math.inf, self.gamma_0 + (self.gamma_1 - self.gamma_0) * t)
@@ -141,7 +145,8 @@ class LinearLogSNR(Process):
         if count < 1:
             raise ValueError(f"steps must be at least 1, got {count}")
         start = self.most if start is None else start
-        return [*torch.linspace(self.least, start, count, dtype=torch.float64).tolist()[:-1], start]
+        even = torch.linspace(self.least, start, count, dtype=torch.float64).tolist()
+        return [*even[:-1], start]
 
     def drawn_times(self, count: int, device: torch.device) -> Tensor:
         return torch.rand(count, device=device)
@@ -154,18 +159,13 @@ class LinearLogSNR(Process):
 
 
 class LearnedLogSNR(nn.Module):
-    """The end points of `LinearLogSNR` as parameters (Kingma et al. 2021, Section 5.3).
-
-    The second is kept as the slope from the first, whose sign does not matter, so that the two
-    cannot cross.
-    """
+    """`LinearLogSNR` with learned end points: gamma(t) = gamma_0 + |slope| t."""
 
     def __init__(self, start: LinearLogSNR | None = None):
         super().__init__()
         start = start or LinearLogSNR()
-        gamma_0, gamma_1 = float(start.gamma_0), float(start.gamma_1)
-        self.gamma_0 = nn.Parameter(torch.tensor(gamma_0))
-        self.slope = nn.Parameter(torch.tensor(gamma_1 - gamma_0))
+        self.gamma_0 = nn.Parameter(torch.tensor(float(start.gamma_0)))
+        self.slope = nn.Parameter(torch.tensor(float(start.gamma_1 - start.gamma_0)))
 
     def forward(self) -> LinearLogSNR:
         """The process, through which gradients reach the end points."""
@@ -173,8 +173,12 @@ class LearnedLogSNR(nn.Module):
 
     def learned(self) -> LinearLogSNR:
         """The process with its end points as numbers."""
-        gamma_0 = float(self.gamma_0)
-        return LinearLogSNR(gamma_0, gamma_0 + abs(float(self.slope)))
+        process = self()
+        return LinearLogSNR(_number(process.gamma_0), _number(process.gamma_1))
+
+
+def _number(value: float | Tensor) -> float:
+    return float(value.detach()) if isinstance(value, Tensor) else value
 
 
 def as_double(t: Tensor) -> Tensor:

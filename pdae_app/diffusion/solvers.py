@@ -1,182 +1,182 @@
-"""Sampling and inversion: short functions of a denoiser eps(x, t).
+"""Sampling and inversion: short functions of a denoiser eps(x, t) and a process.
 
-A denoiser is any callable eps = denoiser(x, t) with x (N, C, H, W), t long (N,). `timesteps` is
-the ascending list of levels from `spaced_timesteps`. The callback gets {step, steps, t, x, x0_hat}
-after every evaluation; an exception that it raises ends the run.
+A denoiser is any callable eps = denoiser(x, t) with x (N, C, H, W), t (N,) in the process's time.
+Levels are times of the process: see `pdae_app.diffusion.grids`.
 """
 
 import math
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from itertools import pairwise
 
 import torch
 from torch import Tensor
 
-from pdae_app.diffusion.schedule import CLEAN, Schedule
+from pdae_app.diffusion.posterior import posterior
+from pdae_app.diffusion.process import Process, Time
 from pdae_app.diffusion.variance import log_variance
 
 Denoiser = Callable[[Tensor, Tensor], Tensor]
-Callback = Callable[[dict], None]
 
 
-def predict_x0(x: Tensor, eps: Tensor, alpha_bar: float) -> Tensor:
-    """x0_hat = (x_t - sqrt(1 - abar_t) eps) / sqrt(abar_t) (Song et al. 2021, DDIM, Eq. 9)."""
-    return (x - (1 - alpha_bar) ** 0.5 * eps) / alpha_bar**0.5
+@dataclass(frozen=True)
+class State:
+    """Where a run stands after `step` of `steps` evaluations, the last one at time t.
+
+    x (N, C, H, W) is at the next level; x0_hat is the picture that the evaluation predicts.
+    `evaluations` were made in all. Exact inversion predicts no picture; at its end, `residuals`
+    (K, N, C, H, W) are what each step left (see `pdae_app.diffusion.inversion`).
+    """
+
+    step: int
+    steps: int
+    t: Time
+    x: Tensor
+    x0_hat: Tensor | None
+    evaluations: int
+    residuals: Tensor | None = None
+
+    @property
+    def last(self) -> bool:
+        """Whether the run is done."""
+        return self.step == self.steps
 
 
 def ddim_step(
-    x: Tensor, eps: Tensor, alpha_bar: float, alpha_bar_next: float, clip_x0: bool = False
+    process: Process, x: Tensor, eps: Tensor, levels: tuple[Time, Time], clip_x0: bool = False
 ) -> tuple[Tensor, Tensor]:
-    """One deterministic step between any two noise levels (DDIM Eq. 12, sigma = 0).
+    """One deterministic step between any two `levels` (Song et al. 2021, DDIM, Eq. 12, sigma = 0).
 
     `clip_x0` clamps x0_hat to [-1, 1] and re-derives eps from it, as the official code does.
 
     Returns:
         x at the next level, and x0_hat.
     """
-    x0_hat = predict_x0(x, eps, alpha_bar)
+    t, t_next = levels
+    x0_hat = process.predict_x0(x, eps, t)
     if clip_x0:
         x0_hat = x0_hat.clamp(-1, 1)
-        eps = (x - alpha_bar**0.5 * x0_hat) / (1 - alpha_bar) ** 0.5
-    return alpha_bar_next**0.5 * x0_hat + (1 - alpha_bar_next) ** 0.5 * eps, x0_hat
+        eps = process.predict_eps(x, x0_hat, t)
+    return process.noised(x0_hat, eps, t_next), x0_hat
 
 
 def ddim_states(
     denoiser: Denoiser,
     x: Tensor,
-    schedule: Schedule,
-    levels: list[int],
+    process: Process,
+    levels: list[Time],
+    *,
     clip_x0: bool = False,
     residuals: Tensor | None = None,
     after: Callable[[int, Tensor], Tensor] | None = None,
-) -> Iterator[dict]:
+) -> Iterator[State]:
     """DDIM steps through `levels` in the order given, falling (sampling) or rising (inversion).
 
-    Yields {step, steps, t, x, x0_hat} after every evaluation; closing the generator stops the run.
-    At CLEAN the network is asked at t = 0, the least noise that it knows. `residuals`, one a step,
-    are added to the states: see `pdae_app.diffusion.inversion`. `after` (step, x) may change the
-    state that the next step starts from.
+    Yields after every evaluation; closing the generator stops the run. At CLEAN the network is
+    asked at the least noise that it knows. `residuals`, one a step, are added to the states: see
+    `pdae_app.diffusion.inversion`. `after` (step, x) may change the state that the next step starts
+    from.
     """
-    for step, (t, t_next) in enumerate(pairwise(levels), 1):
-        eps = denoiser(x, torch.full((len(x),), max(t, 0), device=x.device))
-        alpha_bar, alpha_bar_next = (float(schedule.alpha_bar(level)) for level in (t, t_next))
-        x, x0_hat = ddim_step(x, eps, alpha_bar, alpha_bar_next, clip_x0)
+    steps = len(levels) - 1
+    for step, pair in enumerate(pairwise(levels), 1):
+        eps = denoiser(x, process.asked(pair[0], x))
+        x, x0_hat = ddim_step(process, x, eps, pair, clip_x0)
         if residuals is not None:
             x = x + residuals[step - 1]
         if after is not None:
             x = after(step, x)
-        yield {"step": step, "steps": len(levels) - 1, "t": t, "x": x, "x0_hat": x0_hat}
+        yield State(step, steps, pair[0], x, x0_hat, step)
 
 
 def dpm_solver_states(
-    denoiser: Denoiser, x: Tensor, schedule: Schedule, levels: list[int], clip_x0: bool = False
-) -> Iterator[dict]:
+    denoiser: Denoiser, x: Tensor, process: Process, levels: list[Time], *, clip_x0: bool = False
+) -> Iterator[State]:
     """DPM-Solver++(2M) through falling `levels` (Lu et al. 2022, "DPM-Solver++", Alg. 2).
 
-    Of second order in the log signal-to-noise ratio: each x0_hat is extended along the line through
-    the last two. The first step has no predecessor, and the one to CLEAN, where that ratio is
-    infinite, takes x0_hat itself. Yields as `ddim_states`.
+    Of second order in lambda = log(alpha / sigma), half the log signal-to-noise ratio: each x0_hat
+    is extended along the line through the last two. The first step has no predecessor, and the one
+    to CLEAN, where lambda is infinite, takes x0_hat itself.
     """
     before = None  # (x0_hat, h) of the last step
     for step, (t, t_next) in enumerate(pairwise(levels), 1):
-        eps = denoiser(x, torch.full((len(x),), max(t, 0), device=x.device))
-        alpha_bar, alpha_bar_next = (float(schedule.alpha_bar(level)) for level in (t, t_next))
-        x0_hat = predict_x0(x, eps, alpha_bar)
+        x0_hat = process.predict_x0(x, denoiser(x, process.asked(t, x)), t)
         if clip_x0:
             x0_hat = x0_hat.clamp(-1, 1)
-        h = _half_log_snr(alpha_bar_next) - _half_log_snr(alpha_bar)
+        h = (process.log_snr(t_next) - process.log_snr(t)) / 2
         extended = x0_hat
-        if before is not None and t_next != CLEAN:
+        if before is not None and math.isfinite(h):
             extended = x0_hat + (h / before[1] / 2) * (x0_hat - before[0])
-        sigma_ratio = ((1 - alpha_bar_next) / (1 - alpha_bar)) ** 0.5
-        x = sigma_ratio * x - alpha_bar_next**0.5 * math.expm1(-h) * extended
+        sigma_ratio = process.sigma(t_next) / process.sigma(t)
+        x = sigma_ratio * x - process.alpha(t_next) * math.expm1(-h) * extended
         before = x0_hat, h
-        yield {"step": step, "steps": len(levels) - 1, "t": t, "x": x, "x0_hat": x0_hat}
+        yield State(step, len(levels) - 1, t, x, x0_hat, step)
 
 
-def _half_log_snr(alpha_bar: float) -> float:
-    """Lambda = log(alpha / sigma); infinite at CLEAN."""
-    return math.inf if alpha_bar == 1 else math.log(alpha_bar / (1 - alpha_bar)) / 2
-
-
-def _last_x(states: Iterator[dict], callback: Callback | None) -> Tensor:
-    for state in states:
-        if callback is not None:
-            callback(state)
-    return state["x"]
+def last_x(states: Iterator[State]) -> Tensor:
+    """The end of a run."""
+    *_, last = states
+    return last.x
 
 
 def ddim(
     denoiser: Denoiser,
     x_T: Tensor,
-    schedule: Schedule,
-    timesteps: list[int],
+    process: Process,
+    levels: list[Time],
     clip_x0: bool = False,
-    callback: Callback | None = None,
 ) -> Tensor:
-    """Deterministic DDIM sampling from x_T (Song et al. 2021, Eq. 12; PDAE Alg. 3)."""
-    return _last_x(ddim_states(denoiser, x_T, schedule, timesteps[::-1], clip_x0), callback)
+    """Deterministic DDIM sampling down from x_T (Song et al. 2021, Eq. 12; PDAE Alg. 3).
+
+    Args:
+        levels: ascending, as `spaced_levels` gives them.
+    """
+    return last_x(ddim_states(denoiser, x_T, process, levels[::-1], clip_x0=clip_x0))
 
 
 def ddim_invert(
     denoiser: Denoiser,
     x_0: Tensor,
-    schedule: Schedule,
-    timesteps: list[int],
+    process: Process,
+    levels: list[Time],
     clip_x0: bool = False,
-    callback: Callback | None = None,
 ) -> Tensor:
-    """The ODE backwards, from an image to its noise map x_T (PDAE Eq. 8).
+    """The ODE backwards, from an image to its noise map x_T (PDAE Eq. 8), up ascending `levels`.
 
     Each step uses eps at the level that it leaves, so the inversion is exact only as the steps go
     to infinity.
     """
-    return _last_x(ddim_states(denoiser, x_0, schedule, timesteps, clip_x0), callback)
+    return last_x(ddim_states(denoiser, x_0, process, levels, clip_x0=clip_x0))
 
 
-def ddpm(
+def ancestral_states(
     denoiser: Denoiser,
-    x_T: Tensor,
-    schedule: Schedule,
+    x: Tensor,
+    process: Process,
+    levels: list[Time],
+    *,
     generator: torch.Generator | None = None,
     clip_x0: bool = False,
-    callback: Callback | None = None,
     learned_variance: bool = False,
-) -> Tensor:
-    """Ancestral sampling over all timesteps (Ho et al. 2020, Alg. 2; PDAE Alg. 2).
+) -> Iterator[State]:
+    """Ancestral sampling down `levels` (Ho et al. 2020, Alg. 2; PDAE Alg. 2).
 
-    The posterior variance (1 - abar_{t-1}) / (1 - abar_t) beta_t is used; none at the last step.
-    A denoiser shifted with the posterior's factor moves the mean by sigma_t^2 G.
-    `learned_variance` takes the denoiser's own (Nichol & Dhariwal 2021).
+    The posterior's variance is taken, zero at CLEAN. A denoiser shifted with the posterior's factor
+    moves the mean by that variance times G. `learned_variance`, for neighbouring timesteps of a
+    `Schedule`, takes the denoiser's own (Nichol & Dhariwal 2021).
     """
-    x = x_T
-    for t in reversed(range(schedule.timesteps)):
-        times = torch.full((len(x),), t, device=x.device)
+    for step, (t, s) in enumerate(pairwise(levels), 1):
+        times = process.asked(t, x)
         if learned_variance:
             eps, v = denoiser.with_variance(x, times)
         else:
             eps = denoiser(x, times)
-        mean, variance, x0_hat = ddpm_posterior(x, eps, schedule, t, clip_x0)
-        if learned_variance and t > 0:
-            variance = log_variance(v, schedule, times).exp()
+        x0_hat = process.predict_x0(x, eps, t)
+        if clip_x0:
+            x0_hat = x0_hat.clamp(-1, 1)
+        q = posterior(process, t, s)
+        variance = q.variance
+        if learned_variance and variance > 0:
+            variance = log_variance(v, process, times).exp()
         noise = torch.randn(x.shape, generator=generator, device=x.device, dtype=x.dtype)
-        x = mean + variance**0.5 * noise
-        if callback is not None:
-            step = schedule.timesteps - t
-            callback({"step": step, "steps": schedule.timesteps, "t": t, "x": x, "x0_hat": x0_hat})
-    return x
-
-
-def ddpm_posterior(
-    x: Tensor, eps: Tensor, schedule: Schedule, t: int, clip_x0: bool = False
-) -> tuple[Tensor, float, Tensor]:
-    """Mean and variance of q(x_{t-1} | x_t, x0_hat), and x0_hat (Ho et al. 2020, Eq. 7)."""
-    alpha_bar, alpha_bar_prev = (float(schedule.alpha_bar(level)) for level in (t, t - 1))
-    beta = float(schedule.betas[t])
-    x0_hat = predict_x0(x, eps, alpha_bar)
-    if clip_x0:
-        x0_hat = x0_hat.clamp(-1, 1)
-    from_x0 = alpha_bar_prev**0.5 * beta / (1 - alpha_bar)
-    from_x = (1 - beta) ** 0.5 * (1 - alpha_bar_prev) / (1 - alpha_bar)
-    variance = beta * (1 - alpha_bar_prev) / (1 - alpha_bar)
-    return from_x0 * x0_hat + from_x * x, variance, x0_hat
+        x = q.mean(x0_hat, x) + variance**0.5 * noise
+        yield State(step, len(levels) - 1, t, x, x0_hat, step)

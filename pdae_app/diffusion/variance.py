@@ -10,7 +10,9 @@ import math
 import torch
 from torch import Tensor
 
-from pdae_app.diffusion.schedule import Schedule, expand
+from pdae_app.diffusion.posterior import posterior
+from pdae_app.diffusion.process import expand
+from pdae_app.diffusion.schedule import Schedule
 
 # Half the distance of two grey levels in [-1, 1].
 HALF_LEVEL = 1 / 255
@@ -22,8 +24,7 @@ def posterior_log_variance(schedule: Schedule, t: Tensor) -> Tensor:
     At t = 0 it would be zero; as in the paper's code, that of t = 1 stands in.
     """
     t = t.clamp(min=min(1, schedule.timesteps - 1))
-    alpha_bar, previous = schedule.alpha_bar(t), schedule.alpha_bar(t - 1)
-    return ((1 - previous) / (1 - alpha_bar) * schedule.beta(t)).log()
+    return posterior(schedule, t, t - 1).variance.log()
 
 
 def log_variance(v: Tensor, schedule: Schedule, t: Tensor) -> Tensor:
@@ -34,22 +35,13 @@ def log_variance(v: Tensor, schedule: Schedule, t: Tensor) -> Tensor:
     return fraction * largest + (1 - fraction) * least
 
 
-def posterior_mean(schedule: Schedule, x_0: Tensor, x_t: Tensor, t: Tensor) -> Tensor:
-    """The mean of q(x_{t-1} | x_t, x_0) (Ho et al. 2020, Eq. 7)."""
-    alpha_bar, previous, beta = schedule.alpha_bar(t), schedule.alpha_bar(t - 1), schedule.beta(t)
-    of_x0 = previous.sqrt() * beta / (1 - alpha_bar)
-    of_xt = (1 - beta).sqrt() * (1 - previous) / (1 - alpha_bar)
-    return expand(of_x0, x_0) * x_0 + expand(of_xt, x_t) * x_t
-
-
 def variational_bound(
     schedule: Schedule, x_0: Tensor, x_t: Tensor, t: Tensor, eps: Tensor, v: Tensor
 ) -> Tensor:
     """L_t in bits per dimension, for each image (N,) (Eq. 4 to 7); the likelihood at t = 0."""
-    alpha_bar = schedule.alpha_bar(t)
-    x0_hat = (x_t - expand((1 - alpha_bar).sqrt(), x_t) * eps) / expand(alpha_bar.sqrt(), x_t)
-    mean, log_sigma2 = posterior_mean(schedule, x0_hat, x_t, t), log_variance(v, schedule, t)
-    true_mean = posterior_mean(schedule, x_0, x_t, t)
+    q = posterior(schedule, t, t - 1)
+    mean, log_sigma2 = q.mean(schedule.predict_x0(x_t, eps, t), x_t), log_variance(v, schedule, t)
+    true_mean = q.mean(x_0, x_t)
     true_log = expand(posterior_log_variance(schedule, t), x_t)
     divergence = _kl(true_mean, true_log, mean, log_sigma2).flatten(1).mean(1)
     likelihood = -_log_likelihood(x_0, mean, log_sigma2).flatten(1).mean(1)

@@ -9,16 +9,17 @@ from PIL import Image
 from torch import Tensor
 
 from pdae_app.bundle import Bundle, resized
-from pdae_app.diffusion.coupled import coupled_states, source_predictions
+from pdae_app.diffusion.coupled import Coupling, coupled_states, coupling
 from pdae_app.diffusion.denoisers import (
     ConditionedDenoiser,
     ShiftedDenoiser,
     Start,
     WithFallback,
 )
+from pdae_app.diffusion.grids import STEPPINGS, Stepping, jumping, levels_below
 from pdae_app.diffusion.inversion import exact_states
-from pdae_app.diffusion.schedule import STEPPINGS, Stepping, jumping, levels_below
-from pdae_app.diffusion.solvers import Denoiser, ddim_states, dpm_solver_states
+from pdae_app.diffusion.process import Process, Time
+from pdae_app.diffusion.solvers import Denoiser, State, ddim_states, dpm_solver_states
 from pdae_app.engine.code import Code, EditError
 from pdae_app.engine.pictures import to_image
 from pdae_app.models.precision import half_dtype, in_half
@@ -52,19 +53,6 @@ class Run:
     keep: Tensor | None = None
 
 
-@dataclass(frozen=True)
-class Coupling:
-    """What the coupled edits of one photograph share: see `pdae_app.diffusion.coupled`.
-
-    x_0 and noise (1, C, S, S); sources (K, C, S, S); K + 1 levels.
-    """
-
-    x_0: Tensor
-    noise: Tensor
-    sources: Tensor
-    levels: list[int]
-
-
 class Decoder:
     """The networks of a bundle on a device, in a precision, stepped one way.
 
@@ -86,6 +74,11 @@ class Decoder:
     def way(self) -> Stepping:
         """The grid, clamps and solver."""
         return STEPPINGS[self.stepping]
+
+    @property
+    def process(self) -> Process:
+        """The model's noise levels."""
+        return self.bundle.diffusion.schedule
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -112,41 +105,43 @@ class Decoder:
         z = torch.zeros(1, model.config.encoder.z_dim, device=self.device)
         next(self.states(Run(((z, 1.0),), torch.zeros(1, *self.shape), steps=1)))
 
-    def levels(self, steps: int, inverting: bool = False) -> list[int]:
+    def levels(self, steps: int, inverting: bool = False) -> list[Time]:
         """The noise levels of so many steps."""
         if not isinstance(steps, int):
             raise EditError(f"The number of steps must be a whole number, got {steps!r}.")
         try:
-            return self.way.levels(self.bundle.diffusion.schedule, steps, inverting)
+            return self.way.levels(self.process, steps, inverting)
         except ValueError as error:
             raise EditError(f"The number of steps cannot be used: {error}.") from error
 
-    def inverting(self, z: Tensor, x_0: Tensor, steps: int, iterations: int) -> Iterator[dict]:
+    def inverting(self, z: Tensor, x_0: Tensor, steps: int, iterations: int) -> Iterator[State]:
         """The states of an inversion from x_0 (N, C, S, S) to x_T; `iterations` 0 is plain."""
-        levels, schedule = self.levels(steps, inverting=True), self.bundle.diffusion.schedule
+        levels = self.levels(steps, inverting=True)
         denoiser = self.denoiser(((z, 1.0),))
         if iterations:
-            states = exact_states(denoiser, x_0, schedule, levels, iterations)
+            states = exact_states(denoiser, x_0, self.process, levels, iterations=iterations)
         else:
-            states = ddim_states(denoiser, x_0, schedule, levels, self.way.clip_x0)
+            clip = self.way.clip_x0
+            states = ddim_states(denoiser, x_0, self.process, levels, clip_x0=clip)
         return inferring(states)
 
-    def states(self, run: Run) -> Iterator[dict]:
+    def states(self, run: Run) -> Iterator[State]:
         """The states of a decoding."""
         levels = self.levels(run.steps)
         check_scale(run.scale)
-        tail = self.way.tail(self.bundle.diffusion.schedule, run.steps, run.unguided)
+        tail = self.way.tail(self.process, run.steps, run.unguided)
         denoiser = self.denoiser(run.codes, 0.0 if run.unguided == 1 else run.scale, tail)
         if run.start is not None:
             denoiser = replace(denoiser, start=run.start)
         x = run.x_T.to(self.device, memory_format=torch.channels_last)
-        schedule, clip = self.bundle.diffusion.schedule, self.way.clip_x0
+        process, clip = self.process, self.way.clip_x0
         levels = jumping(levels, run.floor)
         if run.drawn and self.way.multistep and run.keep is None:
-            states = dpm_solver_states(denoiser, x, schedule, levels, clip)
+            states = dpm_solver_states(denoiser, x, process, levels, clip_x0=clip)
         else:
             after = self._keeping(run, len(levels) - 1)
-            states = ddim_states(denoiser, x, schedule, levels, clip, run.residuals, after)
+            kept = {"residuals": run.residuals, "after": after}
+            states = ddim_states(denoiser, x, process, levels, clip_x0=clip, **kept)
         yield from inferring(states)
 
     def coupling(self, code: Code, steps: int) -> Coupling:
@@ -155,9 +150,8 @@ class Decoder:
         Raises:
             EditError: steps that cannot be.
         """
-        schedule = self.bundle.diffusion.schedule
         try:
-            levels = levels_below(schedule, steps, self.bundle.coupled_from)
+            levels = levels_below(self.process, steps, self.bundle.coupled_from)
         except ValueError as error:
             raise EditError(f"The number of steps cannot be used: {error}.") from error
         x_0 = code.state[None].to(self.device, memory_format=torch.channels_last)
@@ -165,24 +159,18 @@ class Decoder:
         noise = noise[None].to(self.device)
         with torch.inference_mode():
             denoiser = self.denoiser(((code.z[None].to(self.device), 1.0),))
-            sources = source_predictions(denoiser, x_0, noise, schedule, levels)
-        return Coupling(x_0, noise, sources, levels)
+            return coupling(denoiser, x_0, noise, self.process, levels)
 
     def coupled(
-        self, coupling: Coupling, z: Tensor, scale: float = 1.0, keep: Tensor | None = None
-    ) -> Iterator[dict]:
+        self, shared: Coupling, z: Tensor, scale: float = 1.0, keep: Tensor | None = None
+    ) -> Iterator[State]:
         """The states of edits under codes z (N, D); `keep` (S, S) as in `Run`."""
         check_scale(scale)
-        count = len(z)
-        x_0, noise = (x.expand(count, -1, -1, -1) for x in (coupling.x_0, coupling.noise))
         part = scale
         if keep is not None:
             part = scale * (1 - resized(keep.to(self.device)[None, None], self.shape[-1]))
         denoiser = self.denoiser(((z.to(self.device), 1.0),))
-        schedule = self.bundle.diffusion.schedule
-        yield from inferring(
-            coupled_states(denoiser, x_0, noise, coupling.sources, schedule, coupling.levels, part)
-        )
+        yield from inferring(coupled_states(denoiser, shared, len(z), part))
 
     def _keeping(self, run: Run, steps: int):
         """What binds the kept region to the first picture; None where nothing is kept."""
@@ -225,8 +213,7 @@ class Decoder:
         t = self.levels(steps)[0]
         x = x_T[None].to(self.device, memory_format=torch.channels_last)
         with torch.inference_mode():
-            times = torch.full((1,), t, device=self.device)
-            return Start(t, *self.exact_denoiser(()).frozen(x, times))
+            return Start(t, *self.exact_denoiser(()).frozen(x, self.process.asked(t, x)))
 
 
 def check_scale(scale: float) -> None:
@@ -239,7 +226,7 @@ def check_scale(scale: float) -> None:
         raise EditError(f"The guidance scale must be between 0 and 10, got {scale}.")
 
 
-def inferring(states: Iterator[dict]) -> Iterator[dict]:
+def inferring(states: Iterator[State]) -> Iterator[State]:
     """The solver's states; inference mode is on inside a step only, never in the caller."""
     while True:
         with torch.inference_mode():

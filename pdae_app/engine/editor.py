@@ -15,11 +15,13 @@ from PIL import Image
 from torch import Tensor
 
 from pdae_app.bundle import Bundle, load_bundle, network_identity
+from pdae_app.diffusion.coupled import Coupling
 from pdae_app.diffusion.denoisers import Start, slerp
-from pdae_app.diffusion.schedule import STEPPINGS
+from pdae_app.diffusion.grids import STEPPINGS
+from pdae_app.diffusion.solvers import State
 from pdae_app.engine.checks import check_known, check_strength
 from pdae_app.engine.code import Code, EditError, Inversion, Progress
-from pdae_app.engine.decoder import Coupling, Decoder, Run
+from pdae_app.engine.decoder import Decoder, Run
 from pdae_app.engine.pictures import plain, to_tensor
 from pdae_app.engine.sampling import Drawn, draw_class, draw_code, unlabelled_codes
 from pdae_app.faces.align import FRAMINGS, Alignment, center_square, crop, find_alignment
@@ -250,8 +252,8 @@ class Editor:
         picture = to_tensor(square, self.bundle.first_stage.picture_channels)
         z, x_0 = self.decoder.read(picture)
         for state in self.decoder.inverting(z, x_0, steps, iterations):
-            if state["step"] < state["steps"]:
-                yield state["step"] / state["steps"], None
+            if not state.last:
+                yield state.step / state.steps, None
         yield 1.0, self._code(z, x_0, state, 0, steps, alignment)
 
     def encode_squares(self, squares: Tensor, steps: int = STEPS) -> list[Code]:
@@ -261,14 +263,14 @@ class Editor:
         *_, state = self.decoder.inverting(z, x_0, steps, iterations)
         return [self._code(z, x_0, state, i, steps, None) for i in range(len(z))]
 
-    def _code(self, z: Tensor, x_0: Tensor, state: dict, row: int, steps: int, alignment) -> Code:
+    def _code(self, z: Tensor, x_0: Tensor, state: State, row: int, steps: int, alignment) -> Code:
         """The code of one picture of a finished inversion."""
-        inversion = Inversion(steps, self.stepping, state.get("evaluations", state["steps"]))
-        if "solved" in state:
-            residuals = plain(state["solved"].residuals[:, row])
+        inversion = Inversion(steps, self.stepping, state.evaluations)
+        if state.residuals is not None:
+            residuals = plain(state.residuals[:, row])
             error = float(residuals.square().mean().sqrt())
             inversion = replace(inversion, residuals=residuals, error=error)
-        x_T = plain(state["x"][row])
+        x_T = plain(state.x[row])
         z, x_0 = plain(z[row]), plain(x_0[row])
         return Code(z, x_T, alignment, self.bundle.identity, inversion, x_0)
 
@@ -358,7 +360,7 @@ class Editor:
             for piece in _pieces(codes, self._at_once):
                 z = torch.stack([moved.z for moved in piece])
                 *_, last = self.decoder.coupled(coupling, z, scale)
-                yield from self.decoder.pictures(last["x"])
+                yield from self.decoder.pictures(last.x)
             return
         residuals, drawn = self._residuals(steps, 0, (code, 1.0)), code.inversion is None
         for piece in _pieces(codes, self._at_once):
@@ -366,7 +368,7 @@ class Editor:
             x_T = code.x_T.expand(len(piece), -1, -1, -1)
             run = Run(((z, 1.0),), x_T, steps, scale, residuals=residuals, drawn=drawn)
             *_, last = self.decoder.states(run)
-            yield from self.decoder.pictures(last["x"])
+            yield from self.decoder.pictures(last.x)
 
     def _checked_keep(self, keep: np.ndarray) -> Tensor:
         """The part to keep as a tensor (S, S)."""
@@ -584,7 +586,7 @@ class Editor:
         left = [self._residuals(steps, 0, (a, 1 - weight), (b, weight)) for weight in weights]
         residuals = None if left[0] is None else torch.stack(left, dim=1)
         *_, last = self.decoder.states(Run(codes, x_T, steps, scale, residuals=residuals))
-        return self.decoder.pictures(last["x"])
+        return self.decoder.pictures(last.x)
 
     def _blend(self, z_a: Tensor, z_b: Tensor, weights: list[float], mode: str):
         part = torch.tensor(weights)[:, None]
@@ -618,12 +620,11 @@ class Editor:
     def _render(self, run: Run) -> Iterator[Progress]:
         yield from self._shown(self.decoder.states(run))
 
-    def _shown(self, states: Iterator[dict]) -> Iterator[Progress]:
+    def _shown(self, states: Iterator[State]) -> Iterator[Progress]:
         """The last picture of each batch of states: its x0_hat on the way, and the result."""
         for state in states:
-            last = state["step"] == state["steps"]
-            shown = state["x" if last else "x0_hat"][-1:]
-            yield Progress(state["step"], state["steps"], self.decoder.pictures(shown)[0])
+            shown = (state.x if state.last else state.x0_hat)[-1:]
+            yield Progress(state.step, state.steps, self.decoder.pictures(shown)[0])
 
     def _alignment(self, photo: Image.Image, align: bool | Alignment) -> Alignment | None:
         if isinstance(align, Alignment):

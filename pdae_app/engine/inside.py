@@ -7,8 +7,8 @@ import numpy as np
 import torch
 from PIL import Image
 
+from pdae_app.diffusion.posterior import posterior
 from pdae_app.diffusion.schedule import Schedule
-from pdae_app.diffusion.solvers import predict_x0
 from pdae_app.diffusion.weighting import WEIGHTINGS, loss_weight
 from pdae_app.engine.code import Code
 from pdae_app.engine.editor import Editor
@@ -37,34 +37,24 @@ def one_step(
     editor: Editor, square: Image.Image, code: Code, count: int = 8, seed: int = 0
 ) -> Iterator[OneStep]:
     """One-step pictures of a square at `count` timesteps from little noise to much (Fig. 5, 13)."""
-    decoder, diffusion = editor.decoder, editor.bundle.diffusion
-    schedule = diffusion.schedule
+    decoder, process = editor.decoder, editor.bundle.diffusion.schedule
     _, x_0 = decoder.read(to_tensor(square, editor.bundle.first_stage.picture_channels))
     noise = torch.randn(x_0.shape, generator=torch.Generator().manual_seed(seed)).to(editor.device)
     z = code.z[None].to(editor.device)
-    edge = schedule.timesteps // 20
-    for t in np.linspace(edge, schedule.timesteps - edge, count).astype(int).tolist():
-        times = torch.full((1,), t, device=editor.device)
-        x_t = schedule.add_noise(x_0, noise, times)
-        alpha_bar = float(schedule.alpha_bar(t))
+    for t in map(process.at, np.linspace(0.05, 0.95, count).tolist()):
+        times, x_t = process.asked(t, x_0), process.noised(x_0, noise, t)
         with torch.inference_mode():
             pictures = [
-                predict_x0(x_t, decoder.denoiser(((z, 1.0),), scale)(x_t, times), alpha_bar)
+                process.predict_x0(x_t, decoder.denoiser(((z, 1.0),), scale)(x_t, times), t)
                 for scale in (0.0, 1.0)
             ]
-        gaps = [_gap(schedule, t, float((p - x_0).square().mean())) for p in pictures]
+        from_x0 = posterior(process, t, process.previous(t)).from_x0
+        gaps = [from_x0**2 * float((p - x_0).square().mean()) for p in pictures]
         with torch.inference_mode():
             noised, *found = editor.bundle.first_stage.decode(torch.cat([x_t, *pictures]))
         shift = found[1] - found[0]
         shift = shift / shift.abs().max().clamp(min=1e-6)
         yield OneStep(t, *map(to_image, (noised, *found, shift)), *gaps)
-
-
-def _gap(schedule: Schedule, t: int, x0_error: float) -> float:
-    """The posterior mean's error from that of x0_hat (Ho et al. 2020, Eq. 7)."""
-    alpha_bar, previous = (float(schedule.alpha_bar(i)) for i in (t, t - 1))
-    from_x0 = previous**0.5 * float(schedule.betas[t]) / (1 - alpha_bar)
-    return from_x0**2 * x0_error
 
 
 @dataclass(frozen=True)

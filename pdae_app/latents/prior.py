@@ -5,8 +5,9 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from pdae_app.diffusion.schedule import Schedule, Stepping
-from pdae_app.diffusion.solvers import ddim_states
+from pdae_app.diffusion.grids import Stepping
+from pdae_app.diffusion.schedule import Schedule
+from pdae_app.diffusion.solvers import ddim_states, last_x
 from pdae_app.models.latent_mlp import LatentMLP
 
 
@@ -36,5 +37,4 @@ class Prior:
         z_T = noise.clamp(-1, 1) if self.clip else noise
         levels = stepping.levels(self.schedule, steps)
         with torch.inference_mode():
-            *_, last = ddim_states(self.mlp, z_T, self.schedule, levels, clip_x0=self.clip)
-        return last["x"]
+            return last_x(ddim_states(self.mlp, z_T, self.schedule, levels, clip_x0=self.clip))

@@ -8,8 +8,10 @@ from skimage.metrics import structural_similarity
 from torch import Tensor
 from tqdm import tqdm
 
-from pdae_app.diffusion.schedule import jumping, spaced_timesteps
-from pdae_app.diffusion.solvers import ddim, ddim_invert, predict_x0
+from pdae_app.diffusion.grids import jumping, spaced_levels
+from pdae_app.diffusion.posterior import posterior
+from pdae_app.diffusion.process import Process, Time
+from pdae_app.diffusion.solvers import ddim, ddim_invert
 from pdae_app.engine import Editor
 
 
@@ -24,8 +26,8 @@ class Coded:
     batch_size: int = 48
 
     @property
-    def schedule(self):
-        """The model's noise levels."""
+    def process(self) -> Process:
+        """The model's."""
         return self.editor.bundle.diffusion.schedule
 
     def batched(self, what: str, run, *tensors: Tensor) -> Tensor:
@@ -39,21 +41,21 @@ class Coded:
 
     def inverted(self, steps: int) -> Tensor:
         """x_T (N, C', S', S') by plain DDIM inversion (PDAE, Eq. 8)."""
-        levels = spaced_timesteps(self.schedule, steps)
+        levels = spaced_levels(self.process, steps)
         return self.batched(
             "inverting",
-            lambda x, z: ddim_invert(self.denoiser(z), x, self.schedule, levels),
+            lambda x, z: ddim_invert(self.denoiser(z), x, self.process, levels),
             self.states,
             self.z,
         )
 
     def decoded(self, x_T: Tensor, steps: int, floor: int = 0) -> Tensor:
         """Pictures (N, C, S, S) made from x_T; for `floor` see `jumping`."""
-        levels = jumping(spaced_timesteps(self.schedule, steps), floor)
+        levels = jumping(spaced_levels(self.process, steps), floor)
         decode = self.editor.bundle.first_stage.decode
         return self.batched(
             "decoding",
-            lambda z, x: decode(ddim(self.denoiser(z), x, self.schedule, levels)),
+            lambda z, x: decode(ddim(self.denoiser(z), x, self.process, levels)),
             self.z,
             x_T,
         )
@@ -105,25 +107,24 @@ def gap(subject: Coded) -> list[dict[str, float]]:
     The gap is || mu(x_t, x_0) - mu(x_t, x0_hat) ||^2 at ten timesteps: the mean's error from
     x0_hat's, with normal noise in x_t. "filled" is the part of it that the shift removes.
     """
-    rows, generator, schedule = [], torch.Generator().manual_seed(0), subject.schedule
-    for t in range(schedule.timesteps // 20, schedule.timesteps, schedule.timesteps // 10):
+    rows, generator = [], torch.Generator().manual_seed(0)
+    for t in (subject.process.at((place + 0.5) / 10) for place in range(10)):
         noise = torch.randn(subject.states.shape, generator=generator)
-        x_t = schedule.add_noise(subject.states, noise, torch.full((len(noise),), t))
+        x_t = subject.process.noised(subject.states, noise, t)
         without, shifted = (_mean_error(subject, x_t, t, scale) for scale in (0.0, 1.0))
         filled = 1 - shifted / without
         rows.append({"t": t, "without": without, "with": shifted, "filled": filled})
     return rows
 
 
-def _mean_error(subject: Coded, x_t: Tensor, t: int, scale: float) -> float:
-    """The mean squared error of the posterior mean (DDPM, Eq. 7) under so strong a shift."""
-    schedule = subject.schedule
+def _mean_error(subject: Coded, x_t: Tensor, t: Time, scale: float) -> float:
+    """The mean squared error of the posterior's mean under so strong a shift."""
+    process = subject.process
 
     def x0_error(x: Tensor, z: Tensor, x_0: Tensor) -> Tensor:
-        eps = subject.denoiser(z, scale)(x, torch.full((len(x),), t))
-        return predict_x0(x, eps, float(schedule.alpha_bar(t))) - x_0
+        eps = subject.denoiser(z, scale)(x, process.asked(t, x))
+        return process.predict_x0(x, eps, t) - x_0
 
     error = subject.batched(f"gap at {t}", x0_error, x_t, subject.z, subject.states)
-    alpha_bar, previous = (float(schedule.alpha_bar(i)) for i in (t, t - 1))
-    from_x0 = previous**0.5 * float(schedule.betas[t]) / (1 - alpha_bar)
+    from_x0 = posterior(process, t, process.previous(t)).from_x0
     return from_x0**2 * float(error.square().mean())
