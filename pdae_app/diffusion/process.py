@@ -122,8 +122,8 @@ class LinearLogSNR(Process):
     told what they were told in training.
 
     `encoded` is DiffEnc's process: the networks know z_t = alpha x_t + sigma eps of the encoded
-    picture x_t, which the generative model takes for alpha^2 x_0 (Eq. 17). So of the picture alpha^3
-    is left, and sigma is as ever: here alpha^2 + sigma^2 < 1.
+    picture x_t, which the generative model takes for alpha^2 x_0 (Eq. 17). So alpha^3 of the
+    picture is left, and sigma is as ever: here alpha^2 + sigma^2 < 1.
     """
 
     gamma_0: float | Tensor = -13.3

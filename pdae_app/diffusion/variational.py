@@ -1,5 +1,6 @@
 """A variational diffusion model: networks, noise schedule and encoding together."""
 
+from dataclasses import asdict, replace
 from functools import cached_property
 
 import torch
@@ -21,6 +22,8 @@ from pdae_app.diffusion.likelihood import (
     v_residual,
 )
 from pdae_app.diffusion.process import LearnedLogSNR, LinearLogSNR, as_double, expand
+from pdae_app.models.diffenc import MeanEncoder
+from pdae_app.models.unet import UNet
 from pdae_app.models.vdm import VDM, VDMConfig
 
 
@@ -38,12 +41,46 @@ class VariationalDiffusion(nn.Module):
         start = LinearLogSNR(config.gamma_0, config.gamma_1)
         self.schedule = LearnedLogSNR(start) if config.learned_schedule else None
 
+    @classmethod
+    def around(
+        cls, config: VDMConfig, unet: UNet, encoder: MeanEncoder | None, process: LinearLogSNR
+    ) -> "VariationalDiffusion":
+        """The model of networks that there are; learned ends are those of a `sampling_process`."""
+        with torch.device("meta"):
+            model = cls(config)
+        model.networks.unet, model.networks.encoder = unet, encoder
+        if config.learned_schedule:
+            ends = (process.gamma(t) for t in (process.least, process.most))
+            model.schedule = LearnedLogSNR(LinearLogSNR(*ends))
+        return model
+
+    @property
+    def settings(self) -> dict:
+        """The configuration, but for that of the score network."""
+        settings = asdict(self.config)
+        del settings["unet"]
+        return settings
+
     @property
     def process(self) -> LinearLogSNR:
         """The noise schedule; gradients reach learned end points."""
         if self.schedule is not None:
             return self.schedule()
         return LinearLogSNR(self.config.gamma_0, self.config.gamma_1)
+
+    @property
+    def sampling_process(self) -> LinearLogSNR:
+        """The process as solvers and the score network know it; its times are the network's tau.
+
+        The generative model of either DiffEnc takes the encoded picture for alpha^2 X (Eq. 17).
+        """
+        ends = self.schedule.learned() if self.schedule is not None else self.process
+        told = LinearLogSNR(self.config.gamma_0, self.config.gamma_1)
+        least, most = (
+            (gamma - told.gamma_0) / (told.gamma_1 - told.gamma_0)
+            for gamma in (ends.gamma_0, ends.gamma_1)
+        )
+        return replace(told, least=least, most=most, encoded=self.encoding.counters)
 
     @cached_property
     def encoding(self) -> Encoding:
