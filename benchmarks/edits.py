@@ -17,7 +17,6 @@ from torch import Tensor, nn
 
 from benchmarks.tables import publish
 from pdae_app.bundle import Bundle, load_bundle
-from pdae_app.diffusion.denoisers import ShiftedDenoiser
 from pdae_app.diffusion.grids import STEPPINGS
 from pdae_app.diffusion.inversion import exact_states
 from pdae_app.diffusion.solvers import ddim_states
@@ -64,30 +63,26 @@ class Codes:
     def __init__(self, bundle: Bundle, squares: Tensor, way: Way):
         self.bundle, self.way, self.squares = bundle, way, squares
         self.z = bundle.model.encoder(squares)
-        schedule, levels = bundle.diffusion.schedule, self._levels(inverting=True)
+        schedule, levels = bundle.process, self._levels(inverting=True)
         self.residuals, self.evaluations = None, way.steps
         if way.iterations:
-            *_, last = exact_states(
-                self._denoiser(self.z), squares, schedule, levels, iterations=way.iterations
-            )
+            denoiser, most = bundle.family.denoiser(self.z), way.iterations
+            *_, last = exact_states(denoiser, squares, schedule, levels, iterations=most)
             self.residuals, self.evaluations = last.residuals, last.evaluations
         else:
-            *_, last = ddim_states(self._denoiser(self.z), squares, schedule, levels)
+            *_, last = ddim_states(self.bundle.family.denoiser(self.z), squares, schedule, levels)
         self.x_T = last.x
 
-    def _denoiser(self, z: Tensor) -> ShiftedDenoiser:
-        return ShiftedDenoiser(self.bundle.model, self.bundle.diffusion, ((z, 1.0),))
-
     def _levels(self, inverting: bool = False) -> list[int]:
-        schedule = self.bundle.diffusion.schedule
+        schedule = self.bundle.process
         return STEPPINGS[self.way.stepping].levels(schedule, self.way.steps, inverting)
 
     def decoded(self, z: Tensor, with_residuals: bool = True) -> Tensor:
         """Pictures of codes z with these x_T."""
-        schedule, residuals = self.bundle.diffusion.schedule, self.residuals
+        schedule, residuals = self.bundle.process, self.residuals
         residuals = residuals if with_residuals else None
         states = ddim_states(
-            self._denoiser(z), self.x_T, schedule, self._levels(), residuals=residuals
+            self.bundle.family.denoiser(z), self.x_T, schedule, self._levels(), residuals=residuals
         )
         *_, last = states
         return last.x.clamp(-1, 1)

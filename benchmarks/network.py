@@ -16,11 +16,12 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.tables import publish
-from pdae_app.diffusion.denoisers import ShiftedDenoiser
+from pdae_app.diffusion.denoisers import Mix
 from pdae_app.diffusion.prediction import Diffusion
+from pdae_app.families import Family, family
 from pdae_app.models.layers import SelfAttention
 from pdae_app.models.pdae import PDAE
-from pdae_app.models.precision import half_dtype, in_half
+from pdae_app.models.precision import half_dtype
 from pdae_app.models.presets import preset
 
 
@@ -56,19 +57,19 @@ def plainly(model: PDAE) -> PDAE:
 class TwoPasses:
     """Eps from one full pass, each code's shift from another."""
 
-    def __init__(self, model: PDAE, codes: tuple):
+    def __init__(self, model: PDAE, codes: Mix):
         self.model, self.diffusion, self.codes = model, Diffusion(), codes
 
     def __call__(self, x: Tensor, t: Tensor) -> Tensor:
         eps = self.model.unet(x, t)
-        shift = sum(w * self.model.shift(self.model.unet.encoder(x, t), z) for z, w in self.codes)
-        return self.diffusion.shifted_eps(eps, shift, t)
+        shifts = (self.model.shift(self.model.unet.encoder(x, t), z) for z in self.codes.codes)
+        return self.diffusion.shifted_eps(eps, self.codes.blended(shifts), t)
 
 
-def guided_twice(model: PDAE, codes: tuple, dtype: torch.dtype = torch.float32):
+def guided_twice(networks: Family, codes: Mix):
     """Trajectory interpolation as two guided evaluations, their results blended."""
-    parts = [(ShiftedDenoiser(model, Diffusion(), ((z, 1.0),), dtype=dtype), w) for z, w in codes]
-    return lambda x, t: sum(weight * denoiser(x, t) for denoiser, weight in parts)
+    denoisers = [networks.denoiser(z) for z in codes.codes]
+    return lambda x, t: codes.blended(denoiser(x, t) for denoiser in denoisers)
 
 
 def medians(ways: dict, repeats: int) -> dict[str, float]:
@@ -98,20 +99,18 @@ def rows_of(name: str, batch: int, repeats: int, device: str) -> list[dict]:
         torch.full((batch,), 500, device=device),
     )
     z_a, z_b = (torch.randn(batch, dim, device=device) for _ in range(2))
-    one, both = ((z_a, 1.0),), ((z_a, 0.5), (z_b, 0.5))
+    one, both = Mix.of(z_a), Mix(((z_a, 0.5), (z_b, 0.5)))
     last = x.to(memory_format=torch.channels_last)
-    dtype = half_dtype("half", torch.device(device))
-    halved = in_half(ours, dtype)
+    exact = family(ours, Diffusion())
+    half = exact.in_half(half_dtype("half", torch.device(device)))
     ways = {
         "plain": lambda: TwoPasses(plain, one)(x, t),
-        "float32": lambda: ShiftedDenoiser(ours, Diffusion(), one)(last, t),
-        "half": lambda: ShiftedDenoiser(halved, Diffusion(), one, dtype=dtype)(last, t),
-        "interpolation, two passes": lambda: guided_twice(ours, both)(last, t),
-        "interpolation, one pass": lambda: ShiftedDenoiser(ours, Diffusion(), both)(last, t),
-        "half interpolation, two passes": lambda: guided_twice(halved, both, dtype)(last, t),
-        "half interpolation, one pass": lambda: ShiftedDenoiser(
-            halved, Diffusion(), both, dtype=dtype
-        )(last, t),
+        "float32": lambda: exact.denoiser(one)(last, t),
+        "half": lambda: half.denoiser(one)(last, t),
+        "interpolation, two passes": lambda: guided_twice(exact, both)(last, t),
+        "interpolation, one pass": lambda: exact.denoiser(both)(last, t),
+        "half interpolation, two passes": lambda: guided_twice(half, both)(last, t),
+        "half interpolation, one pass": lambda: half.denoiser(both)(last, t),
     }
     assert torch.allclose(ways["plain"](), ways["float32"](), atol=1e-3)
     seconds = medians(ways, repeats)

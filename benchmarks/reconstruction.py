@@ -19,7 +19,6 @@ from torch import Tensor
 
 from benchmarks.tables import publish
 from pdae_app.bundle import load_bundle
-from pdae_app.diffusion.denoisers import ShiftedDenoiser
 from pdae_app.diffusion.grids import STEPPINGS
 from pdae_app.diffusion.inversion import ddim_coefficients, exact_states
 from pdae_app.diffusion.schedule import Schedule
@@ -137,10 +136,9 @@ def main() -> None:
     size = bundle.unet.config.image_size
     x_0 = plain_squares(load_pictures(data, size), size, slice(arguments.people))
     x_0 = x_0.to(memory_format=torch.channels_last)
-    codes = ((bundle.model.encoder(x_0), 1.0),)
-    denoiser = ShiftedDenoiser(bundle.model, bundle.diffusion, codes)
+    denoiser = bundle.family.denoiser(bundle.codes(x_0))
     rows = [
-        row(denoiser, x_0, bundle.diffusion.schedule, stepping, steps, name)
+        row(denoiser, x_0, bundle.process, stepping, steps, name)
         for stepping in arguments.stepping
         for steps in arguments.steps
         for name in WAYS

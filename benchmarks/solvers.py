@@ -12,7 +12,6 @@ import torch
 from torch import Tensor
 
 from benchmarks.tables import publish
-from pdae_app.diffusion.denoisers import ShiftedDenoiser
 from pdae_app.diffusion.grids import spaced_levels
 from pdae_app.diffusion.process import CLEAN
 from pdae_app.diffusion.solvers import ddim_states, dpm_solver_states
@@ -41,8 +40,8 @@ def main() -> None:
     editor = Editor.from_pretrained(arguments.model)
     codes = [editor.sample_code(seed) for seed in range(arguments.pictures)]
     z, x_T = (torch.stack([getattr(c, n) for c in codes]).to(editor.device) for n in ("z", "x_T"))
-    schedule = editor.bundle.diffusion.schedule
-    denoiser = ShiftedDenoiser(editor.bundle.model, editor.bundle.diffusion, ((z, 1.0),))
+    schedule = editor.bundle.process
+    denoiser = editor.decoder.exact.denoiser(z)
 
     def end(solver, levels: list[int]) -> Tensor:
         *_, last = solver(denoiser, x_T.to(memory_format=torch.channels_last), schedule, levels)

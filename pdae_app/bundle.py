@@ -24,15 +24,15 @@ from torch import Tensor, nn
 
 from pdae_app.diffusion.grids import STEPPINGS
 from pdae_app.diffusion.prediction import Diffusion
-from pdae_app.diffusion.process import LinearLogSNR
+from pdae_app.diffusion.process import LinearLogSNR, Process
 from pdae_app.diffusion.schedule import Schedule
 from pdae_app.diffusion.variational import VariationalDiffusion
 from pdae_app.faces.align import FRAMINGS
 from pdae_app.faces.detect import ALIGNER
+from pdae_app.families import Family, family, family_named
 from pdae_app.latents.directions import Attribute, LatentSpace
 from pdae_app.latents.prior import Prior
 from pdae_app.latents.typical import Typical
-from pdae_app.models.diffae import DiffAE, DiffAEConfig, PooledEncoderConfig
 from pdae_app.models.diffenc import MeanEncoder
 from pdae_app.models.first_stage import (
     FirstStage,
@@ -41,9 +41,7 @@ from pdae_app.models.first_stage import (
     Pixels,
 )
 from pdae_app.models.latent_mlp import LatentMLP, LatentMLPConfig
-from pdae_app.models.pdae import PDAE, PDAEConfig
-from pdae_app.models.semantic import ClassEncoderConfig, EncoderConfig
-from pdae_app.models.unet import SketchConfig, UNet, UNetConfig
+from pdae_app.models.unet import UNet, UNetConfig
 from pdae_app.models.vdm import VDMConfig
 from pdae_app.typed_config import ConfigError, build
 
@@ -59,11 +57,11 @@ class BundleError(ValueError):
 class Bundle:
     """A model as it lies on disk.
 
-    `model` is None for an unconditional U-Net ("dpm"); for Diff-AE, `unet` is its conditional one.
-    `stepping` names the way of stepping that the model is used with by default (`STEPPINGS`),
-    `framing` how its training pictures were framed (`FRAMINGS`), `aligner` what found the eyes for
-    that; `floor` is the timestep from which new pictures jump to x0_hat (`jumping`), 0 for networks
-    that denoise at all levels. `coupled_from` is the timestep from which photographs are edited by
+    `model` is None for a U-Net alone; for Diff-AE, `unet` is its conditional one. `stepping` names
+    the way of stepping that the model is used with by default (`STEPPINGS`), `framing` how its
+    training pictures were framed (`FRAMINGS`), `aligner` what found the eyes for that; `floor` is
+    the time from which new pictures jump to x0_hat (`jumping`), 0 for networks that denoise at all
+    levels. `coupled_from` is the time from which photographs are edited by
     `pdae_app.diffusion.coupled`; None edits through the inferred x_T, as the papers do.
     `typical` tells pictures like the training pictures from others. `first_stage` stands between
     pictures and the states that `unet` knows; None is `Pixels`.
@@ -75,7 +73,7 @@ class Bundle:
 
     unet: UNet
     diffusion: Diffusion
-    model: PDAE | DiffAE | None = None
+    model: nn.Module | None = None
     latents: LatentSpace | None = None
     prior: Prior | None = None
     stepping: str = "clean"
@@ -96,9 +94,20 @@ class Bundle:
             self.first_stage = Pixels(self.unet.config.in_channels)
 
     @property
-    def kind(self) -> str:
-        """What the bundle holds: "dpm", "pdae" or "diffae"."""
-        return {PDAE: "pdae", DiffAE: "diffae"}.get(type(self.model), "dpm")
+    def family(self) -> Family:
+        """What the networks are, and can do."""
+        neutral = None if self.latents is None else self.latents.mean[None]
+        return family(self.model or self.unet, self.diffusion, neutral)
+
+    @property
+    def process(self) -> Process:
+        """The noise levels that the networks know."""
+        return self.diffusion.schedule
+
+    @property
+    def generates(self) -> bool:
+        """Whether new pictures can be drawn: codes from a prior, or of classes."""
+        return self.prior is not None or bool(self.classes)
 
     @property
     def picture_size(self) -> int:
@@ -118,13 +127,10 @@ class Bundle:
     @property
     def parts(self) -> dict[str, nn.Module]:
         """The networks by the names of their files."""
-        parts: dict[str, nn.Module] = {"unet": self.unet}
+        parts = self.family.parts
         if isinstance(self.first_stage, PatchAutoencoder):
-            parts["first_stage"] = self.first_stage
-        if self.model is not None:
-            parts["encoder"] = self.model.encoder
-        if self.kind == "pdae":
-            parts["shift"] = self.model.shift
+            # Its place decides the order of `identity`.
+            parts = {"unet": parts.pop("unet"), "first_stage": self.first_stage, **parts}
         if self.variational is not None and self.variational.networks.encoder is not None:
             parts["mean_encoder"] = self.variational.networks.encoder
         if self.prior is not None:
@@ -194,7 +200,7 @@ def _move_in(partial: Path, folder: Path) -> None:
 def _config(bundle: Bundle) -> dict:
     config = {
         "format": FORMAT,
-        "kind": bundle.kind,
+        "kind": bundle.family.name,
         "diffusion": dataclasses.asdict(bundle.diffusion),
         "unet": dataclasses.asdict(bundle.unet.config),
         "stepping": bundle.stepping,
@@ -211,11 +217,7 @@ def _config(bundle: Bundle) -> dict:
         config["classes"] = list(bundle.classes)
     if bundle.typical is not None:
         config["typical"] = dataclasses.asdict(bundle.typical)
-    if bundle.model is not None:
-        config["encoder"] = dataclasses.asdict(bundle.model.config.encoder)
-    if bundle.kind == "pdae":
-        sketch = bundle.model.config.sketch
-        config["sketch"] = dataclasses.asdict(sketch) if sketch else None
+    config |= bundle.family.config
     if bundle.prior is not None:
         config["prior"] = {
             "mlp": dataclasses.asdict(bundle.prior.mlp.config),
@@ -313,25 +315,27 @@ def _empty_bundle(config: dict) -> Bundle:
     stepping = _one_of(STEPPINGS, config, "stepping", "clean")
     framing = _one_of(FRAMINGS, config, "framing", "face")
     first_stage = _empty_first_stage(config)
+    # Bundles before "kind" was written hold PDAE where they have an encoder.
+    kind = family_named(config.get("kind", "pdae" if "encoder" in config else "dpm"))
     with torch.device("meta"):
-        unet, model = _empty_model(config)
+        networks = family(kind.build(build(UNetConfig, config["unet"], "unet."), config), diffusion)
         prior = _empty_prior(config["prior"]) if "prior" in config else None
-    variational = _empty_variational(config, unet, diffusion)
-    if prior is not None and ("attributes" not in config or prior.z_dim != model_z_dim(model)):
+    variational = _empty_variational(config, networks.unet, diffusion)
+    if prior is not None and ("attributes" not in config or prior.z_dim != networks.z_dim):
         raise ConfigError("the prior needs the statistics of the codes, of the encoder's z_dim")
     info = config.get("info", {})
     floor, coupled_from = config.get("floor", 0), config.get("coupled_from")
     _check_timestep(diffusion, "floor", floor)
     if coupled_from is not None:
         _check_timestep(diffusion, "coupled_from", coupled_from)
-    if first_stage is not None and first_stage.state_channels != unet.config.in_channels:
+    if first_stage is not None and first_stage.state_channels != networks.unet.config.in_channels:
         raise ConfigError("the first stage and the U-Net have states of different channels")
-    classes = _class_names(config, unet, model)
+    classes = _class_names(config, networks)
     typical = build(Typical, config["typical"], "typical.") if "typical" in config else None
     return Bundle(
-        unet,
+        networks.unet,
         diffusion,
-        model,
+        networks.model if networks.has_codes else None,
         prior=prior,
         stepping=stepping,
         framing=framing,
@@ -362,15 +366,15 @@ def _empty_variational(
 
 
 def _check_timestep(diffusion: Diffusion, key: str, value: object) -> None:
-    if type(value) is not int or not 0 <= value < diffusion.schedule.timesteps:
+    process = diffusion.schedule
+    number = (int,) if isinstance(process.most, int) else (int, float)
+    if type(value) not in number or not process.least <= value <= process.most:
         raise ConfigError(f"{key} must be a timestep, got {value!r}")
 
 
-def _class_names(config: dict, unet: UNet, model: PDAE | DiffAE | None) -> tuple[str, ...]:
-    """The names of the classes, as many as the network knows."""
-    names = config.get("classes", [])
-    by_class = isinstance(model, PDAE) and model.config.by_class
-    count = (model.config.encoder.classes if by_class else unet.config.classes) or 0
+def _class_names(config: dict, networks: Family) -> tuple[str, ...]:
+    """The names of the classes, as many as the networks know."""
+    names, count = config.get("classes", []), networks.class_count
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         raise ConfigError(f"classes must be a list of names, got {names!r}")
     if len(names) != count:
@@ -383,44 +387,6 @@ def _one_of(known: dict, config: dict, key: str, default: str) -> str:
     if value not in known:
         raise ConfigError(f"unknown {key} {value!r}; known: {', '.join(known)}")
     return value
-
-
-def _empty_model(config: dict) -> tuple[UNet, PDAE | DiffAE | None]:
-    unet = build(UNetConfig, config["unet"], "unet.")
-    # Bundles before "kind" was written hold PDAE where they have an encoder.
-    kind = config.get("kind", "pdae" if "encoder" in config else "dpm")
-    if kind == "dpm":
-        return UNet(unet), None
-    if kind not in ("pdae", "diffae"):
-        raise ConfigError(f"unknown kind {kind!r}; known: dpm, pdae, diffae")
-    values = config.get("encoder")
-    if kind == "diffae":
-        encoder = build(PooledEncoderConfig, values, "encoder.")
-        model = DiffAE(_agreeing(DiffAEConfig, unet, encoder))
-    else:
-        by_class = isinstance(values, dict) and "classes" in values
-        encoder = build(ClassEncoderConfig if by_class else EncoderConfig, values, "encoder.")
-        model = PDAE(_agreeing(PDAEConfig, unet, encoder, _sketch(config.get("sketch"))))
-    return model.unet, model
-
-
-def _sketch(values: dict | bool | None) -> SketchConfig | None:
-    """Format 1 says true or false."""
-    if isinstance(values, bool) or values is None:
-        return SketchConfig() if values else None
-    return build(SketchConfig, values, "sketch.")
-
-
-def model_z_dim(model: PDAE | DiffAE | None) -> int | None:
-    """Length of the model's codes; None without an encoder."""
-    return None if model is None else model.config.encoder.z_dim
-
-
-def _agreeing(kind: type, *parts):
-    try:
-        return kind(*parts)
-    except ValueError as error:
-        raise ConfigError(str(error)) from error
 
 
 def _empty_prior(values: dict) -> Prior:
@@ -486,7 +452,7 @@ def _fill(module: nn.Module, path: Path) -> list[str]:
     return problems
 
 
-def _load_latents(folder: Path, attributes: list, model: PDAE | DiffAE | None):
+def _load_latents(folder: Path, attributes: list, model: nn.Module | None):
     if model is None:
         return None, ["config.json lists attributes, but the bundle has no encoder"]
     count, dim = len(attributes), model.config.encoder.z_dim

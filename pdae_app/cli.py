@@ -198,13 +198,13 @@ def info(parsed: argparse.Namespace) -> None:
     attributes = bundle.latents.attributes if bundle.latents else ()
     facts = {
         "model": editor.name,
-        "kind": bundle.kind,
+        "kind": bundle.family.name,
         "image_size": editor.image_size,
         "framing": editor.framing,
         "stepping": editor.stepping,
         "attributes": {a.name: a.auroc for a in attributes},
         "classes": list(editor.classes),
-        "generates": bundle.prior is not None or bool(editor.classes),
+        "generates": bundle.generates,
         "identity": bundle.identity,
         "info": bundle.info,
     }

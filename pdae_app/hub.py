@@ -72,11 +72,11 @@ def _card(bundle: Bundle, repo_id: str) -> ModelCard:
         card = ModelCard.load(path)
     else:
         title = repo_id.split("/")[-1]
-        text = f"A {bundle.kind} bundle of {bundle.unet.config.image_size} px for pdae_app."
+        text = f"A {bundle.family.name} bundle of {bundle.unet.config.image_size} px for pdae_app."
         card = ModelCard(f"---\n{ModelCardData().to_yaml()}\n---\n\n# {title}\n\n{text}\n")
     card.data.library_name = card.data.library_name or "pdae_app"
     card.data.pipeline_tag = card.data.pipeline_tag or "image-to-image"
-    card.data.tags = sorted({*(card.data.tags or []), "pdae_app", bundle.kind, "diffusion"})
+    card.data.tags = sorted({*(card.data.tags or []), "pdae_app", bundle.family.name, "diffusion"})
     return card
 
 

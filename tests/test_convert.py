@@ -131,7 +131,7 @@ def test_guesses_are_said(files, tmp_path, capsys):
     said = capsys.readouterr().out
     for guess in ("image_size = 32", "heads = 4", "dropout = 0.1", "schedule = linear"):
         assert f"guess: {guess}" in said
-    assert load_bundle(tmp_path / "b").kind == "dpm"
+    assert load_bundle(tmp_path / "b").family.name == "dpm"
 
 
 def test_the_configuration_answers_what_shapes_cannot(files, tmp_path):
@@ -325,7 +325,7 @@ def test_mismatched_companions_are_refused(files, tmp_path):
     with pytest.raises(ConvertError, match="give --latents too"):
         convert_pdae(autoencoder, latent_dpm=files["latent_dpm"], hints=TINY)
     # The oracle's two U-Nets are filled from the same names, so they are the same model.
-    assert convert_pdae(autoencoder, dpm=files["checkpoint"], hints=TINY).kind == "pdae"
+    assert convert_pdae(autoencoder, dpm=files["checkpoint"], hints=TINY).family.name == "pdae"
     path = damaged(files, tmp_path, lambda d: d[NAME].add_(1))
     with pytest.raises(ConvertError, match="is not the model that this autoencoder"):
         convert_pdae(autoencoder, dpm=path, hints=TINY)

@@ -6,7 +6,7 @@ from itertools import pairwise
 import pytest
 import torch
 
-from pdae_app.diffusion.denoisers import ShiftedDenoiser, UNetDenoiser, slerp
+from pdae_app.diffusion.denoisers import Mix, slerp
 from pdae_app.diffusion.grids import jumping, spaced_levels
 from pdae_app.diffusion.inversion import exact_states
 from pdae_app.diffusion.posterior import posterior, posterior_shift
@@ -26,6 +26,7 @@ from pdae_app.diffusion.variance import (
     variational_bound,
 )
 from pdae_app.diffusion.weighting import WEIGHTINGS, loss_weight
+from pdae_app.families import family
 from pdae_app.typed_config import ConfigError, build
 from tests.tiny import tiny_pdae
 
@@ -284,17 +285,15 @@ def test_unguided_steps_never_run_the_shift():
     model.shift = Counting(model.shift)
     model.unet.encoder = Counting(model.unet.encoder)
     schedule = Schedule("linear", 100)
-    diffusion, z = Diffusion(schedule), torch.randn(1, 8)
+    networks, z = family(model, Diffusion(schedule)), torch.randn(1, 8)
     levels, x = spaced_levels(schedule, 10), torch.randn(1, 3, 16, 16)
-    plain = ddim(UNetDenoiser(model.unet, diffusion), x, schedule, levels)
-    assert torch.equal(
-        ddim(ShiftedDenoiser(model, diffusion, ((z, 1.0),), 0.0), x, schedule, levels), plain
-    )
+    plain = ddim(networks.unconditional(), x, schedule, levels)
+    assert torch.equal(ddim(networks.denoiser(z, 0.0), x, schedule, levels), plain)
     assert model.shift.calls == 0
-    ddim(ShiftedDenoiser(model, diffusion, ((z, 1.0),), 1.0, levels[4]), x, schedule, levels)
+    ddim(networks.denoiser(z, unguided_below=levels[4]), x, schedule, levels)
     assert model.shift.calls == 7
     before = model.unet.encoder.calls
-    ddim(ShiftedDenoiser(model, diffusion, ((z, 0.5), (-z, 0.5))), x, schedule, levels)
+    ddim(networks.denoiser(Mix(((z, 0.5), (-z, 0.5)))), x, schedule, levels)
     assert model.unet.encoder.calls - before == 10  # two shifts, one frozen pass a step
 
 

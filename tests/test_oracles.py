@@ -8,12 +8,7 @@ import torch
 from pdae_app.bundle import load_bundle
 from pdae_app.convert.__main__ import main
 from pdae_app.convert.names import semantic_names, shift_names
-from pdae_app.diffusion.denoisers import (
-    ConditionedDenoiser,
-    ShiftedDenoiser,
-    UNetDenoiser,
-    slerp,
-)
+from pdae_app.diffusion.denoisers import Mix, ShiftedDenoiser, UNetDenoiser, slerp
 from pdae_app.diffusion.grids import STEPPINGS, spaced_levels
 from pdae_app.diffusion.posterior import posterior, posterior_shift
 from pdae_app.diffusion.prediction import Diffusion
@@ -88,7 +83,7 @@ def chain_close(ours, theirs):
 
 
 def shifted(model, z, **options):
-    return ShiftedDenoiser(model, DIFFUSION, ((z, 1.0),), **options)
+    return ShiftedDenoiser(model, DIFFUSION, Mix.of(z), **options)
 
 
 def test_semantic_encoder(model, oracle):
@@ -182,7 +177,7 @@ def test_interpolation(model, oracle):
     by_code = shifted(model, torch.lerp(z_a, z_b, 0.3))
     ours = ddim(by_code, x_T, SCHEDULE, levels, clip_x0=True)
     chain_close(ours, oracle["interp_z_ddim5"])
-    by_trajectory = ShiftedDenoiser(model, DIFFUSION, ((z_a, 0.7), (z_b, 0.3)))
+    by_trajectory = ShiftedDenoiser(model, DIFFUSION, Mix(((z_a, 0.7), (z_b, 0.3))))
     ours = ddim(by_trajectory, x_T, SCHEDULE, levels, clip_x0=True)
     chain_close(ours, oracle["interp_traj_ddim5_0.3"])
 
@@ -326,7 +321,7 @@ def test_diffae_index_grid(diffae_oracle, steps):
 
 
 def conditioned(diffae, z):
-    return ConditionedDenoiser(diffae.model, diffae.diffusion, ((z, 1.0),))
+    return diffae.family.denoiser(z)
 
 
 def diffae_run(denoiser, x, steps, inverting=False):

@@ -120,7 +120,7 @@ def main() -> None:
     """The command line."""
     config = parse(LatentsConfig, __doc__)
     bundle = load_bundle(config.model)
-    if bundle.model is None or bundle.classes:
+    if not bundle.family.reads_pictures:
         raise ConfigError(f"{config.model} has no encoder of pictures")
     pictures = load_pictures(config.data, bundle.picture_size)
     latents = encode_pictures(bundle, pictures, config.mirrored, config.batch_size)

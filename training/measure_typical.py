@@ -47,7 +47,7 @@ def main() -> None:
     """The command line."""
     config = parse(TypicalConfig, __doc__)
     bundle = load_bundle(config.bundle)
-    if bundle.latents is None or bundle.classes:
+    if bundle.latents is None or not bundle.family.reads_pictures:
         raise ConfigError(f"{config.bundle} has no codes of pictures; run train_attributes.py")
     editor = Editor(bundle, config.bundle)
     pictures = load_pictures(config.data, editor.image_size)

@@ -116,7 +116,7 @@ def main() -> None:
     """The command line."""
     config = parse(AttributesConfig, __doc__)
     bundle = load_bundle(config.model)
-    if bundle.model is None:
+    if not bundle.family.has_codes:
         raise ConfigError(f"{config.model} has no encoder")
     latents = load_latents(config.latents, bundle.model.encoder)
     train, test = labelled(latents.of_split(config.split), config), None

@@ -9,9 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from pdae_app.bundle import Bundle
-from pdae_app.diffusion.denoisers import ConditionedDenoiser
 from pdae_app.diffusion.prediction import Diffusion
+from pdae_app.diffusion.solvers import Denoiser
 from pdae_app.diffusion.weighting import loss_weight
+from pdae_app.families import family
 from pdae_app.models.diffae import DiffAE, DiffAEConfig, PooledEncoderConfig
 from pdae_app.models.first_stage import Pixels
 from pdae_app.models.unet import UNetConfig
@@ -66,9 +67,8 @@ class DiffAEObjective(Objective):
         x_0 = self.shown.to(device)
         return in_pairs_of_rows(x_0, random_decodings(self._denoiser(x_0), x_0, self.schedule))
 
-    def _denoiser(self, x_0: Tensor) -> ConditionedDenoiser:
-        codes = ((self.model.encoder(x_0), 1.0),)
-        return ConditionedDenoiser(self.model, self.config.diffusion, codes)
+    def _denoiser(self, x_0: Tensor) -> Denoiser:
+        return family(self.model, self.config.diffusion).denoiser(self.model.encoder(x_0))
 
     def validate(self, x_0: Tensor) -> dict[str, float]:
         """Errors of what z brings back."""

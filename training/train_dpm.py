@@ -9,9 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from pdae_app.bundle import Bundle, load_bundle, load_first_stage
-from pdae_app.diffusion.denoisers import UNetDenoiser
 from pdae_app.diffusion.prediction import Diffusion
 from pdae_app.diffusion.weighting import loss_weight
+from pdae_app.families import family
 from pdae_app.models.first_stage import FirstStage, Pixels
 from pdae_app.models.unet import UNet, UNetConfig
 from training.config import parse
@@ -76,7 +76,7 @@ class DpmObjective(Objective):
         known, classes = self.config.unet.classes, None
         if known:
             classes = torch.arange(32, device=device) % known
-        denoiser = UNetDenoiser(self.unet, self.config.diffusion, classes)
+        denoiser = family(self.unet, self.config.diffusion).unconditional(classes)
         like = torch.empty(32, *self.config.shape, device=device)
         return self.first_stage.decode(random_decodings(denoiser, like, self.schedule))
 
@@ -84,7 +84,7 @@ class DpmObjective(Objective):
         """The error of x0_hat in one step from t = T / 2."""
         if self.config.unet.classes:
             return {}
-        denoiser = UNetDenoiser(self.unet, self.config.diffusion)
+        denoiser = family(self.unet, self.config.diffusion).unconditional()
         return {"one_step_mse": one_step_error(denoiser, x_0, self.schedule)}
 
 

@@ -81,7 +81,7 @@ def main() -> None:
     config = parse(LatentDpmConfig, __doc__)
     torch.manual_seed(config.loop.seed)  # of the first weights
     bundle = load_bundle(config.model)
-    if bundle.model is None:
+    if not bundle.family.has_codes:
         raise ConfigError(f"{config.model} has no encoder")
     latents = load_latents(config.latents, bundle.model.encoder).of_split(config.split)
     if bundle.latents is None:  # the sliders are fitted later, on the same statistics

@@ -12,8 +12,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pdae_app.bundle import Bundle, load_bundle
-from pdae_app.diffusion.denoisers import ShiftedDenoiser, UNetDenoiser
 from pdae_app.diffusion.weighting import loss_weight
+from pdae_app.families import Family, family
 from pdae_app.models.pdae import PDAE, PDAEConfig
 from pdae_app.models.semantic import ClassEncoderConfig, EncoderConfig
 from pdae_app.models.unet import SketchConfig
@@ -145,7 +145,7 @@ class PdaeObjective(Objective):
         if self.config.stage == "sketch":
             drawn = self.model.shift.sketch(z)
         else:
-            drawn = random_decodings(self._denoiser(z), x_0, self.schedule)
+            drawn = random_decodings(self._networks.denoiser(z), x_0, self.schedule)
         return in_pairs_of_rows(*(self.first_stage.decode(states) for states in (x_0, drawn)))
 
     def _of_classes(self, device: torch.device) -> Tensor:
@@ -153,11 +153,12 @@ class PdaeObjective(Objective):
         unet = self.model.config.unet
         classes = torch.arange(32, device=device) % self.model.config.encoder.classes
         like = torch.empty(32, unet.in_channels, unet.image_size, unet.image_size, device=device)
-        denoiser = self._denoiser(self.model.encoder(classes))
+        denoiser = self._networks.denoiser(self.model.encoder(classes))
         return self.first_stage.decode(random_decodings(denoiser, like, self.schedule))
 
-    def _denoiser(self, z: Tensor) -> ShiftedDenoiser:
-        return ShiftedDenoiser(self.model, self.diffusion, ((z, 1.0),))
+    @property
+    def _networks(self) -> Family:
+        return family(self.model, self.diffusion)
 
     def validate(self, x_0: Tensor, condition: Tensor | None = None) -> dict[str, float]:
         """Errors of what z brings back, and how much of the frozen model's gap is filled."""
@@ -166,9 +167,8 @@ class PdaeObjective(Objective):
         z = self.model.encoder(x_0 if condition is None else condition)
         if self.config.stage == "sketch":
             return {"sketch_mse": float(F.mse_loss(self.model.shift.sketch(z), x_0))}
-        denoiser = self._denoiser(z)
-        frozen = UNetDenoiser(self.model.unet, self.diffusion)
-        filled = gap_filled(frozen, denoiser, x_0, self.schedule)
+        denoiser = self._networks.denoiser(z)
+        filled = gap_filled(self._networks.unconditional(), denoiser, x_0, self.schedule)
         return decoding_errors(denoiser, x_0, self.schedule) | {"gap_filled": filled}
 
 

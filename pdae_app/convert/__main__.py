@@ -91,10 +91,10 @@ def convert(arguments: argparse.Namespace) -> Bundle:
         bundle = convert_diffae(a.autoencoder, a.latent, a.classifier, a.latents, hints)
     else:
         bundle = convert_dpm(a.checkpoint, hints)
-    if bundle.kind == "dpm":
-        bundle.framing = hints.framing or bundle.framing
-    else:
+    if bundle.family.has_codes:
         bundle.framing = hints.known("framing", "ffhq", "most official models are of FFHQ's faces")
+    else:
+        bundle.framing = hints.framing or bundle.framing
     return bundle
 
 
@@ -110,7 +110,7 @@ def main(arguments: list[str] | None = None) -> int:
         return 1
     size = sum(path.stat().st_size for path in Path(parsed.out).glob("*.safetensors"))
     print(f"wrote {parsed.out}, {size / 1e6:.0f} MB, stepping {bundle.stepping!r}")
-    follow = "training/train_pdae.py with dpm=" if bundle.kind == "dpm" else "app.py --model "
+    follow = "app.py --model " if bundle.family.has_codes else "training/train_pdae.py with dpm="
     print(f"next: python {follow}{parsed.out}")
     return 0
 

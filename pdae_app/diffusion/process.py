@@ -71,6 +71,10 @@ class Process(ABC):
     def times_of(self, log_snr: Tensor) -> Tensor:
         """The times (N,) of the noise levels nearest to these (N,), from `least` to `most`."""
 
+    def all_times(self, device: torch.device) -> Tensor | None:
+        """All times (T,) of a network, where they can be counted."""
+        return None
+
     @abstractmethod
     def asked(self, t: Time, x: Tensor) -> Tensor:
         """`t` for every one of x (N, ...), as networks take it; at CLEAN, `least`: (N,)."""

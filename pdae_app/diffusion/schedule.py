@@ -157,6 +157,9 @@ class Schedule(Process):
         found = torch.searchsorted(known.to(log_snr.dtype), -log_snr)
         return found.clamp(max=self.most)
 
+    def all_times(self, device: torch.device) -> Tensor:
+        return torch.arange(self.timesteps, device=device)
+
     def asked(self, t: Time, x: Tensor) -> Tensor:
         return torch.full((len(x),), max(t, 0), device=x.device)
 

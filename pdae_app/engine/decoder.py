@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from PIL import Image
@@ -10,19 +10,14 @@ from torch import Tensor
 
 from pdae_app.bundle import Bundle, resized
 from pdae_app.diffusion.coupled import Coupling, coupled_states, coupling
-from pdae_app.diffusion.denoisers import (
-    ConditionedDenoiser,
-    ShiftedDenoiser,
-    Start,
-    WithFallback,
-)
+from pdae_app.diffusion.denoisers import Mix, Start, WithFallback
 from pdae_app.diffusion.grids import STEPPINGS, Stepping, jumping, levels_below
 from pdae_app.diffusion.inversion import exact_states
 from pdae_app.diffusion.process import Process, Time
 from pdae_app.diffusion.solvers import Denoiser, State, ddim_states, dpm_solver_states
 from pdae_app.engine.code import Code, EditError
 from pdae_app.engine.pictures import to_image
-from pdae_app.models.precision import half_dtype, in_half
+from pdae_app.models.precision import half_dtype
 
 # The noise of coupled edits is always the same, so that the same sliders give the same picture.
 EDIT_SEED = 0
@@ -36,12 +31,12 @@ KEEP_FROM = 0.5
 class Run:
     """What is decoded and how; the names are those of `Editor.decode_steps` and `generate`.
 
-    codes are (z (N, D), weight) pairs, x_T (N, C, S, S); residuals (steps, C, S, S), or one a
+    codes z (N, D), or a mix of several; x_T (N, C, S, S); residuals (steps, C, S, S), or one a
     state (steps, N, C, S, S). `keep` (S, S) in [0, 1], of a picture's size, makes every state
     follow the first one where it is 1.
     """
 
-    codes: tuple[tuple[Tensor, float | Tensor], ...]
+    codes: Tensor | Mix
     x_T: Tensor
     steps: int
     scale: float = 1.0
@@ -65,10 +60,9 @@ class Decoder:
             dtype = half_dtype(precision, device)
         except ValueError as error:
             raise EditError(f"The precision cannot be used: {error}.") from error
-        self.half = (in_half(bundle.model, dtype), dtype) if dtype else None
         with torch.inference_mode():
-            timesteps = torch.arange(bundle.diffusion.schedule.timesteps, device=device)
-            self.times = bundle.unet.encoder.embedded(timesteps)
+            self.exact = bundle.family.with_times(device)
+        self.half = self.exact.in_half(dtype) if dtype else None
 
     @property
     def way(self) -> Stepping:
@@ -78,7 +72,7 @@ class Decoder:
     @property
     def process(self) -> Process:
         """The model's noise levels."""
-        return self.bundle.diffusion.schedule
+        return self.bundle.process
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -98,12 +92,11 @@ class Decoder:
 
     def compile(self, backend: str) -> None:
         """Compile the networks, and try them once."""
-        model = self.half[0] if self.half else self.bundle.model
-        parts = [model.unet.encoder, model.unet.decoder]
-        for part in [*parts, *([model.shift] if self.bundle.kind == "pdae" else [])]:
-            part.compile(backend=backend)
-        z = torch.zeros(1, model.config.encoder.z_dim, device=self.device)
-        next(self.states(Run(((z, 1.0),), torch.zeros(1, *self.shape), steps=1)))
+        networks = self.half or self.exact
+        for network in networks.steppers:
+            network.compile(backend=backend)
+        z = torch.zeros(1, networks.z_dim, device=self.device)
+        next(self.states(Run(z, torch.zeros(1, *self.shape), steps=1)))
 
     def levels(self, steps: int, inverting: bool = False) -> list[Time]:
         """The noise levels of so many steps."""
@@ -117,7 +110,7 @@ class Decoder:
     def inverting(self, z: Tensor, x_0: Tensor, steps: int, iterations: int) -> Iterator[State]:
         """The states of an inversion from x_0 (N, C, S, S) to x_T; `iterations` 0 is plain."""
         levels = self.levels(steps, inverting=True)
-        denoiser = self.denoiser(((z, 1.0),))
+        denoiser = self.denoiser(z)
         if iterations:
             states = exact_states(denoiser, x_0, self.process, levels, iterations=iterations)
         else:
@@ -130,9 +123,8 @@ class Decoder:
         levels = self.levels(run.steps)
         check_scale(run.scale)
         tail = self.way.tail(self.process, run.steps, run.unguided)
-        denoiser = self.denoiser(run.codes, 0.0 if run.unguided == 1 else run.scale, tail)
-        if run.start is not None:
-            denoiser = replace(denoiser, start=run.start)
+        scale = 0.0 if run.unguided == 1 else run.scale
+        denoiser = self.denoiser(run.codes, scale, unguided_below=tail, start=run.start)
         x = run.x_T.to(self.device, memory_format=torch.channels_last)
         process, clip = self.process, self.way.clip_x0
         levels = jumping(levels, run.floor)
@@ -158,7 +150,7 @@ class Decoder:
         noise = torch.randn(self.shape, generator=torch.Generator().manual_seed(EDIT_SEED))
         noise = noise[None].to(self.device)
         with torch.inference_mode():
-            denoiser = self.denoiser(((code.z[None].to(self.device), 1.0),))
+            denoiser = self.denoiser(code.z[None].to(self.device))
             return coupling(denoiser, x_0, noise, self.process, levels)
 
     def coupled(
@@ -169,7 +161,7 @@ class Decoder:
         part = scale
         if keep is not None:
             part = scale * (1 - resized(keep.to(self.device)[None, None], self.shape[-1]))
-        denoiser = self.denoiser(((z.to(self.device), 1.0),))
+        denoiser = self.denoiser(z.to(self.device))
         yield from inferring(coupled_states(denoiser, shared, len(z), part))
 
     def _keeping(self, run: Run, steps: int):
@@ -183,37 +175,29 @@ class Decoder:
 
         return bind
 
-    def denoiser(self, codes, scale: float = 1.0, unguided_below: int = 0) -> Denoiser:
-        """Eps under these codes, in this precision."""
-        exact = self.exact_denoiser(codes, scale, unguided_below)
+    def denoiser(self, codes: Tensor | Mix, scale: float = 1.0, **options) -> Denoiser:
+        """Eps under these codes, in this precision; for the options see `Family.denoiser`.
+
+        Raises:
+            EditError: a scale that the model cannot be guided by.
+        """
+        if scale != 1 and not self.exact.guides:
+            raise EditError(
+                "This model needs the average code for a guidance scale other than 1, and its "
+                "bundle has none: convert it with --latents."
+            )
+        exact = self.exact.denoiser(codes, scale, **options)
         if self.half is None:
             return exact
-        model, dtype = self.half
-        return WithFallback(replace(exact, model=model, dtype=dtype), exact)
-
-    def exact_denoiser(self, codes, scale: float = 1.0, unguided_below: int = 0):
-        """As `denoiser`, in float32."""
-        model, diffusion = self.bundle.model, self.bundle.diffusion
-        if self.bundle.kind == "pdae":
-            return ShiftedDenoiser(model, diffusion, codes, scale, unguided_below, times=self.times)
-        neutral = None
-        if scale != 1:
-            if self.bundle.latents is None:
-                raise EditError(
-                    "This model needs the average code for a guidance scale other than 1, and its "
-                    "bundle has none: convert it with --latents."
-                )
-            neutral = self.bundle.latents.mean[None].to(self.device)
-        return ConditionedDenoiser(model, diffusion, codes, scale, neutral, times=self.times)
+        return WithFallback(self.half.denoiser(codes, scale, **options), exact)
 
     def start(self, x_T: Tensor, steps: int) -> Start | None:
-        """The frozen model's first pass over x_T (C, S, S); None where none can be shared."""
-        if self.bundle.kind != "pdae" or self.half is not None:
+        """What all codes share of the first step from x_T (C, S, S); None where that is nothing."""
+        if self.half is not None:
             return None
-        t = self.levels(steps)[0]
         x = x_T[None].to(self.device, memory_format=torch.channels_last)
         with torch.inference_mode():
-            return Start(t, *self.exact_denoiser(()).frozen(x, self.process.asked(t, x)))
+            return self.exact.start(x, self.levels(steps)[0])
 
 
 def check_scale(scale: float) -> None:

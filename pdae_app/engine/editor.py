@@ -16,7 +16,7 @@ from torch import Tensor
 
 from pdae_app.bundle import Bundle, load_bundle, network_identity
 from pdae_app.diffusion.coupled import Coupling
-from pdae_app.diffusion.denoisers import Start, slerp
+from pdae_app.diffusion.denoisers import Mix, Start, slerp
 from pdae_app.diffusion.grids import STEPPINGS
 from pdae_app.diffusion.solvers import State
 from pdae_app.engine.checks import check_known, check_strength
@@ -64,7 +64,7 @@ class Editor:
         stepping: str | None = None,
         precision: str = "auto",
     ):
-        if bundle.model is None:
+        if not bundle.family.has_codes:
             raise EditError(
                 f"{name} holds only an unconditional model; train PDAE on it first "
                 "(training/train_pdae.py)"
@@ -366,7 +366,7 @@ class Editor:
         for piece in _pieces(codes, self._at_once):
             z = torch.stack([moved.z for moved in piece]).to(self.device)
             x_T = code.x_T.expand(len(piece), -1, -1, -1)
-            run = Run(((z, 1.0),), x_T, steps, scale, residuals=residuals, drawn=drawn)
+            run = Run(z, x_T, steps, scale, residuals=residuals, drawn=drawn)
             *_, last = self.decoder.states(run)
             yield from self.decoder.pictures(last.x)
 
@@ -385,7 +385,7 @@ class Editor:
         z = torch.stack([code.z, moved.z]).to(self.device)
         x_T = code.x_T.expand(2, -1, -1, -1)
         residuals = self._residuals(steps, 0, (code, 1.0))
-        return Run(((z, 1.0),), x_T, steps, scale, residuals=residuals, keep=keep)
+        return Run(z, x_T, steps, scale, residuals=residuals, keep=keep)
 
     def start(self, code: Code, steps: int | None = None) -> Start | Coupling | None:
         """What every edit of this code shares; None where there is nothing."""
@@ -412,9 +412,7 @@ class Editor:
         steps = self._steps(steps, code)
         z, residuals = code.z.to(self.device)[None], self._residuals(steps, floor, (code, 1.0))
         drawn = code.inversion is None
-        run = Run(
-            ((z, 1.0),), code.x_T[None], steps, scale, unguided, floor, residuals, drawn, start
-        )
+        run = Run(z, code.x_T[None], steps, scale, unguided, floor, residuals, drawn, start)
         yield from self._render(run)
 
     def moved(self, code: Code, sliders: Mapping[str, float]) -> Code:
@@ -591,12 +589,14 @@ class Editor:
     def _blend(self, z_a: Tensor, z_b: Tensor, weights: list[float], mode: str):
         part = torch.tensor(weights)[:, None]
         if mode == "latent":
-            return ((torch.lerp(z_a[None], z_b[None], part).to(self.device), 1.0),)
+            return torch.lerp(z_a[None], z_b[None], part).to(self.device)
         pairs = ((z_a, 1 - part), (z_b, part))
-        return tuple(
-            (z.expand(len(weights), -1).to(self.device), part[:, :, None, None].to(self.device))
-            for z, part in pairs
-            if part.any()
+        return Mix(
+            tuple(
+                (z.expand(len(weights), -1).to(self.device), part[:, :, None, None].to(self.device))
+                for z, part in pairs
+                if part.any()
+            )
         )
 
     def _steps(self, asked: int | None, code: Code) -> int:

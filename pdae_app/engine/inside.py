@@ -37,7 +37,7 @@ def one_step(
     editor: Editor, square: Image.Image, code: Code, count: int = 8, seed: int = 0
 ) -> Iterator[OneStep]:
     """One-step pictures of a square at `count` timesteps from little noise to much (Fig. 5, 13)."""
-    decoder, process = editor.decoder, editor.bundle.diffusion.schedule
+    decoder, process = editor.decoder, editor.bundle.process
     _, x_0 = decoder.read(to_tensor(square, editor.bundle.first_stage.picture_channels))
     noise = torch.randn(x_0.shape, generator=torch.Generator().manual_seed(seed)).to(editor.device)
     z = code.z[None].to(editor.device)
@@ -45,7 +45,7 @@ def one_step(
         times, x_t = process.asked(t, x_0), process.noised(x_0, noise, t)
         with torch.inference_mode():
             pictures = [
-                process.predict_x0(x_t, decoder.denoiser(((z, 1.0),), scale)(x_t, times), t)
+                process.predict_x0(x_t, decoder.denoiser(z, scale)(x_t, times), t)
                 for scale in (0.0, 1.0)
             ]
         from_x0 = posterior(process, t, process.previous(t)).from_x0

@@ -187,7 +187,7 @@ def fitting_tabs(editor: Editor) -> dict[str, bool]:
     return {
         "Edit": reads,
         "Interpolate": reads,
-        "Generate": editor.bundle.prior is not None or bool(editor.classes),
+        "Generate": editor.bundle.generates,
         "Your own slider": reads and editor.bundle.latents is not None,
         "Many pictures": reads and bool(editor.attributes),
         "Look inside": reads,

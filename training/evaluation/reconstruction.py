@@ -28,7 +28,7 @@ class Coded:
     @property
     def process(self) -> Process:
         """The model's."""
-        return self.editor.bundle.diffusion.schedule
+        return self.editor.bundle.process
 
     def batched(self, what: str, run, *tensors: Tensor) -> Tensor:
         """What `run` makes of the tensors, piece by piece."""
@@ -37,7 +37,7 @@ class Coded:
 
     def denoiser(self, z: Tensor, scale: float = 1.0):
         """Eps in float32 under the codes z (N, D)."""
-        return self.editor.decoder.exact_denoiser(((z, 1.0),), scale)
+        return self.editor.decoder.exact.denoiser(z, scale)
 
     def inverted(self, steps: int) -> Tensor:
         """x_T (N, C', S', S') by plain DDIM inversion (PDAE, Eq. 8)."""

@@ -45,7 +45,7 @@ def load_subject(model: str, data: DataConfig, people: int, steps: int) -> Subje
         ConfigError: the bundle reads no pictures, or has no sliders.
     """
     bundle = load_bundle(model)
-    if bundle.model is None or bundle.classes or bundle.latents is None:
+    if not bundle.family.reads_pictures or bundle.latents is None:
         raise ConfigError(f"{model} has no sliders of pictures; run training/train_attributes.py")
     pictures = load_pictures(data, bundle.picture_size)
     channels = bundle.first_stage.picture_channels
