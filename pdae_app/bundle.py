@@ -368,7 +368,7 @@ def _empty_variational(
 def _check_timestep(diffusion: Diffusion, key: str, value: object) -> None:
     process = diffusion.schedule
     number = (int,) if isinstance(process.most, int) else (int, float)
-    if type(value) not in number or not process.least <= value <= process.most:
+    if type(value) not in number or not min(0, process.least) <= value <= process.most:
         raise ConfigError(f"{key} must be a timestep, got {value!r}")
 
 

@@ -100,11 +100,12 @@ def _write(source: Source, size: int, channels: int, cached: Path) -> None:
         for i in tqdm(range(len(source.rows)), "reading", disable=len(source.rows) < 10_000):
             try:
                 squares[count] = _square(source.open(i), size, channels)
-            except PhotoError as error:
-                print(f"skipped {source.rows[i]['file']}: {error}")
+            except PhotoError:
                 continue
             count += 1
         squares.flush()
+        if count < len(source.rows):
+            print(f"{len(source.rows) - count} of {len(source.rows)} pictures cannot be read")
         cached.with_suffix(".json").write_text(json.dumps({"count": count}))
         os.replace(partial, cached)
     finally:
