@@ -38,10 +38,10 @@ def main() -> None:
     parser.add_argument("--pictures", type=int, default=8)
     arguments = parser.parse_args()
     editor = Editor.from_pretrained(arguments.model)
-    codes = [editor.sample_code(seed) for seed in range(arguments.pictures)]
+    codes = [editor.draw(seed).code for seed in range(arguments.pictures)]
     z, x_T = (torch.stack([getattr(c, n) for c in codes]).to(editor.device) for n in ("z", "x_T"))
     schedule = editor.bundle.process
-    denoiser = editor.decoder.exact.denoiser(z)
+    denoiser = editor.sampler.exact.denoiser(z)
 
     def end(solver, levels: list[int]) -> Tensor:
         *_, last = solver(denoiser, x_T.to(memory_format=torch.channels_last), schedule, levels)

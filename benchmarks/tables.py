@@ -10,6 +10,8 @@ from pathlib import Path
 
 import torch
 
+from pdae_app.whole import whole_file
+
 RESULTS = Path(__file__).parent / "results"
 INTRO = """# Benchmarks
 
@@ -68,10 +70,11 @@ def publish(name: str, rows: list[dict], notes: str = "", folder: Path = RESULTS
     if torch.cuda.is_available():
         machine += f", {torch.cuda.get_device_name()}"
     facts = {"command": command, "machine": machine, "notes": notes, "rows": rows}
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / f"{name}.json").write_text(json.dumps(facts, indent=2) + "\n")
+    with whole_file(folder / f"{name}.json") as partial:
+        partial.write_text(json.dumps(facts, indent=2) + "\n")
     text = f"`{command}` ({machine})\n\n{markdown(rows)}\n" + (f"\n{notes}\n" if notes else "")
-    (folder / f"{name}.md").write_text(text)
+    with whole_file(folder / f"{name}.md") as partial:
+        partial.write_text(text)
     print(text)
 
 

@@ -8,9 +8,7 @@ Half-precision files are loaded as float32.
 import dataclasses
 import hashlib
 import json
-import os
 import shutil
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -44,6 +42,7 @@ from pdae_app.models.latent_mlp import LatentMLP, LatentMLPConfig
 from pdae_app.models.unet import UNet, UNetConfig
 from pdae_app.models.vdm import VDMConfig
 from pdae_app.typed_config import ConfigError, build
+from pdae_app.whole import restored, whole_folder
 
 # Format 2 brought first stages.
 FORMAT = 2
@@ -144,57 +143,57 @@ def resized(pictures: Tensor, size: int) -> Tensor:
 
 
 def save_bundle(bundle: Bundle, folder: str | Path, dtype: torch.dtype = torch.float16) -> None:
-    """Write `bundle` to `folder`, whole or not at all. Files of other names in it are kept."""
-    with _whole(Path(folder)) as partial:
+    """Write `bundle` to `folder`, whole or not at all. Files of other names in it are kept.
+
+    Raises:
+        BundleError: a file could not be written; what was there before is untouched.
+    """
+    with _bundle_folder(folder) as partial:
         for name, module in bundle.parts.items():
             _save_network(module, partial / f"{name}.safetensors", dtype)
         if bundle.latents is not None:
-            save_file(bundle.latents.tensors(), partial / "latents.safetensors")
-        (partial / "config.json").write_text(json.dumps(_config(bundle), indent=2) + "\n")
+            _write_tensors(bundle.latents.tensors(), partial / "latents.safetensors")
+        _write_config(_config(bundle), partial)
 
 
 def save_first_stage(first_stage: PatchAutoencoder, folder: str | Path) -> None:
     """Write a first stage alone, for `load_first_stage`, in float16."""
-    with _whole(Path(folder)) as partial:
+    with _bundle_folder(folder) as partial:
         _save_network(first_stage, partial / "first_stage.safetensors", torch.float16)
         config = {"format": FORMAT, "first_stage": dataclasses.asdict(first_stage.config)}
-        (partial / "config.json").write_text(json.dumps(config, indent=2) + "\n")
+        _write_config(config, partial)
+
+
+@contextmanager
+def _bundle_folder(folder: str | Path) -> Iterator[Path]:
+    """A folder to write a bundle in, as `whole_folder`; the other files of `folder` come along."""
+    folder = Path(folder)
+    with whole_folder(folder) as partial:
+        yield partial
+        for path in folder.iterdir() if folder.exists() else ():
+            ours = path.name == "config.json" or path.suffix == ".safetensors"
+            if ours or (partial / path.name).exists():
+                continue
+            if path.is_dir() and not path.is_symlink():
+                shutil.copytree(path, partial / path.name, symlinks=True)
+            else:
+                shutil.copy2(path, partial / path.name, follow_symlinks=False)
 
 
 def _save_network(module: nn.Module, path: Path, dtype: torch.dtype) -> None:
     tensors = {k: v.detach().to("cpu", dtype).contiguous() for k, v in module.state_dict().items()}
-    save_file(tensors, path)
+    _write_tensors(tensors, path)
 
 
-@contextmanager
-def _whole(folder: Path) -> Iterator[Path]:
-    """A folder to write in, which takes the place of `folder` at the end, and not before."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    partial = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+def _write_tensors(tensors: dict[str, Tensor], path: Path) -> None:
     try:
-        yield partial
-        _move_in(partial, folder)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+        save_file(tensors, path)
+    except SafetensorError as error:  # a full disk, for one
+        raise BundleError(f"{path.name} could not be written ({error})") from error
 
 
-def _move_in(partial: Path, folder: Path) -> None:
-    """Put the finished folder in the place of `folder`, by renaming; its other files come along."""
-    partial.chmod(0o755)
-    for path in partial.iterdir():
-        path.chmod(0o644)
-    if not folder.exists():
-        os.replace(partial, folder)
-        return
-    for path in folder.iterdir():
-        ours = path.name == "config.json" or path.suffix == ".safetensors"
-        if not ours and not (partial / path.name).exists():
-            copy = shutil.copytree if path.is_dir() else shutil.copy2
-            copy(path, partial / path.name)
-    old = Path(tempfile.mkdtemp(prefix=f".{folder.name}-old-", dir=folder.parent))
-    os.replace(folder, old)
-    os.replace(partial, folder)
-    shutil.rmtree(old, ignore_errors=True)
+def _write_config(config: dict, folder: Path) -> None:
+    (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n")
 
 
 def _config(bundle: Bundle) -> dict:
@@ -235,7 +234,7 @@ def load_bundle(folder: str | Path, device: str | torch.device = "cpu") -> Bundl
     Raises:
         BundleError: a file or tensor is missing, misshapen, not finite or unknown; all are listed.
     """
-    folder = Path(folder)
+    folder = restored(folder)
     config = _read_config(folder)
     try:
         bundle = _empty_bundle(config)

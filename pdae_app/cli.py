@@ -5,7 +5,6 @@ python -m pdae_app edit photo.jpg --set Smiling=1 -o out.png
 
 import argparse
 import json
-import os
 import sys
 from pathlib import Path
 
@@ -15,11 +14,13 @@ from pdae_app.bundle import BundleError, save_bundle
 from pdae_app.engine import EditError, Editor
 from pdae_app.engine.photo_edit import QUALITY, edit_many, framed
 from pdae_app.engine.preset import Preset, parse_preset, parse_sliders
+from pdae_app.engine.sliders import load_slider_of
 from pdae_app.export import FILMS, STILLS
 from pdae_app.export.credentials import CredentialsError, signed_film, signed_still
 from pdae_app.export.provenance import Provenance
 from pdae_app.faces.photo import PhotoError, open_photo
 from pdae_app.latents.slider_file import SliderFileError
+from pdae_app.whole import whole_file
 
 BUNDLED = Path(__file__).parent.parent / "checkpoints" / "faces64"
 STILL_KINDS = {suffix: kind for kind, suffix in STILLS.items()} | {".jpeg": "JPEG"}
@@ -120,14 +121,8 @@ def _kind(path: Path, kinds: dict[str, str]) -> str:
 
 
 def _write(path: Path, data: bytes) -> None:
-    """Whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
+    with whole_file(path) as partial:
         partial.write_bytes(data)
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
     print(path)
 
 
@@ -151,7 +146,8 @@ def edit(parsed: argparse.Namespace) -> int:
     out, many = Path(parsed.out), len(parsed.photos) > 1
     kind = "PNG" if many else _kind(out, STILL_KINDS)
     editor = _editor(parsed)
-    editor = editor.with_attributes(*map(editor.load_slider, parsed.slider))
+    own = (load_slider_of(editor.bundle, path) for path in parsed.slider)
+    editor = editor.with_attributes(*own)
     preset, failed = _preset(parsed, editor), 0
     recipe = {"edit": preset.sliders, "scale": preset.scale}
     for outcome in edit_many(editor, parsed.photos, preset, _steps(parsed), parsed.center):
@@ -222,6 +218,6 @@ def add_slider(parsed: argparse.Namespace) -> None:
     if not Path(parsed.model).is_dir():
         raise EditError(f"{parsed.model} is no folder; a slider goes into a local bundle.")
     editor = Editor.from_pretrained(parsed.model, device="cpu")
-    fitted = editor.load_slider(parsed.file)
+    fitted = load_slider_of(editor.bundle, parsed.file)
     save_bundle(editor.with_attributes(fitted).bundle, parsed.model)
     print(f"{fitted.attribute.name} is now a slider of {parsed.model}")

@@ -23,6 +23,7 @@ from huggingface_hub.errors import (
 )
 
 from pdae_app.bundle import Bundle, BundleError, bundle_files
+from pdae_app.whole import restored
 
 FILES = ["config.json", "*.safetensors", "README.md"]
 
@@ -35,7 +36,7 @@ def local_folder(
     Raises:
         BundleError: neither a folder nor a repository that can be reached.
     """
-    folder, repo = Path(path_or_repo), str(path_or_repo)
+    folder, repo = restored(path_or_repo), str(path_or_repo)
     if folder.is_dir():
         return folder
     if not re.fullmatch(r"[\w.-]+/[\w.-]+", repo) or ".." in repo:

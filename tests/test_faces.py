@@ -1,7 +1,5 @@
 """From any picture file to an aligned square and back."""
 
-import io
-
 import numpy as np
 import pytest
 from PIL import Image
@@ -17,18 +15,14 @@ from pdae_app.faces.align import (
 from pdae_app.faces.detect import Face, detect_faces
 from pdae_app.faces.paste import paste_difference, paste_replacement, soft_mask
 from pdae_app.faces.photo import PhotoError, open_photo
+from pdae_app.ui.framing import made_here
 from pdae_app.ui.session import EXAMPLES
+from tests.attacks import ENDLESS_EPS, corrupt_exif_jpeg, encoded, many_scans_jpeg
 
 
 @pytest.fixture(scope="module")
 def example():
     return open_photo(EXAMPLES[2])
-
-
-def encoded(image, kind, **options):
-    stream = io.BytesIO()
-    image.save(stream, kind, **options)
-    return stream.getvalue()
 
 
 def test_every_example_has_one_face_with_eyes_in_their_places():
@@ -188,6 +182,63 @@ def test_bad_files_are_told_in_a_sentence(example, kind):
     source, message = bad_files(example)[kind]
     with pytest.raises(PhotoError, match=message):
         open_photo(source)
+
+
+def test_no_other_program_is_started_for_a_picture(tmp_path, monkeypatch):
+    """Pillow hands EPS to Ghostscript, which runs what is in the file."""
+    monkeypatch.setattr("PIL.EpsImagePlugin.Ghostscript", lambda *_, **__: pytest.fail("started"))
+    path = tmp_path / "photo.png"
+    path.write_bytes(ENDLESS_EPS)
+    with pytest.raises(PhotoError, match="not a picture that can be read"):
+        open_photo(path)
+    assert not made_here(str(path))
+
+
+@pytest.mark.parametrize("kind", ["PPM", "TGA", "ICO", "PCX", "SGI", "IM", "JPEG2000", "DDS"])
+def test_formats_that_nobody_needs_are_not_read(example, kind):
+    with pytest.raises(PhotoError, match="not a picture that can be read"):
+        open_photo(encoded(example.resize((64, 64)), kind))
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF"])
+def test_usual_formats_are_read(example, kind):
+    photo = open_photo(encoded(example, kind))
+    assert np.abs(np.asarray(photo, int) - np.asarray(example, int)).mean() < 12
+
+
+def test_a_picture_with_corrupt_exif_is_read_as_it_stands():
+    assert open_photo(corrupt_exif_jpeg()).size == (64, 64)
+
+
+def test_a_jpeg_of_endless_scans_is_refused():
+    assert open_photo(many_scans_jpeg(1)).size == (64, 64)
+    with pytest.raises(PhotoError, match="scans"):
+        open_photo(many_scans_jpeg(1000))
+
+
+def test_large_jpegs_are_decoded_small_and_others_refused(example, monkeypatch):
+    monkeypatch.setenv("PDAE_MEGAPIXELS", "0.05")
+    large = example.resize((320, 300))
+    photo = open_photo(encoded(large, "JPEG", quality=95))
+    assert photo.size == (160, 150)
+    expected = np.asarray(large.reduce(2), int)
+    assert np.abs(np.asarray(photo, int) - expected).mean() < 3
+    for data in (encoded(large, "PNG"), encoded(example.resize((600, 600)), "JPEG")):
+        with pytest.raises(PhotoError, match=r"smaller than 0\.05 million"):
+            open_photo(data)
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "LA", "P", "I;16", "F"])
+def test_strips_make_the_picture_that_the_whole_makes(example, mode, monkeypatch):
+    picture = example.convert("L") if mode in ("I;16", "F") else example.convert(mode)
+    if mode in ("I;16", "F"):
+        kind = np.uint16 if mode == "I;16" else np.float32
+        picture = Image.fromarray((np.asarray(picture, np.float64) * 200).astype(kind))
+    elif mode != "P":
+        picture.putalpha(example.convert("L").rotate(90))
+    whole = open_photo(picture)
+    monkeypatch.setattr("pdae_app.faces.photo.STRIP", 5000)
+    assert np.array_equal(np.asarray(open_photo(picture)), np.asarray(whole))
 
 
 def test_soft_mask_is_one_inside_and_fades_out():

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -54,6 +56,17 @@ def test_one_carries_the_logit_to_the_median_of_the_positives():
     assert torch.isclose(reached, torch.tensor(2.0), atol=1e-4)
     halfway = space.logits(space.move(z, {"Smiling": 0.5}))[0]
     assert torch.isclose(halfway, torch.tensor((logit + 2.0) / 2), atol=1e-4)
+
+
+def test_a_gain_makes_every_step_longer():
+    space = tiny_latents()
+    louder = replace(space, attributes=tuple(replace(a, gain=1.5) for a in space.attributes))
+    z = space.mean - 2 * space.directions[0]
+    for strength in (-1.0, 0.5, 1.0):
+        step = space.move(z, {"Smiling": strength}) - z
+        assert torch.allclose(louder.move(z, {"Smiling": strength}) - z, 1.5 * step, atol=1e-5)
+    with pytest.raises(ValueError, match="gain must be between"):
+        replace(space.attributes[0], gain=float("nan"))
 
 
 def test_a_slider_always_goes_its_way_even_beyond_the_median():

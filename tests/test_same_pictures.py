@@ -31,7 +31,7 @@ def pictures(editor: Editor) -> list[Image.Image]:
     codes = [editor.encode(Image.open(path), steps=STEPS) for path in EXAMPLES]
     edited = [editor.edit(code, sliders) for code, sliders in zip(codes, EDITS, strict=True)]
     edited += [
-        editor.render_drawn(editor.sample_code(seed, steps=10), STEPS, scale)
+        editor.render_drawn(editor.draw(seed, steps=10).code, STEPS, scale)
         for seed, scale in ((0, 1.0), (1, 1.5), (2, 1.0), (3, 0.5))
     ]
     keep = np.zeros((editor.image_size,) * 2, np.float32)

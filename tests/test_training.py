@@ -23,8 +23,10 @@ from pdae_app.ui.app import build
 from pdae_app.ui.events import ModelThread
 from pdae_app.ui.models import Models
 from pdae_app.ui.session import EXAMPLES
+from tests.tiny import tiny_latents
 from training import config as training_config
 from training import train_dpm
+from training.calibrate_sliders import CalibrateConfig, corrected
 from training.checkpoints import checkpoints
 from training.data import AugmentedSquares, DataConfig, SeededBatches, load_pictures, plain_squares
 from training.encode_latents import LatentsConfig, load_latents
@@ -72,6 +74,7 @@ SHIPPED = {
     "attributes": AttributesConfig,
     "evaluate": EvaluateConfig,
     "typical": TypicalConfig,
+    "calibrate": CalibrateConfig,
 }
 
 
@@ -255,7 +258,7 @@ def test_a_full_disk_is_told_and_the_last_checkpoint_survives(tmp_path, data, mo
     before = checkpoints(config.loop.out)
 
     def full(state, file):
-        file.write(b"half of it")
+        file.write_bytes(b"half of it")
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(torch, "save", full)
@@ -426,6 +429,27 @@ def test_what_is_typical_is_measured_into_the_bundle(pipeline, tmp_path):
     assert editor.bundle.typical.distance > 0 and editor.bundle.typical.structure > 0
     noticed = [bool(editor.notices(editor.encode(path, 10))) for path in EXAMPLES]
     assert noticed.count(True) < len(EXAMPLES)
+
+
+def test_sliders_are_calibrated_on_pictures(pipeline, tmp_path):
+    out, _ = pipeline
+    shutil.copytree(out / "final", tmp_path / "bundle")
+    data = [f"data.folder={EXAMPLES[0].parent}", f"data.cache={out / 'cache'}"]
+    given = [f"bundle={tmp_path / 'bundle'}", *data, "people=2", "steps=2", "rounds=1"]
+    result = launch("calibrate_sliders.py", *given, "least=0.5", "most=3")
+    assert result.returncode == 0, result.stderr[-2000:]
+    gains = [a.gain for a in load_bundle(tmp_path / "bundle").latents.attributes]
+    assert all(0.5 <= gain <= 3 for gain in gains) and gains != [1.0] * len(gains)
+
+
+def test_a_gain_makes_up_for_what_pictures_do_not_follow():
+    space = tiny_latents()
+    config = CalibrateConfig("bundle", DataConfig("pictures"), least=0.75, most=2.0)
+    once = corrected(space, {"Smiling": 0.8, "Male": 0.1}, config)
+    assert [a.gain for a in once.attributes] == [1.25, 2.0]
+    # With the gain, the first one's pictures follow as asked: it stays.
+    again = corrected(once, {"Smiling": 1.0, "Male": 1.6}, config)
+    assert [a.gain for a in again.attributes] == [1.25, 1.25]
 
 
 def test_held_out_pictures_are_measured(tmp_path, data):

@@ -1,10 +1,11 @@
 """A run's checkpoints on disk: each whole or absent."""
 
-import os
 import re
 from pathlib import Path
 
 import torch
+
+from pdae_app.whole import whole_file
 
 
 def checkpoints(out: str | Path) -> list[Path]:
@@ -16,16 +17,8 @@ def checkpoints(out: str | Path) -> list[Path]:
 
 def write_checkpoint(state: dict, path: Path) -> None:
     """Write a file, whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".tmp")
-    try:
-        with open(partial, "wb") as file:
-            torch.save(state, file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
+    with whole_file(path) as partial:
+        torch.save(state, partial)
 
 
 def last_good(out: str | Path) -> str:

@@ -13,6 +13,8 @@ from pathlib import Path
 
 import matplotlib
 
+from pdae_app.whole import whole_file
+
 matplotlib.use("Agg")
 from matplotlib import pyplot as plt
 
@@ -53,8 +55,8 @@ def draw(groups: dict[str, list[Curve]], figure: str, path: Path) -> None:
             axes.plot(list(values), list(values.values()), color=f"C{number}", label=label)
     axes.set(xlabel="pictures seen", ylabel=figure.replace("_", " "))
     axes.legend()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    drawing.savefig(path)
+    with whole_file(path) as partial:
+        drawing.savefig(partial)
 
 
 def main() -> None:

@@ -23,6 +23,7 @@ from tqdm import tqdm
 
 from pdae_app.faces.align import FRAMINGS, crop, find_alignment
 from pdae_app.faces.photo import PhotoError
+from pdae_app.whole import whole_file
 from training.sources import Folder, HubDataset, Lmdb, Rows, Source, Torchvision
 
 # Squares are cached larger and wider than the model sees them, so that the framing can be varied
@@ -171,11 +172,9 @@ def _aligned(source: Source, index: int, align: str, side: int) -> np.ndarray:
 
 def _prepare(source: Source, align: str, side: int, cached: Path) -> None:
     """Write all aligned squares to a file, one by one, and then which rows they belong to."""
-    cached.parent.mkdir(parents=True, exist_ok=True)
-    partial, count = cached.with_suffix(f".{os.getpid()}.tmp"), len(source.rows)
-    index, skipped = [], {}
-    squares = np.lib.format.open_memmap(partial, "w+", np.uint8, (count, side, side, 3))
-    try:
+    index, skipped, shape = [], {}, (len(source.rows), side, side, 3)
+    with whole_file(cached.with_suffix(".npy")) as partial:
+        squares = np.lib.format.open_memmap(partial, "w+", np.uint8, shape)
         for i, result in enumerate(_in_order(source, align, side)):
             if isinstance(result, str):
                 skipped[source.rows[i]["file"]] = result
@@ -183,13 +182,9 @@ def _prepare(source: Source, align: str, side: int, cached: Path) -> None:
                 squares[len(index)] = result
                 index.append(i)
         squares.flush()
-        os.replace(partial, cached.with_suffix(".npy"))
-    finally:
-        partial.unlink(missing_ok=True)
     # The second file is there only when the first is whole.
-    facts = cached.with_suffix(f".{os.getpid()}.json.tmp")
-    facts.write_text(json.dumps({"index": index, "skipped": skipped}))
-    os.replace(facts, cached.with_suffix(".json"))
+    with whole_file(cached.with_suffix(".json")) as partial:
+        partial.write_text(json.dumps({"index": index, "skipped": skipped}))
 
 
 def _in_order(source: Source, align: str, side: int) -> Iterator[np.ndarray | str]:

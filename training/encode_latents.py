@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from pdae_app.bundle import Bundle, load_bundle, network_identity
+from pdae_app.whole import whole_file
 from training.config import ConfigError, parse
 from training.data import DataConfig, Pictures, in_split, load_pictures, plain_squares
 from training.loop import run_script
@@ -63,12 +64,10 @@ class Latents:
 
 def save_latents(latents: Latents, path: str | Path) -> None:
     """Write one safetensors file, the rows in its metadata."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
     tensors = {"z": latents.z.contiguous(), "mirrored": latents.mirrored}
-    partial = path.with_suffix(".tmp")
-    save_file(tensors, partial, {"rows": json.dumps(latents.rows), "identity": latents.identity})
-    partial.replace(path)
+    facts = {"rows": json.dumps(latents.rows), "identity": latents.identity}
+    with whole_file(path) as partial:
+        save_file(tensors, partial, facts)
 
 
 def load_latents(path: str | Path, encoder: nn.Module) -> Latents:

@@ -14,6 +14,7 @@ import numpy as np
 from tqdm import tqdm
 
 from pdae_app.engine.photo_edit import QUALITY
+from pdae_app.whole import whole_file
 from training.config import parse
 from training.data import DataConfig
 from training.evaluation.edits import at_one, curve, edited_people, judged, mean_rows
@@ -103,8 +104,8 @@ def main() -> None:
     """The command line."""
     config = parse(EvaluateConfig, __doc__)
     figures = measure(config)
-    Path(config.out).mkdir(parents=True, exist_ok=True)
-    (Path(config.out) / "figures.json").write_text(json.dumps(figures, indent=2) + "\n")
+    with whole_file(Path(config.out) / "figures.json") as partial:
+        partial.write_text(json.dumps(figures, indent=2) + "\n")
     print(report(figures))
 
 

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import torch
 from accelerate import Accelerator, PartialState
+from safetensors import SafetensorError
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 from torchvision.utils import save_image
@@ -23,6 +24,7 @@ from tqdm import tqdm
 
 from pdae_app.bundle import Bundle, load_bundle, save_bundle
 from pdae_app.hub import push
+from pdae_app.whole import whole_file
 from training.checkpoints import checkpoints, last_good, write_checkpoint
 from training.data import SeededBatches
 from training.metrics import Metrics
@@ -452,9 +454,9 @@ class Run:
         """Write a grid of samples."""
         pictures = self.objective.samples(self.accelerator.device).float().cpu()
         path = Path(self.config.out) / "samples" / f"{self.seen:09d}.png"
-        path.parent.mkdir(parents=True, exist_ok=True)
         pictures = pictures.clamp(-1, 1) / 2 + 0.5
-        save_image(pictures, path, nrow=8)
+        with whole_file(path) as partial:
+            save_image(pictures, partial, nrow=8)
         self.metrics.pictures(pictures, self.steps)
 
 
@@ -489,6 +491,6 @@ def run_script(main: Callable[[], None]) -> None:
     """Run a script's `main`; errors that people can mend are one line and exit code 1."""
     try:
         main()
-    except (TrainingError, ValueError, OSError) as error:
+    except (TrainingError, ValueError, OSError, SafetensorError) as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(1)

@@ -6,7 +6,7 @@ view costs as much as the diffusion model's own step.
 
 import hashlib
 import json
-import os
+from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -19,6 +19,7 @@ from tqdm import tqdm
 
 from pdae_app.bundle import network_identity, resized
 from pdae_app.models.first_stage import FirstStage, PatchAutoencoder
+from pdae_app.whole import whole_file
 from training.data import (
     AugmentedSquares,
     DataConfig,
@@ -99,22 +100,20 @@ def _encode(squares: AugmentedSquares, first_stage: PatchAutoencoder, cached: Pa
         ".states.npy": (np.float16, (count, first_stage.state_channels, side, side)),
         ".pictures.npy": (np.uint8, (count, squares.channels, size // KEPT, size // KEPT)),
     }
-    partial = {end: cached.with_suffix(f".{os.getpid()}{end}") for end in shapes}
-    files = {
-        end: np.lib.format.open_memmap(partial[end], "w+", kind, shape)
-        for end, (kind, shape) in shapes.items()
-    }
-    items = (squares[place // views, place] for place in tqdm(range(count), desc="encoding"))
-    start = 0
-    while batch := list(islice(items, 32)):
-        pictures, part = torch.stack(batch), slice(start, start + len(batch))
-        files[".states.npy"][part] = first_stage.encode(pictures).half().numpy()
-        reduced = (resized(pictures, size // KEPT) + 1) * 127.5
-        files[".pictures.npy"][part] = reduced.round().clamp(0, 255).byte().numpy()
-        start += len(batch)
-    for end, file in files.items():
-        file.flush()
-        os.replace(partial[end], cached.with_suffix(end))
+    with ExitStack() as stack:
+        files = {}
+        for end, (kind, shape) in reversed(shapes.items()):  # the last opened is the first there
+            partial = stack.enter_context(whole_file(cached.with_suffix(end)))
+            files[end] = np.lib.format.open_memmap(partial, "w+", kind, shape)
+            stack.callback(files[end].flush)
+        items = (squares[place // views, place] for place in tqdm(range(count), desc="encoding"))
+        start = 0
+        while batch := list(islice(items, 32)):
+            pictures, part = torch.stack(batch), slice(start, start + len(batch))
+            files[".states.npy"][part] = first_stage.encode(pictures).half().numpy()
+            reduced = (resized(pictures, size // KEPT) + 1) * 127.5
+            files[".pictures.npy"][part] = reduced.round().clamp(0, 255).byte().numpy()
+            start += len(batch)
 
 
 @torch.inference_mode()

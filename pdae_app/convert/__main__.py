@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from pdae_app.bundle import Bundle, save_bundle
+from pdae_app.bundle import Bundle, BundleError, save_bundle
 from pdae_app.convert.diffae import convert_diffae
 from pdae_app.convert.dpm import convert_dpm
 from pdae_app.convert.errors import ConvertError
@@ -105,7 +105,7 @@ def main(arguments: list[str] | None = None) -> int:
         bundle = convert(parsed)
         print(f"writing {parsed.out}")
         save_bundle(bundle, parsed.out, torch.float16 if parsed.half else torch.float32)
-    except (ConvertError, OSError) as error:
+    except (BundleError, ConvertError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     size = sum(path.stat().st_size for path in Path(parsed.out).glob("*.safetensors"))

@@ -12,6 +12,8 @@ from torch import Tensor
 # slider is dragged: by at least this part of the way between the two medians.
 SMALLEST_STEP = 0.25
 
+MOST_GAIN = 10.0
+
 
 @dataclass(frozen=True)
 class Attribute:
@@ -20,6 +22,8 @@ class Attribute:
     `positive_logit` and `negative_logit` are the medians over the real positives and negatives of
     the training pictures; where they are unknown (foreign checkpoints), `unit` is the change of
     logit that a slider's 1 makes, whatever the picture. `auroc` was measured on held-out people.
+    `gain` multiplies a slider's steps: pictures follow their codes only in part (see
+    `training/calibrate_sliders.py`).
     """
 
     name: str
@@ -30,8 +34,11 @@ class Attribute:
     positives: int = 0
     negatives: int = 0
     unit: float | None = None
+    gain: float = 1.0
 
     def __post_init__(self):
+        if not 0 < self.gain <= MOST_GAIN:
+            raise ValueError(f"an attribute's gain must be between 0 and {MOST_GAIN:g}")
         if self.unit is None and None in (self.positive_logit, self.negative_logit):
             raise ValueError("an attribute needs positive_logit and negative_logit, or unit")
 
@@ -117,8 +124,8 @@ class LatentSpace:
 def step_to(attribute: Attribute, logit: float, up: bool) -> float:
     """The change of logit that a slider's full unit makes from `logit`: signed, never tiny."""
     if attribute.unit is not None:
-        return attribute.unit if up else -attribute.unit
+        return attribute.gain * (attribute.unit if up else -attribute.unit)
     gap = attribute.positive_logit - attribute.negative_logit
     if up:
-        return max(attribute.positive_logit - logit, SMALLEST_STEP * gap)
-    return min(attribute.negative_logit - logit, -SMALLEST_STEP * gap)
+        return attribute.gain * max(attribute.positive_logit - logit, SMALLEST_STEP * gap)
+    return attribute.gain * min(attribute.negative_logit - logit, -SMALLEST_STEP * gap)

@@ -4,12 +4,12 @@ import gradio as gr
 
 from pdae_app.engine import MODES, Code, EditError, Editor
 from pdae_app.engine.checks import is_number, short
+from pdae_app.engine.generation import LARGEST_SEED
 from pdae_app.engine.photo_edit import QUALITY, edit_many, edit_photo, framed
 from pdae_app.engine.preset import Preset, parse_sliders
-from pdae_app.engine.sampling import LARGEST_SEED
 from pdae_app.export.credentials import signed_film
 from pdae_app.export.provenance import Provenance
-from pdae_app.faces.align import Alignment
+from pdae_app.faces.align import Alignment, crop
 from pdae_app.faces.photo import open_photo
 from pdae_app.ui.events import ONE_AT_A_TIME, ModelThread, shown
 from pdae_app.ui.files import preview, saved, stored
@@ -104,7 +104,7 @@ class Endpoints:
         """
         editor = self._editor(model)
         opened, code, codes = self._encoded(editor, photo, quality, face, center, codes)
-        square = editor.align_at(opened, code.alignment)
+        square = crop(opened, code.alignment, editor.image_size)
         path = saved(square, "square", Provenance(editor.title, {"encode": quality}))
         standings = {name: round(at, 3) for name, at in editor.strengths(code).items()}
         yield path, standings, editor.notices(code), codes

@@ -8,6 +8,7 @@ from pdae_app.engine import Editor
 from pdae_app.engine.photo_edit import framed_by_eyes
 from pdae_app.faces.align import FRAMINGS, Alignment, NoFaceError, align_face, center_square
 from pdae_app.faces.detect import detect_faces
+from pdae_app.faces.photo import PhotoError, opened
 
 CENTER = "Centre square"
 BY_HAND = "By hand: click on both eyes"
@@ -31,9 +32,9 @@ def framings(photo: Image.Image, framing: str) -> dict[str, Alignment]:
 def made_here(path: str) -> bool:
     """Whether the file is a picture that the model drew from a seed: it is its square already."""
     try:
-        with Image.open(path) as image:
+        with opened(path) as image:
             recipe = json.loads(image.info.get("Description", "{}"))
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+    except (PhotoError, ValueError, TypeError, RecursionError):
         return False
     return (
         isinstance(recipe, dict)

@@ -4,9 +4,9 @@ import gradio as gr
 import pandas as pd
 
 from pdae_app.engine import EditError, Editor
+from pdae_app.engine.generation import LARGEST_SEED
 from pdae_app.engine.inside import OneStep, one_step, variations, weighting_curves
 from pdae_app.engine.photo_edit import QUALITY
-from pdae_app.engine.sampling import LARGEST_SEED
 from pdae_app.faces.align import crop
 from pdae_app.faces.photo import open_photo
 from pdae_app.ui.events import ModelThread, long_run, shown

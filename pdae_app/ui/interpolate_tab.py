@@ -112,7 +112,7 @@ class InterpolateTab:
         done: list[Image.Image] = []
         files: list[str] = []
         recipe = Provenance(editor.title, {"interpolate": MODES[mode], "frames": int(count)})
-        for image in editor.interpolate_frames(*codes, int(count), MODES[mode], STEPS):
+        for image in editor.interpolate_frames(*codes, int(count), MODES[mode], steps=STEPS):
             done.append(shown(image))
             files = [*files, saved(done[-1], f"frame-{len(done)}", recipe)]
             yield {self.gallery: files, self.status: f"Frame {len(done)} of {int(count)}…"}

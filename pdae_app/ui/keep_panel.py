@@ -4,6 +4,7 @@ import gradio as gr
 from PIL import Image
 
 from pdae_app.engine import EditError
+from pdae_app.ui.canvas import Canvas
 from pdae_app.ui.events import HIDDEN, SHOWN_SIDE, explained
 from pdae_app.ui.session import TIME_TO_LIVE, Keep, Portrait
 
@@ -21,9 +22,8 @@ class KeepPanel:
         self.state = gr.State(None, time_to_live=TIME_TO_LIVE)
         with gr.Accordion("Keep parts of the picture", open=False, elem_id="keep-panel"):
             gr.Markdown(NOTE, elem_classes="small-note")
-            self.canvas = gr.ImageEditor(
+            self.canvas = Canvas(
                 label="Paint what is to stay",
-                type="pil",
                 format="png",
                 sources=(),
                 transforms=(),
@@ -47,13 +47,12 @@ class KeepPanel:
         """The canvas's value: the square, with nothing painted."""
         return {"background": portrait.view, "layers": [], "composite": portrait.view}
 
-    def _painted(self, drawing: dict | None) -> Keep | None:
-        layers = [layer for layer in (drawing or {}).get("layers") or [] if layer is not None]
-        alphas = [layer.convert("RGBA").getchannel("A") for layer in layers]
+    def _painted(self, layers: list[Image.Image]) -> Keep | None:
+        alphas = [layer.getchannel("A").resize((SHOWN_SIDE, SHOWN_SIDE)) for layer in layers]
         if not any(alpha.getbbox() for alpha in alphas):
             message = "Nothing is painted yet: draw over the part that is to stay."
             raise EditError(message)
-        united = Image.new("L", alphas[0].size)
+        united = Image.new("L", (SHOWN_SIDE, SHOWN_SIDE))
         for alpha in alphas:
             united.paste(255, mask=alpha)
         return Keep.painted(united)

@@ -8,6 +8,7 @@ import gradio as gr
 from gradio.utils import get_upload_folder
 
 from pdae_app.engine import Code, EditError, Editor
+from pdae_app.engine.sliders import load_slider_of, save_slider_of
 from pdae_app.faces.photo import PhotoError, open_photo
 from pdae_app.latents.few_shot import FewShot
 from pdae_app.ui.edit_tab import EditTab
@@ -100,7 +101,7 @@ class OwnSliderTab:
     def loaded(self, chosen: Chosen, path: str) -> dict:
         """A slider from its file."""
         editor = self.models.of(chosen)
-        fitted = editor.load_slider(path)
+        fitted = load_slider_of(editor.bundle, path)
         checked_name(fitted.attribute.name, editor, chosen)
         told = f"{fitted.attribute.name} is loaded. {WHERE}"
         return {self.fitted: (chosen.title, fitted), self.status: told}
@@ -182,7 +183,7 @@ def slider_file(editor: Editor, fitted: FewShot) -> str:
     folder.mkdir(parents=True, exist_ok=True)
     partial = folder / f".slider-{time.monotonic_ns()}"
     try:
-        editor.save_slider(fitted, partial)
+        save_slider_of(editor.bundle, fitted, partial)
         return stored(partial.read_bytes(), f"{fitted.attribute.name}.safetensors")
     finally:
         partial.unlink(missing_ok=True)

@@ -14,10 +14,8 @@ class PhotoInput(gr.Image):
     is_template = True
 
     def preprocess(self, payload) -> str | None:
-        """The path of the uploaded file."""
-        if payload is None or payload.path:
-            return payload and payload.path
-        return super().preprocess(payload)
+        """The path of the uploaded file; a picture that is written out in the request has none."""
+        return payload and payload.path
 
 
 def photo_input(label: str, elem_id: str, height: int, value: str | None = None) -> PhotoInput:

@@ -16,6 +16,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from pdae_app.bundle import resized
+from pdae_app.whole import whole_file
 from training.data import DataConfig, Pictures, load_pictures, plain_squares
 from training.pixel_classifier import (
     ClassifierConfig,
@@ -116,11 +117,10 @@ def _squares(pictures: Pictures, config: JudgeConfig) -> Tensor:
 
 def write_judge(judge: Judge, path: Path) -> None:
     """One safetensors file, whole or absent; names and size in its metadata."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".tmp")
     tensors = {k: v.contiguous() for k, v in judge.network.state_dict().items()}
-    save_file(tensors, partial, {"names": json.dumps(judge.names), "size": str(judge.size)})
-    partial.replace(path)
+    facts = {"names": json.dumps(judge.names), "size": str(judge.size)}
+    with whole_file(path) as partial:
+        save_file(tensors, partial, facts)
 
 
 def read_judge(path: Path) -> Judge:

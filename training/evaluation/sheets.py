@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 from torchvision.utils import save_image
 
+from pdae_app.whole import whole_file
 from training.evaluation.edits import Edited
 
 FACES = 12
@@ -17,7 +18,7 @@ def save_sheet(edited: Edited, originals: Tensor, folder: Path) -> None:
     Args:
         originals: squares (P, 3, S, S) in [-1, 1] of the people that were edited.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     columns = torch.cat([originals[None], edited.pictures])[:, :FACES]
     pictures = columns.transpose(0, 1).flatten(0, 1)
-    save_image(pictures / 2 + 0.5, folder / f"{edited.name}.png", nrow=len(columns))
+    with whole_file(folder / f"{edited.name}.png") as partial:
+        save_image(pictures / 2 + 0.5, partial, nrow=len(columns))
