@@ -6,13 +6,19 @@ PyTorch's layout; `pdae_app.convert.flax` makes such a state of a file.
 
 import re
 from collections.abc import Mapping
+from pathlib import Path
 
 import torch
 from torch import Tensor
 
+from pdae_app.bundle import Bundle
 from pdae_app.convert.errors import ConvertError
 from pdae_app.convert.filling import fill
+from pdae_app.convert.flax import read_flax
+from pdae_app.convert.hints import Hints
 from pdae_app.convert.names import leaves, renamed, under
+from pdae_app.convert.reading import read_settings
+from pdae_app.diffusion.prediction import Diffusion
 from pdae_app.diffusion.variational import VariationalDiffusion
 from pdae_app.models.diffenc import (
     MeanEncoder,
@@ -34,6 +40,7 @@ RES = {
 }
 ATTENTION = {"norm": "GroupNorm_0", "qkv": "qkv", "proj": "proj_out"}
 SCORE, ENCODER = "score_model", "encdec.inner_encoder"
+OFFICIAL_MODELS = {"VDM2": "vdm", "VDM2_V": "vdm_v", "S4V_NT": "diffenc_fixed", "S3VA": "diffenc"}
 MODEL_TYPES = {"unet": one_block_a_level, "unet_mult_res": multi_resolution}
 
 
@@ -248,3 +255,55 @@ def _time_names(ours: str, theirs: str) -> dict[str, str]:
         for layer, place in ((0, 0), (1, 2))
         for kind in ("weight", "bias")
     }
+
+
+def convert_diffenc(
+    checkpoint: str | Path, hints: Hints, kind: str | None = None, config: str | None = None
+) -> Bundle:
+    """A bundle of an official checkpoint, ready to be sampled from, measured, and adapted by PDAE.
+
+    Args:
+        kind: of `KINDS`; where it is None, the configuration or, for "diffenc", the tensors tell.
+        config: YAML or JSON that names the official model ("VDM2", "VDM2_V", "S4V_NT", "S3VA"), or
+            holds the settings that `load_official` takes.
+
+    Raises:
+        ConvertError: a file cannot be used; the message says why.
+    """
+    hints.say(f"reading {checkpoint}")
+    state = read_flax(checkpoint)
+    told = read_settings(config) if config else {}
+    kind = kind or _kind_told(told) or _kind_guessed(state, hints)
+    settings = told if "score" in told else settings_of(state, _image_size(state, hints))
+    model = load_official(state, kind, settings, torch.float64)
+    hints.say(f"{kind}: {len(state)} tensors")
+    process, prediction = model.sampling_process, model.config.prediction
+    return Bundle(
+        model.networks.unet,
+        Diffusion(process, prediction, shift="v"),
+        info={"converted_from": "official DiffEnc", "files": [Path(checkpoint).name]},
+        variational=model,
+    )
+
+
+def _kind_told(told: dict) -> str | None:
+    """The kind that a configuration names, wherever in it the name stands."""
+    for value in told.values():
+        if isinstance(value, dict) and (found := _kind_told(value)):
+            return found
+        if isinstance(value, str) and value in OFFICIAL_MODELS:
+            return OFFICIAL_MODELS[value]
+    return None
+
+
+def _kind_guessed(state: Mapping[str, Tensor], hints: Hints) -> str:
+    if any(name.startswith("encdec.") for name in state):
+        return "diffenc"
+    hints.say("guess: kind = vdm_v (tensors cannot tell); --kind says otherwise")
+    return "vdm_v"
+
+
+def _image_size(state: Mapping[str, Tensor], hints: Hints) -> int:
+    output = state.get(f"{SCORE}.conv_out.weight")
+    grey = output is not None and len(output) == 1
+    return hints.known("image_size", 28 if grey else 32, "of MNIST" if grey else "of CIFAR-10")
