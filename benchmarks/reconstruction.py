@@ -1,6 +1,6 @@
 """Reconstruction error against steps and evaluations: plain inversion and ways of an exact one.
 
-python -m benchmarks.reconstruction --model checkpoints/faces64 --data ../shared/faces --people 16
+python -m benchmarks.reconstruction --model checkpoints/faces128 --data ../shared/faces --people 16
 
 - plain: PDAE's Eq. 8, one evaluation a step.
 - fixed point: the step's equation iterated as it stands, so many evaluations a step.
@@ -112,7 +112,7 @@ def row(denoiser: Denoiser, x_0: Tensor, schedule: Schedule, stepping: str, step
 def main() -> None:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--model", default="checkpoints/faces64")
+    parser.add_argument("--model", default="checkpoints/faces128")
     parser.add_argument("--data", default="../shared/faces", help="folder with manifest.csv")
     parser.add_argument("--people", type=int, default=16)
     parser.add_argument("--steps", type=int, nargs="+", default=STEPS)

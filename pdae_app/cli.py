@@ -22,7 +22,7 @@ from pdae_app.faces.photo import PhotoError, open_photo
 from pdae_app.latents.slider_file import SliderFileError
 from pdae_app.whole import whole_file
 
-BUNDLED = Path(__file__).parent.parent / "checkpoints" / "faces64"
+BUNDLED = Path(__file__).parent.parent / "checkpoints" / "faces128"
 STILL_KINDS = {suffix: kind for kind, suffix in STILLS.items()} | {".jpeg": "JPEG"}
 FILM_KINDS = {suffix: kind for kind, suffix in FILMS.items()}
 EXPECTED = (BundleError, CredentialsError, EditError, PhotoError, SliderFileError, OSError)
