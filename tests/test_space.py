@@ -14,7 +14,7 @@ import yaml
 from pdae_app.bundle import BundleError, save_bundle
 from pdae_app.engine import EditError
 from pdae_app.ui.app import Page
-from pdae_app.ui.events import ModelThread
+from pdae_app.ui.events import ModelThread, Newest
 from pdae_app.ui.models import KEPT, Chosen, Models, bundles_beside
 from tests.running import ROOT
 from tests.tiny import tiny_bundle
@@ -190,10 +190,13 @@ def test_a_model_that_cannot_be_loaded_leaves_the_old_one(editor, places, monkey
     with gr.Blocks():
         page = Page(models, ModelThread())
     chosen = Chosen(editor.title)
+    wanted = Newest()
     for title in ("broken", "owner/name"):
-        (changes,) = page.switch(title, chosen)
+        wanted.want(title)
+        (changes,) = page.switch(wanted, chosen)
         assert changes == {page.picker: editor.title}
     assert "encoder.safetensors is missing" in warnings[0] and "not offered" in warnings[1]
-    (changes,) = page.switch("b", chosen)
+    wanted.want("b")
+    (changes,) = page.switch(wanted, chosen)
     assert changes[page.chosen] == Chosen("b")
     assert set(changes) <= set(page._adapting)

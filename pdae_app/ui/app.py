@@ -7,7 +7,7 @@ from pdae_app.engine import EditError, Editor
 from pdae_app.ui import api
 from pdae_app.ui.about_tab import AboutTab
 from pdae_app.ui.edit_tab import EditTab
-from pdae_app.ui.events import HIDDEN, ONE_AT_A_TIME, ModelThread
+from pdae_app.ui.events import HIDDEN, LAST_WINS, ONE_AT_A_TIME, ModelThread, Newest
 from pdae_app.ui.generate_tab import GenerateTab
 from pdae_app.ui.inside_tab import InsideTab
 from pdae_app.ui.interpolate_tab import InterpolateTab
@@ -103,6 +103,7 @@ class Page:
         self.models = models
         self.intro = gr.Markdown(introduction(models.first))
         self.chosen = gr.State(Chosen(models.first.title))
+        self.wanted = gr.State(Newest())
         self.picker = gr.Dropdown(
             models.titles,
             value=models.first.title,
@@ -140,16 +141,18 @@ class Page:
             self.about = AboutTab(self.models)
 
     def _connect(self, model: ModelThread) -> None:
+        quiet = {"show_progress": "hidden", **LAST_WINS, **HIDDEN}
         self.picker.input(
+            Newest.want, [self.wanted, self.picker], None, queue=False, **quiet
+        ).success(
             model.told(self.switch),
-            [self.picker, self.chosen],
+            [self.wanted, self.chosen],
             self._adapting,
-            show_progress="hidden",
-            **HIDDEN,
+            **quiet,
             **ONE_AT_A_TIME,
         )
         self.generate.edit.click(
-            lambda path: path, self.generate.picked, self.edit.photo, queue=False, **HIDDEN
+            lambda path: path, self.generate.picked, self.edit.photo, queue=False, **quiet
         ).then(None, js="() => document.querySelector('button[role=tab]').click()", **HIDDEN)
 
     @property
@@ -165,10 +168,10 @@ class Page:
     def _adapted(self, editor: Editor) -> dict:
         return {key: value for part in self._parts for key, value in part.adapted(editor).items()}
 
-    def switch(self, title: str | None, chosen: Chosen):
-        """Load another model; where that fails, everything stays as it was."""
+    def switch(self, wanted: Newest, chosen: Chosen):
+        """Load the model that was chosen last; where that fails, everything stays as it was."""
         try:
-            editor = self.models.named(title)
+            editor = self.models.named(wanted.wish)
         except (BundleError, EditError) as error:
             gr.Warning(str(error))
             yield {self.picker: chosen.title}

@@ -46,7 +46,10 @@ def made_here(path: str) -> bool:
 def chosen_alignment(
     editor: Editor, photo: Image.Image, framing: str, eyes: Eyes
 ) -> Alignment | None:
-    """The square of a choice; None while the eyes are still to be clicked on."""
+    """The square of a choice; None while the eyes are still to be clicked on.
+
+    None, too, where the choice is another picture's, whose faces are still on the page.
+    """
     if framing == BY_HAND:
         return framed_by_eyes(editor, *eyes) if len(eyes) == 2 else None
-    return framings(photo, editor.framing)[framing]
+    return framings(photo, editor.framing).get(framing)

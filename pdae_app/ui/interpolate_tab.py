@@ -10,7 +10,7 @@ from pdae_app.engine.framing import frame
 from pdae_app.engine.photo_edit import QUALITY
 from pdae_app.export import FILMS
 from pdae_app.export.provenance import Provenance
-from pdae_app.ui.events import HIDDEN, ModelThread, explained, long_run, shown
+from pdae_app.ui.events import HIDDEN, LAST_WINS, ModelThread, explained, long_run, shown
 from pdae_app.ui.files import saved
 from pdae_app.ui.models import Chosen, Models
 from pdae_app.ui.photo_input import photo_input
@@ -79,7 +79,7 @@ class InterpolateTab:
             )
 
     def _connect(self, model: ModelThread, chosen: gr.State) -> None:
-        quiet = {"show_progress": "hidden", **HIDDEN}
+        quiet = {"show_progress": "hidden", **HIDDEN, **LAST_WINS}
         long_run(
             model,
             (self.run, self.stop),

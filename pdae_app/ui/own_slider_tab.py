@@ -13,7 +13,7 @@ from pdae_app.engine.sliders import load_slider_of, save_slider_of
 from pdae_app.faces.photo import PhotoError
 from pdae_app.latents.few_shot import FewShot
 from pdae_app.ui.edit_tab import EditTab
-from pdae_app.ui.events import HIDDEN, ModelThread, explained, long_run
+from pdae_app.ui.events import HIDDEN, LAST_WINS, ModelThread, explained, long_run
 from pdae_app.ui.files import stored
 from pdae_app.ui.history import History
 from pdae_app.ui.models import Chosen, Models
@@ -66,7 +66,7 @@ class OwnSliderTab:
             [self.chosen, self.name, self.having, self.lacking],
             [self.fitted, self.status],
         )
-        quiet = {"queue": False, "show_progress": "hidden", **HIDDEN}
+        quiet = {"queue": False, "show_progress": "hidden", **HIDDEN, **LAST_WINS}
         loading = self.load.upload(
             explained(self.loaded), [self.chosen, self.load], [self.fitted, self.status], **quiet
         )
@@ -82,6 +82,7 @@ class OwnSliderTab:
     def fit(self, chosen: Chosen, name: str, having, lacking):
         """Encode the pictures and fit the direction."""
         editor, start = self.models.of(chosen), time.monotonic()
+        yield {self.fitted: None}
         name = checked_name(name, editor, chosen)
         skipped: list[str] = []
         codes: dict[str, list[Code]] = {}

@@ -8,7 +8,7 @@ from PIL import Image
 from pdae_app.engine import Editor
 from pdae_app.engine.preset import Preset
 from pdae_app.export.provenance import Provenance
-from pdae_app.ui.events import shown
+from pdae_app.ui.events import Newest, shown
 from pdae_app.ui.files import preview, saved, stored
 from pdae_app.ui.session import Keep, Portrait
 
@@ -32,13 +32,17 @@ class Look:
 
 @dataclass(frozen=True)
 class Finished:
-    """A rendering that came to its end, the file of its face, and the turn that it was."""
+    """A rendering that came to its end, the file of its face, and which wish it was."""
 
     look: Look
     image: Image.Image
     face: str
-    turn: int
+    number: int
     seconds: float
+
+    def older_than(self, rendering: Newest) -> bool:
+        """Whether another look is wanted; not after *Stop*, which takes the last finished one."""
+        return rendering.wish is not None and rendering.number != self.number
 
 
 class ResultPanel:
@@ -94,6 +98,10 @@ class ResultPanel:
         view = portrait.view_with(image, portrait.steps)
         face = saved(view, "face", _recipe(editor, look))
         return face, {self.face: (_before(portrait), face)}
+
+    def shown_again(self, portrait: Portrait, finished: Finished) -> dict:
+        """The face of a finished rendering, in place of a preview."""
+        return {self.face: (_before(portrait), finished.face)}
 
     def completed(self, editor: Editor, portrait: Portrait, finished: Finished) -> dict:
         """What follows the face: the whole photograph, the model's square, the downloads."""

@@ -1,6 +1,6 @@
 """What a visitor's session holds: a photograph and its code. Nothing is shared between visitors."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
@@ -13,6 +13,7 @@ from pdae_app.faces.align import Alignment, center_square, crop
 from pdae_app.faces.paste import paste_difference
 from pdae_app.ui.events import SHOWN_SIDE, shown
 from pdae_app.ui.files import encoded
+from pdae_app.ui.framing import Eyes
 
 EXAMPLES = sorted((Path(__file__).parent / "examples").glob("*.jpg"))
 
@@ -24,17 +25,6 @@ PREVIEWS = (0.0, 0.5)
 
 # The seam of a kept part is this soft, in parts of the square's side.
 SEAM = 1 / 32
-
-
-class Turn:
-    """Which of a visitor's renderings is the newest; the older ones stop within a step."""
-
-    def __init__(self):
-        self.number = 0
-
-    def next(self) -> None:
-        """A newer wish has come, or the person wants to stop."""
-        self.number += 1
 
 
 @dataclass(frozen=True)
@@ -60,6 +50,19 @@ class Keep:
 
 
 @dataclass(frozen=True)
+class Opening:
+    """Which square of which picture is to be opened; `eyes` are those that were clicked on.
+
+    Without a framing nothing is opened, and `told` says why.
+    """
+
+    path: str | None
+    framing: str | None
+    eyes: Eyes = ()
+    told: str = ""
+
+
+@dataclass(frozen=True)
 class Portrait:
     """An encoded photograph.
 
@@ -78,7 +81,6 @@ class Portrait:
     steps: int
     start: Shared | None = None
     notice: str = ""
-    turn: Turn = field(default_factory=Turn)
 
     @cached_property
     def view_file(self) -> bytes:
