@@ -13,6 +13,7 @@ from PIL import Image
 from pdae_app import Code, Editor
 from pdae_app.bundle import save_bundle
 from pdae_app.engine import EditError
+from pdae_app.engine.framing import frame
 from pdae_app.engine.generation import accepts
 from pdae_app.engine.inside import one_step, variations, weighting_curves
 from pdae_app.engine.photo_edit import framed_by_eyes
@@ -431,3 +432,21 @@ def test_squares_are_encoded_together_as_alone(editor, photo, code):
     both = editor.encode_squares(torch.cat([square, square.flip(-1)]), STEPS)
     torch.testing.assert_close(both[0].z, code.z, atol=1e-4, rtol=1e-4)
     assert distance(editor.decode(both[0]), editor.decode(code)) < 0.1
+
+
+def test_a_framed_photograph_is_opened_and_searched_once(editor, photo, code, monkeypatch):
+    framed = frame(photo, editor.framing)
+    assert framed.alignment == find_alignment(photo, framing=editor.framing)
+    assert same(framed.square(16), editor.align(photo))
+    monkeypatch.setattr("pdae_app.engine.framing.open_photo", lambda _: pytest.fail("opened"))
+    monkeypatch.setattr("pdae_app.engine.framing.find_alignment", lambda *_: pytest.fail("found"))
+    again = editor.encode(framed, STEPS)
+    assert torch.equal(again.z, code.z) and again.alignment == code.alignment
+
+
+def test_the_centre_stands_in_where_it_was_asked_for(editor):
+    wall = Image.new("RGB", (60, 40), (120, 90, 60))
+    with pytest.raises(NoFaceError, match="No face was found"):
+        frame(wall, editor.framing)
+    for choice in ({"center": True}, {"or_center": True}):
+        assert frame(wall, editor.framing, **choice).alignment == center_square(wall)
