@@ -459,5 +459,8 @@ def _load_latents(folder: Path, attributes: list, model: nn.Module | None):
     tensors, problems = _read_tensors(folder / "latents.safetensors", expected)
     if problems:
         return None, problems
-    rows = tuple(build(Attribute, row, f"attributes[{i}].") for i, row in enumerate(attributes))
+    try:
+        rows = tuple(build(Attribute, row, f"attributes[{i}].") for i, row in enumerate(attributes))
+    except ConfigError as error:
+        return None, [f"config.json: {error}"]
     return LatentSpace(**tensors, attributes=rows), []

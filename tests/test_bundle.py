@@ -41,6 +41,14 @@ def test_what_is_typical_travels_with_the_bundle(tmp_path):
         load_bundle(tmp_path / "bundle")
 
 
+def test_a_bad_attribute_is_told(folder):
+    config = json.loads((folder / "config.json").read_text())
+    config["attributes"][1]["bias"] = "much"
+    (folder / "config.json").write_text(json.dumps(config))
+    with pytest.raises(BundleError, match=r"attributes\[1\]\.bias must be a number"):
+        load_bundle(folder)
+
+
 def test_half_precision_on_disk_is_float32_in_memory(tmp_path):
     save_bundle(tiny_bundle(), tmp_path / "half")
     loaded = load_bundle(tmp_path / "half")

@@ -12,6 +12,7 @@ from PIL import Image
 
 from pdae_app import Code, Editor
 from pdae_app.bundle import save_bundle
+from pdae_app.diffusion.weighting import WEIGHTINGS
 from pdae_app.engine import EditError
 from pdae_app.engine.framing import frame
 from pdae_app.engine.generation import accepts
@@ -415,6 +416,17 @@ def test_looking_inside(editor, code, photo):
     assert np.abs(np.asarray(found.mean) - mean).max() <= 0.5
     rows = weighting_curves(editor.bundle.diffusion.schedule, points=10)
     assert max(row["weight"] for row in rows) == 1
+
+
+def test_weightings_are_drawn_relative_to_the_bound(editor):
+    """Of eps' plain loss, 1 / lambda of the bound; the bound's own curve is flat (Fig. 4)."""
+    schedule = editor.bundle.process
+    rows = weighting_curves(schedule, points=10)
+    curves = {name: [r["weight"] for r in rows if r["weighting"] == name] for name in WEIGHTINGS}
+    assert curves["variational"] == pytest.approx([1.0] * 10)
+    t = torch.tensor([r["t"] for r in rows[:10]])
+    expected = 1 / WEIGHTINGS["variational"](schedule, t)
+    assert curves["constant"] == pytest.approx((expected / expected.max()).tolist())
 
 
 def test_a_square_by_two_eyes_is_that_of_the_face(editor):

@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors import safe_open
+from safetensors.torch import save_file
 
 from pdae_app.engine import EditError
 from pdae_app.engine.preset import Preset, parse_preset
@@ -65,6 +67,18 @@ def test_a_slider_fits_whatever_normalises_the_codes(fitted, tmp_path):
     before, after = fitted.added_to(space), read.added_to(other)
     assert float(before.logits(z)[-1]) == pytest.approx(float(after.logits(z)[-1]), abs=1e-4)
     torch.testing.assert_close(before.move(z, {"Grin": 1.0}), after.move(z, {"Grin": 1.0}))
+
+
+@pytest.mark.parametrize("change", [{"name": 3}, {"bias": "much"}, {"positives": None}])
+def test_a_sliders_facts_are_checked(fitted, tmp_path, change):
+    path, space = tmp_path / "grin.safetensors", tiny_latents()
+    save_slider(fitted, path, space, "encoder")
+    with safe_open(path, "pt") as file:
+        facts, tensors = file.metadata(), {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    facts["attribute"] = json.dumps(json.loads(facts["attribute"]) | change)
+    save_file(tensors, path, facts)
+    with pytest.raises(SliderFileError, match="damaged"):
+        load_slider(path, space, "encoder")
 
 
 def test_a_slider_of_another_model_or_none_is_told(fitted, tmp_path):

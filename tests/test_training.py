@@ -15,15 +15,17 @@ import pytest
 import torch
 
 from pdae_app import Editor
-from pdae_app.bundle import load_bundle
+from pdae_app.bundle import Bundle, load_bundle
+from pdae_app.diffusion.prediction import Diffusion
 from pdae_app.engine import EditError
 from pdae_app.models.presets import PRESETS, preset
+from pdae_app.models.unet import UNet
 from pdae_app.typed_config import ConfigError
 from pdae_app.ui.app import build
 from pdae_app.ui.events import ModelThread
 from pdae_app.ui.models import Models
 from pdae_app.ui.session import EXAMPLES
-from tests.tiny import tiny_latents
+from tests.tiny import UNET, tiny_latents
 from training import config as training_config
 from training import train_dpm
 from training.calibrate_sliders import CalibrateConfig, corrected
@@ -45,7 +47,7 @@ from training.train_diffae import DiffAETrainConfig
 from training.train_dpm import DpmConfig, DpmObjective
 from training.train_first_stage import FirstStageTrainConfig
 from training.train_latent_dpm import LatentDpmConfig
-from training.train_pdae import PdaeTrainConfig
+from training.train_pdae import PdaeObjective, PdaeTrainConfig
 
 ROOT = Path(__file__).parent.parent
 CONFIGS = ROOT / "training" / "configs"
@@ -91,6 +93,21 @@ def test_the_sketch_stage_wants_a_sketch():
     assert load(PdaeTrainConfig, "faces128/sketch.yaml").stage == "sketch"
     with pytest.raises(ConfigError, match="together with sketch"):
         load(PdaeTrainConfig, "smoke/pdae.yaml", "stage=sketch")
+
+
+@pytest.mark.parametrize("stage", ["sketch", "pdae"])
+def test_every_trained_parameter_has_a_part_in_the_loss(stage):
+    """Else processes that exchange gradients wait for one that never comes."""
+    config = load(
+        PdaeTrainConfig, "smoke/pdae.yaml", "sketch.width=16", "sketch.blocks=1", f"stage={stage}"
+    )
+    size = config.encoder.image_size
+    frozen = Bundle(UNet(replace(UNET, image_size=size)), Diffusion())
+    objective = PdaeObjective(config, frozen)
+    x_0 = torch.randn(2, 3, size, size)
+    objective(x_0, *objective.draw(x_0.shape, torch.device("cpu"))).backward()
+    unused = [n for n, p in objective.named_parameters() if p.requires_grad and p.grad is None]
+    assert not unused
 
 
 @pytest.mark.parametrize(
@@ -283,6 +300,28 @@ def test_an_infinite_loss_stops_the_run(tmp_path, data, monkeypatch):
     assert torch.load(checkpoints(config.loop.out)[-1], weights_only=True)["steps"] == 8
 
 
+class InfiniteGradient(torch.autograd.Function):
+    """The identity, whose gradient is infinite."""
+
+    @staticmethod
+    def forward(ctx, x):
+        return x.clone()
+
+    @staticmethod
+    def backward(ctx, gradient):
+        return gradient / 0
+
+
+def test_an_infinite_gradient_leaves_no_checkpoint(tmp_path, data, monkeypatch):
+    """Though the loss is finite still."""
+    config, _ = run_dpm(tmp_path, data, "run", 32)
+    before, loss = checkpoints(config.loop.out), train_dpm.dpm_loss
+    monkeypatch.setattr(train_dpm, "dpm_loss", lambda *a: InfiniteGradient.apply(loss(*a)))
+    with pytest.raises(TrainingError, match=r"gradient's norm became (nan|inf) at step 8"):
+        run_dpm(tmp_path, data, "run", 36)
+    assert checkpoints(config.loop.out) == before
+
+
 def test_half_written_checkpoints_are_ignored(tmp_path, data):
     config, _ = run_dpm(tmp_path, data, "run", 32)
     (Path(config.loop.out) / "checkpoint-000000099.tmp").write_bytes(b"half")
@@ -291,6 +330,9 @@ def test_half_written_checkpoints_are_ignored(tmp_path, data):
 
 def test_training_lowers_the_loss_and_moves_the_average(tmp_path, data):
     config, weights = run_dpm(tmp_path, data, "run", 64)
+    with open(Path(config.loop.out) / "metrics.jsonl") as lines:
+        losses = [json.loads(line)["loss"] for line in lines]
+    assert len(losses) == 4 and losses[-1] < 0.9 * losses[0]
     state = torch.load(checkpoints(config.loop.out)[-1], weights_only=True)
     assert any(
         not torch.equal(state["ema"][f"unet.{k}"], state["model"][f"unet.{k}"]) for k in weights

@@ -395,9 +395,9 @@ class Run:
             self.accelerator.backward(loss)
         return loss.detach()
 
-    def _diverged(self, step: int, value: float) -> str:
+    def _diverged(self, step: int, what: str) -> str:
         return (
-            f"the loss became {value} at step {step}; {last_good(self.config.out)}. "
+            f"the {what} at step {step}; {last_good(self.config.out)}. "
             "Lower loop.learning_rate and run the command again."
         )
 

@@ -105,6 +105,10 @@ class PdaeObjective(Objective):
         if config.warm_start:
             copy_agreeing(frozen.unet.decoder, self.model.shift)
         self.model.freeze_unet()
+        if config.stage == "sketch":
+            # What has no part in the loss must not be waited for when processes exchange gradients.
+            self.model.shift.requires_grad_(False).sketch.requires_grad_(True)
+            self.model.shift.sketch.enter.requires_grad_(False)
         if config.keep_codes:
             self.model.encoder.requires_grad_(False)
             self.model.shift.sketch.requires_grad_(False).enter.requires_grad_(True)

@@ -11,6 +11,7 @@ from safetensors.torch import save_file
 
 from pdae_app.latents.directions import Attribute, LatentSpace
 from pdae_app.latents.few_shot import FewShot
+from pdae_app.typed_config import build
 
 FORMAT = "pdae_app slider 1"
 MOST_BYTES = 2_000_000
@@ -54,7 +55,7 @@ def load_slider(path: str | Path, space: LatentSpace, encoder: str) -> FewShot:
         )
     mean, std = space.mean.double().numpy(), space.std.double().numpy()
     try:
-        attribute = Attribute(**json.loads(facts["attribute"]))
+        attribute = build(Attribute, json.loads(facts["attribute"]), "attribute.")
         if any(tensor.shape != mean.shape for tensor in tensors.values()):
             raise ValueError("its size is not that of the codes")
         weight, direction = tensors["weight"] * std, tensors["direction"] / std

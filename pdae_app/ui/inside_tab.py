@@ -27,7 +27,8 @@ VARIATION_NOTE = """
 code (mean), what differs in the noise (standard deviation, scaled).
 """
 WEIGHTING_NOTE = """
-**Weightings of the training loss** over t, each by its largest value (PDAE, Fig. 4).
+**Weightings of the training loss** over t, relative to the variational bound's, each divided by its
+largest value (PDAE, Fig. 4).
 """
 
 
