@@ -35,7 +35,7 @@ def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument(
         "--model",
-        default=known.get("PDAE_MODEL", str(CHECKPOINTS / "faces64")),
+        default=known.get("PDAE_MODEL", str(CHECKPOINTS / "faces128")),
         help="a bundle: folder or Hub owner/name (PDAE_MODEL)",
     )
     parser.add_argument("--revision", help="branch, tag or commit of a Hub model")

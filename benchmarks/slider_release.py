@@ -1,6 +1,6 @@
 """Time from a slider's release to the first preview and the final picture, by the app's API.
 
-python -m benchmarks.slider_release --model checkpoints/faces64
+python -m benchmarks.slider_release --model checkpoints/faces128
 
 The app runs as a program of its own. Every edited picture is fetched over one open connection, as a
 browser does (gradio_client itself opens a new one for each file, which takes longer than the edit).
@@ -104,7 +104,7 @@ def measure(address: str, quality: str, repeats: int) -> dict[str, float | str]:
 def main() -> None:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--model", default=str(ROOT / "checkpoints" / "faces64"))
+    parser.add_argument("--model", default=str(ROOT / "checkpoints" / "faces128"))
     parser.add_argument("--repeats", type=int, default=20)
     arguments = parser.parse_args()
     with running_app(arguments.model) as app:

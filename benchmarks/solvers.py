@@ -1,6 +1,6 @@
 """Distance to the 1000-step ODE solution against evaluations: DDIM and DPM-Solver++(2M).
 
-python -m benchmarks.solvers --model checkpoints/faces64
+python -m benchmarks.solvers --model checkpoints/faces128
 
 Noise is drawn, codes come from the bundle's latent diffusion model; the distance is the root mean
 square over pixels of [-1, 1].
@@ -34,14 +34,14 @@ def distance(a: Tensor, b: Tensor) -> float:
 def main() -> None:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--model", default="checkpoints/faces64")
+    parser.add_argument("--model", default="checkpoints/faces128")
     parser.add_argument("--pictures", type=int, default=8)
     arguments = parser.parse_args()
     editor = Editor.from_pretrained(arguments.model)
-    codes = [editor.sample_code(seed) for seed in range(arguments.pictures)]
+    codes = [editor.draw(seed).code for seed in range(arguments.pictures)]
     z, x_T = (torch.stack([getattr(c, n) for c in codes]).to(editor.device) for n in ("z", "x_T"))
     schedule = editor.bundle.process
-    denoiser = editor.decoder.exact.denoiser(z)
+    denoiser = editor.sampler.exact.denoiser(z)
 
     def end(solver, levels: list[int]) -> Tensor:
         *_, last = solver(denoiser, x_T.to(memory_format=torch.channels_last), schedule, levels)

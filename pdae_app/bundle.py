@@ -22,14 +22,16 @@ from torch import Tensor, nn
 
 from pdae_app.diffusion.grids import STEPPINGS
 from pdae_app.diffusion.prediction import Diffusion
-from pdae_app.diffusion.process import Process
+from pdae_app.diffusion.process import LinearLogSNR, Process
 from pdae_app.diffusion.schedule import Schedule
+from pdae_app.diffusion.variational import VariationalDiffusion
 from pdae_app.faces.align import FRAMINGS
 from pdae_app.faces.detect import ALIGNER
 from pdae_app.families import Family, family, family_named
 from pdae_app.latents.directions import Attribute, LatentSpace
 from pdae_app.latents.prior import Prior
 from pdae_app.latents.typical import Typical
+from pdae_app.models.diffenc import MeanEncoder
 from pdae_app.models.first_stage import (
     FirstStage,
     PatchAutoencoder,
@@ -38,6 +40,7 @@ from pdae_app.models.first_stage import (
 )
 from pdae_app.models.latent_mlp import LatentMLP, LatentMLPConfig
 from pdae_app.models.unet import UNet, UNetConfig
+from pdae_app.models.vdm import VDMConfig
 from pdae_app.typed_config import ConfigError, build
 from pdae_app.whole import restored, whole_folder
 
@@ -62,6 +65,7 @@ class Bundle:
     `typical` tells pictures like the training pictures from others. `first_stage` stands between
     pictures and the states that `unet` knows; None is `Pixels`.
     `classes` are the names of the classes that the U-Net, or PDAE in place of images, is told.
+    `variational` is the model with a likelihood that `unet` is the score network of, if it is one.
     `info` is free: training data, licence, measured figures. `identity` names the exact files,
     `folder` is where they were read from.
     """
@@ -80,6 +84,7 @@ class Bundle:
     typical: Typical | None = None
     info: dict = field(default_factory=dict)
     first_stage: FirstStage | None = None
+    variational: VariationalDiffusion | None = None
     identity: str = "unsaved"
     folder: Path | None = None
 
@@ -125,6 +130,8 @@ class Bundle:
         if isinstance(self.first_stage, PatchAutoencoder):
             # Its place decides the order of `identity`.
             parts = {"unet": parts.pop("unet"), "first_stage": self.first_stage, **parts}
+        if self.variational is not None and self.variational.networks.encoder is not None:
+            parts["mean_encoder"] = self.variational.networks.encoder
         if self.prior is not None:
             parts["prior"] = self.prior.mlp
         return parts
@@ -203,6 +210,8 @@ def _config(bundle: Bundle) -> dict:
     }
     if isinstance(bundle.first_stage, PatchAutoencoder):
         config["first_stage"] = dataclasses.asdict(bundle.first_stage.config)
+    if bundle.variational is not None:
+        config["variational"] = bundle.variational.settings
     if bundle.classes:
         config["classes"] = list(bundle.classes)
     if bundle.typical is not None:
@@ -241,6 +250,7 @@ def load_bundle(folder: str | Path, device: str | torch.device = "cpu") -> Bundl
         raise BundleError(f"{folder} cannot be loaded:\n  " + "\n  ".join(problems))
     bundle.identity, bundle.folder = _identity(folder, bundle), folder
     networks = [bundle.model or bundle.unet] + ([bundle.prior.mlp] if bundle.prior else [])
+    networks += [bundle.variational] if bundle.variational else []
     whole = nn.ModuleList([bundle.first_stage, *networks])
     whole.eval().requires_grad_(False).to(device, memory_format=torch.channels_last)
     return bundle
@@ -309,6 +319,7 @@ def _empty_bundle(config: dict) -> Bundle:
     with torch.device("meta"):
         networks = family(kind.build(build(UNetConfig, config["unet"], "unet."), config), diffusion)
         prior = _empty_prior(config["prior"]) if "prior" in config else None
+    variational = _empty_variational(config, networks.unet, diffusion)
     if prior is not None and ("attributes" not in config or prior.z_dim != networks.z_dim):
         raise ConfigError("the prior needs the statistics of the codes, of the encoder's z_dim")
     info = config.get("info", {})
@@ -334,13 +345,29 @@ def _empty_bundle(config: dict) -> Bundle:
         typical=typical,
         info=info,
         first_stage=first_stage,
+        variational=variational,
     )
+
+
+def _empty_variational(
+    config: dict, unet: UNet, diffusion: Diffusion
+) -> VariationalDiffusion | None:
+    """The model around the score network, its encoder without memory for weights."""
+    if "variational" not in config:
+        return None
+    if not isinstance(diffusion.schedule, LinearLogSNR):
+        raise ConfigError("a variational model needs gamma_0 and gamma_1 in diffusion.schedule")
+    known = config["variational"] | {"unet": dataclasses.asdict(unet.config)}
+    settings = build(VDMConfig, known, "variational.")
+    with torch.device("meta"):
+        encoder = MeanEncoder(settings.encoder) if settings.encoder else None
+    return VariationalDiffusion.around(settings, unet, encoder, diffusion.schedule)
 
 
 def _check_timestep(diffusion: Diffusion, key: str, value: object) -> None:
     process = diffusion.schedule
     number = (int,) if isinstance(process.most, int) else (int, float)
-    if type(value) not in number or not process.least <= value <= process.most:
+    if type(value) not in number or not min(0, process.least) <= value <= process.most:
         raise ConfigError(f"{key} must be a timestep, got {value!r}")
 
 

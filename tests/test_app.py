@@ -328,7 +328,7 @@ def test_saved_pictures_say_where_they_come_from(page):
 def test_another_model_brings_its_own_sliders(page):
     click_example(page)
     page.locator("#model input").click()
-    page.get_by_role("option", name="faces64").click()
+    page.get_by_role("option", name="faces128").click()
     page.wait_for_selector(".attribute-slider:has-text('Gray Hair')")
     assert page.locator("#result img").count() == 0
     page.locator("#model input").click()

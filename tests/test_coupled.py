@@ -86,7 +86,7 @@ def coupled(tmp_path_factory):
 
 def test_no_slider_gives_the_first_stages_reconstruction_to_the_bit(coupled):
     editor, _, code = coupled
-    (reconstruction,) = editor.decoder.pictures(code.state[None])
+    (reconstruction,) = editor.sampler.pictures(code.state[None])
     for progress in editor.edit_steps(code, {}):
         assert progress.image.tobytes() == reconstruction.tobytes()
 
@@ -119,6 +119,6 @@ def test_impossible_requests_are_told(coupled):
 
 def test_drawn_codes_are_still_edited_through_their_noise(coupled):
     editor, inverted, _ = coupled
-    code = editor.sample_code(3, steps=5)
+    code = editor.draw(3, steps=5).code
     a, b = (e.edit(code, {"Smiling": 1.0}, steps=5) for e in (editor, inverted))
     assert a.tobytes() == b.tobytes()

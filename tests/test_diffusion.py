@@ -32,7 +32,11 @@ from pdae_app.typed_config import ConfigError, build
 from tests.tiny import tiny_pdae
 
 SCHEDULE = Schedule("linear", 1000)
-PROCESSES = pytest.mark.parametrize("process", [SCHEDULE, LinearLogSNR()], ids=["table", "linear"])
+PROCESSES = pytest.mark.parametrize(
+    "process",
+    [SCHEDULE, LinearLogSNR(), LinearLogSNR(least=-0.02, most=1.1, encoded=True)],
+    ids=["table", "linear", "encoded"],
+)
 MEAN, STD = 0.3, 0.4
 
 
@@ -98,13 +102,15 @@ def test_ancestral_samples_have_the_data_moments(process):
 def test_alpha_sigma_and_the_log_snr_agree(process):
     t = torch.tensor([process.least, process.at(0.3), process.most])
     alpha, sigma = process.alpha(t), process.sigma(t)
-    torch.testing.assert_close(alpha**2 + sigma**2, torch.ones(3).double())
+    kept, added = process.of_v(t)
+    torch.testing.assert_close(kept**2 + added**2, torch.ones(3).double())
+    torch.testing.assert_close(added, sigma)
     torch.testing.assert_close(process.log_snr(t), 2 * (alpha / sigma).log())
     numbers = torch.tensor([process.alpha(value) for value in t.tolist()]).double()
     torch.testing.assert_close(numbers, alpha, atol=1e-7, rtol=0)
     assert (process.alpha(CLEAN), process.sigma(CLEAN)) == (1, 0)
     assert process.log_snr(CLEAN) == math.inf
-    assert process.asked(CLEAN, t).tolist() == [process.least] * 3
+    assert process.asked(CLEAN, t).tolist() == pytest.approx([process.least] * 3)
     x_0, eps = torch.randn(2, 3, 1, 1, 1).double()
     x_t = process.noised(x_0, eps, t)
     torch.testing.assert_close(process.predict_x0(x_t, eps, t), x_0)
@@ -233,12 +239,12 @@ def test_every_prediction_gives_back_the_noise(process, prediction):
     t = torch.tensor([process.least, *map(process.at, (0.05, 0.3, 0.5, 0.7)), process.most])
     x_t = process.noised(x_0, noise, t)
     a, s = expand(process.alpha(t), x_t), expand(process.sigma(t), x_t)
-    sigma2 = (s / a) ** 2
+    sigma2, kept = (s / a) ** 2, expand(process.of_v(t)[0], x_t)
     skip = 0.04 / (sigma2 + 0.04)
     c_out = ((1 - skip) ** 2 * 0.25 + skip**2 * sigma2).sqrt()
     perfect = {
         "eps": noise,
-        "v": a * noise - s * x_0,
+        "v": kept * noise - s * (a / kept) * x_0,  # of the encoded picture, where there is one
         "x0": x_0,
         "residual": (x_0 - skip * x_t / a) / c_out,
     }[prediction]

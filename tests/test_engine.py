@@ -14,10 +14,11 @@ from pdae_app import Code, Editor
 from pdae_app.bundle import save_bundle
 from pdae_app.diffusion.weighting import WEIGHTINGS
 from pdae_app.engine import EditError
+from pdae_app.engine.framing import frame
+from pdae_app.engine.generation import accepts
 from pdae_app.engine.inside import one_step, variations, weighting_curves
 from pdae_app.engine.photo_edit import framed_by_eyes
 from pdae_app.engine.pictures import to_tensor
-from pdae_app.engine.sampling import accepts
 from pdae_app.faces.align import FRAMINGS, NoFaceError, center_square, find_alignment
 from pdae_app.faces.photo import open_photo
 from pdae_app.latents.typical import Typical, noise_structure
@@ -85,7 +86,7 @@ def test_a_clamp_cannot_be_undone(editor, photo):
 
 def test_drawn_noise_is_decoded_by_the_higher_order_solver(editor):
     """In few steps it comes nearer to the many-step picture than DDIM does."""
-    code, quick = editor.sample_code(3), editor.with_stepping("quick")
+    code, quick = editor.draw(3).code, editor.with_stepping("quick")
     target = editor.decode(code, 99)
     assert distance(quick.decode(code, 10), target) < distance(editor.decode(code, 10), target)
 
@@ -248,7 +249,7 @@ def test_new_pictures_follow_from_their_seed_alone(tmp_path):
     assert same(unguided, editor.generate([5], steps=STEPS, scale=0.0)[0])
     with pytest.raises(EditError, match="unguided part"):
         editor.generate([5], unguided=1.5)
-    code = editor.sample_code(5)
+    code = editor.draw(5).code
     assert same(editor.edit(code, {}, steps=STEPS), editor.decode(code, steps=STEPS))
 
 
@@ -271,7 +272,7 @@ def test_half_precision_edits_alike_and_gives_the_very_picture_back(tiny_folder,
 
 def test_what_overflows_in_half_precision_is_computed_in_float32(tiny_folder, editor, photo):
     half = Editor.from_pretrained(tiny_folder, device="cpu", precision="half")
-    half.decoder.half.unet.encoder.conv_in.weight.fill_(torch.inf)
+    half.sampler.half.unet.encoder.conv_in.weight.fill_(torch.inf)
     code = editor.encode(photo, 5)
     assert half.decode(code).tobytes() == editor.decode(code).tobytes()
 
@@ -281,7 +282,7 @@ def test_frames_computed_together_are_those_computed_alone(editor, photo, monkey
     for mode in ("latent", "trajectory"):
         together = editor.interpolate(a, b, 6, mode)
         with monkeypatch.context() as patch:
-            patch.setattr(type(editor), "_at_once", 1)
+            patch.setattr(type(editor.sampler), "at_once", 1)
             alone = editor.interpolate(a, b, 6, mode)
         assert max(distance(p, q) for p, q in zip(together, alone, strict=True)) < 0.05
         assert same(together[0], editor.decode(a)) and same(together[-1], editor.decode(b))
@@ -321,10 +322,10 @@ def test_times_are_embedded_once(tiny_folder, editor, photo, monkeypatch):
     other = Editor.from_pretrained(tiny_folder, device="cpu")
     encoder = other.bundle.unet.encoder
     timesteps = torch.arange(100)
-    torch.testing.assert_close(other.decoder.exact.times, encoder.embedded(timesteps))
+    torch.testing.assert_close(other.sampler.exact.times, encoder.embedded(timesteps))
     x, z = torch.randn(3, 3, 16, 16), torch.randn(3, 8)
     t = torch.tensor([0, 42, 99])
-    asked = other.decoder.denoiser(z)
+    asked = other.sampler.denoiser(z)
     torch.testing.assert_close(asked(x, t), replace(asked, times=None)(x, t))
     monkeypatch.setattr(encoder, "embedded", lambda t: pytest.fail("embedded again"))
     assert other.decode(other.encode(photo, 5)).size == (16, 16)
@@ -371,14 +372,13 @@ def test_a_wanted_draw_is_by_seed_and_bounded(editor):
     assert float(editor.bundle.latents.logits(drawn.code.z)[0]) >= 0
     space = editor.bundle.latents
     never = replace(space.attributes[0], bias=-1e6), space.attributes[1]
-    other = copy.copy(editor)
-    other.bundle = replace(editor.bundle, latents=replace(space, attributes=never))
+    other = editor.with_bundle(replace(editor.bundle, latents=replace(space, attributes=never)))
     with pytest.raises(EditError, match="None of 320 candidates was accepted as Smiling"):
         other.draw(3, steps=5, wanted={"Smiling": True})
 
 
 def test_a_slider_of_ones_own_is_a_copy_of_the_editor(editor, code):
-    codes = [editor.sample_code(seed, steps=5) for seed in range(12)]
+    codes = [editor.draw(seed, steps=5).code for seed in range(12)]
     for negatives in (codes[6:], []):
         fitted = editor.fit_attribute("Grin", codes[:6], negatives)
         other = editor.with_attributes(fitted)
@@ -393,10 +393,9 @@ def test_a_slider_of_ones_own_is_a_copy_of_the_editor(editor, code):
 
 def test_unusual_pictures_are_noticed(editor, code):
     assert editor.notices(code) == []
-    other = copy.copy(editor)
-    other.bundle = replace(editor.bundle, typical=Typical(1e-3, 1e3))
+    other = editor.with_bundle(replace(editor.bundle, typical=Typical(1e-3, 1e3)))
     assert len(other.notices(code)) == 1 and "unlike" in other.notices(code)[0]
-    other.bundle = replace(editor.bundle, typical=Typical(1e3, 1e-3))
+    other = editor.with_bundle(replace(editor.bundle, typical=Typical(1e3, 1e-3)))
     assert "keeps it as it is" in other.notices(code)[0]
 
 
@@ -445,3 +444,21 @@ def test_squares_are_encoded_together_as_alone(editor, photo, code):
     both = editor.encode_squares(torch.cat([square, square.flip(-1)]), STEPS)
     torch.testing.assert_close(both[0].z, code.z, atol=1e-4, rtol=1e-4)
     assert distance(editor.decode(both[0]), editor.decode(code)) < 0.1
+
+
+def test_a_framed_photograph_is_opened_and_searched_once(editor, photo, code, monkeypatch):
+    framed = frame(photo, editor.framing)
+    assert framed.alignment == find_alignment(photo, framing=editor.framing)
+    assert same(framed.square(16), editor.align(photo))
+    monkeypatch.setattr("pdae_app.engine.framing.open_photo", lambda _: pytest.fail("opened"))
+    monkeypatch.setattr("pdae_app.engine.framing.find_alignment", lambda *_: pytest.fail("found"))
+    again = editor.encode(framed, STEPS)
+    assert torch.equal(again.z, code.z) and again.alignment == code.alignment
+
+
+def test_the_centre_stands_in_where_it_was_asked_for(editor):
+    wall = Image.new("RGB", (60, 40), (120, 90, 60))
+    with pytest.raises(NoFaceError, match="No face was found"):
+        frame(wall, editor.framing)
+    for choice in ({"center": True}, {"or_center": True}):
+        assert frame(wall, editor.framing, **choice).alignment == center_square(wall)

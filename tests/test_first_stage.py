@@ -71,7 +71,7 @@ def test_the_unchanged_code_gives_the_first_stages_own_reconstruction(latent):
     picture = torch.frombuffer(bytearray(square.tobytes()), dtype=torch.uint8)
     picture = picture.view(1, 32, 32, 3).permute(0, 3, 1, 2).float() / 127.5 - 1
     stage = editor.bundle.first_stage
-    (expected,) = editor.decoder.pictures(stage.encode(picture))
+    (expected,) = editor.sampler.pictures(stage.encode(picture))
     (difference,) = (
         ImageChops.difference(expected, editor.decode(code)).convert("L").getextrema()[1:]
     )

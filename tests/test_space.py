@@ -134,13 +134,17 @@ def test_models_are_offered_by_name_and_loaded_when_asked_for(editor, places):
     assert models.of(Chosen("d")).title == "d"
 
 
-@pytest.mark.parametrize("name", ["owner/name", "../faces64", "/etc/passwd", "checkpoints/faces64"])
+@pytest.mark.parametrize(
+    "name", ["owner/name", "../faces128", "/etc/passwd", "checkpoints/faces128"]
+)
 def test_what_is_not_offered_is_refused(editor, name):
     with pytest.raises(EditError, match="is not offered here"):
         Models(editor).named(name)
 
 
-@pytest.mark.parametrize("name", ["../faces64", "/etc/passwd", "checkpoints/faces64", "a/b/c", "x"])
+@pytest.mark.parametrize(
+    "name", ["../faces128", "/etc/passwd", "checkpoints/faces128", "a/b/c", "x"]
+)
 def test_a_free_name_is_never_a_folder_of_the_server(editor, name, monkeypatch):
     monkeypatch.chdir(Path(ROOT))
     with pytest.raises(EditError, match="is not offered here"):

@@ -97,7 +97,7 @@ def test_shipped_configurations_are_valid(path):
 
 
 def test_the_sketch_stage_wants_a_sketch():
-    assert load(PdaeTrainConfig, "faces64/sketch.yaml").stage == "sketch"
+    assert load(PdaeTrainConfig, "faces128/sketch.yaml").stage == "sketch"
     with pytest.raises(ConfigError, match="together with sketch"):
         load(PdaeTrainConfig, "smoke/pdae.yaml", "stage=sketch")
 

@@ -147,7 +147,7 @@ def test_kills_at_random_moments_leave_what_opens(tmp_path):
         time.sleep(0.2 + moments.random() / 2)
         writer.send_signal(signal.SIGKILL)
         writer.wait()
-        assert load_bundle(tmp_path / "bundle").kind == "pdae"
+        assert load_bundle(tmp_path / "bundle").family.name == "pdae"
         state = torch.load(tmp_path / "run" / "a.pt", weights_only=True)
         assert len(set(state["weight"].tolist())) == 1
     save_bundle(tiny_bundle(), tmp_path / "bundle")

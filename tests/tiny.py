@@ -7,13 +7,16 @@ import torch
 from pdae_app.bundle import Bundle
 from pdae_app.diffusion.prediction import Diffusion
 from pdae_app.diffusion.schedule import Schedule
+from pdae_app.diffusion.variational import VariationalDiffusion
 from pdae_app.latents.directions import Attribute, LatentSpace
 from pdae_app.latents.prior import Prior
+from pdae_app.models.diffenc import MeanEncoderConfig
 from pdae_app.models.first_stage import PatchAutoencoder, PatchAutoencoderConfig
 from pdae_app.models.latent_mlp import LatentMLP, LatentMLPConfig
 from pdae_app.models.pdae import PDAE, PDAEConfig
 from pdae_app.models.semantic import ClassEncoderConfig, EncoderConfig
 from pdae_app.models.unet import UNetConfig
+from pdae_app.models.vdm import VDMConfig, initialise, score_config
 
 UNET = UNetConfig(
     image_size=16,
@@ -81,3 +84,16 @@ def tiny_latent_bundle() -> Bundle:
             if not parameter.any():
                 parameter.normal_(std=0.02)
     return replace(bundle, unet=model.unet, model=model, first_stage=first_stage)
+
+
+def tiny_vdm(kind: str = "diffenc", size: int = 8, learned: bool = False) -> VariationalDiffusion:
+    """A variational diffusion model whose zero-initialised layers were moved off zero."""
+    torch.manual_seed(5)
+    encoder = MeanEncoderConfig(size, base_channels=16, levels=1, groups=4, middle_groups=4)
+    unet = score_config(size, 1, base_channels=16, dropout=0.0, norm_groups=4)
+    config = VDMConfig(kind, unet, encoder if kind == "diffenc" else None, learned)
+    model = initialise(VariationalDiffusion(config)).eval()
+    for parameter in model.parameters():
+        if not parameter.any():
+            torch.nn.init.normal_(parameter, std=0.1)
+    return model

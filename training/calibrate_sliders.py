@@ -82,15 +82,10 @@ def main() -> None:
     """The command line."""
     config = parse(CalibrateConfig, __doc__)
     bundle = load_bundle(config.bundle)
-    if bundle.latents is None or not bundle.latents.names or bundle.classes:
+    if bundle.latents is None or not bundle.latents.names or not bundle.family.reads_pictures:
         raise ConfigError(f"{config.bundle} has no sliders; run training/train_attributes.py")
     editor = Editor(bundle, config.bundle)
-    pictures = load_pictures(config.data, editor.image_size)
-    squares = plain_squares(
-        pictures, editor.image_size, channels=bundle.first_stage.picture_channels
-    )
-    squares = squares[chosen_people(pictures.rows, squares, config.people)]
-    codes = [c for part in squares.split(8) for c in editor.encode_squares(part, config.steps)]
+    codes = _codes(editor, config)
     for _ in range(config.rounds):
         names = tqdm(editor.attributes, "editing", leave=False)
         shares = {name: reached(editor, codes, name, config.steps) for name in names}

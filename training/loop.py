@@ -36,6 +36,7 @@ class LoopConfig:
     """How long and how fast. Counts are in pictures seen by all processes together.
 
     `decay`: "constant" or "cosine" (to a tenth, over the whole run), after `warmup` pictures.
+    `clip` 0 clips no gradients. `ema_warmup` lets the average follow faster at first.
     `batch_size` is a process's, in one optimiser step; `accumulate` cuts it in so many parts that
     go through the network one after another. `tracker` is one of accelerate's ("tensorboard",
     "wandb", …), beside `metrics.jsonl`, which is always written, a line every `log_every` steps.
@@ -49,8 +50,10 @@ class LoopConfig:
     warmup: int = 0
     decay: str = "constant"
     weight_decay: float = 0.0
+    beta2: float = 0.999
     clip: float = 1.0
     ema: float = 0.9999
+    ema_warmup: bool = True
     seed: int = 0
     workers: int = 1
     mixed_precision: str = "no"
@@ -102,22 +105,27 @@ class Objective(nn.Module):
     def samples(self, device: torch.device) -> Tensor:
         raise TypeError(f"{type(self).__name__} does not draw samples")
 
+    def decayed(self, name: str) -> bool:
+        """Whether weight decay is for the parameter of this name; it is for all."""
+        return True
+
     def validate(self, *batch: Tensor) -> dict[str, float]:
         """Nothing, unless a script knows better."""
         return {}
 
 
 class Ema:
-    """Exponential moving average of the trained parameters, in float32, with warm-up."""
+    """Exponential moving average of the trained parameters, in float32."""
 
-    def __init__(self, parameters: dict[str, Tensor], decay: float):
-        self.decay = decay
+    def __init__(self, parameters: dict[str, Tensor], decay: float, warmup: bool = True):
+        self.decay, self.warmup = decay, warmup
         self.average = {name: p.detach().float().clone() for name, p in parameters.items()}
 
     @torch.no_grad()
     def update(self, parameters: dict[str, Tensor], step: int) -> None:
-        """Avg <- d avg + (1 - d) p with d = min(decay, (1 + step) / (10 + step))."""
-        weight = 1 - min(self.decay, (1 + step) / (10 + step))
+        """Avg <- d avg + (1 - d) p; with warm-up, d = min(decay, (1 + step) / (10 + step))."""
+        decay = min(self.decay, (1 + step) / (10 + step)) if self.warmup else self.decay
+        weight = 1 - decay
         average = list(self.average.values())
         torch._foreach_lerp_(average, [p.detach().float() for p in parameters.values()], weight)
 
@@ -138,6 +146,23 @@ def copy_into(parameters: dict[str, Tensor], values: dict[str, Tensor]) -> None:
     """Overwrite parameters by name."""
     for name, parameter in parameters.items():
         parameter.copy_(values[name])
+
+
+def adamw(
+    config: LoopConfig, parameters: dict[str, Tensor], decayed: Callable[[str], bool]
+) -> torch.optim.AdamW:
+    """The optimiser; parameters whose names are not `decayed` are a group without weight decay."""
+    groups = [
+        {"params": [p for name, p in parameters.items() if decayed(name) == decay], **options}
+        for decay, options in ((True, {}), (False, {"weight_decay": 0.0}))
+    ]
+    return torch.optim.AdamW(
+        [group for group in groups if group["params"]],
+        lr=config.learning_rate,
+        betas=(0.9, config.beta2),
+        weight_decay=config.weight_decay,
+        fused=True,
+    )
 
 
 def learning_rate(config: LoopConfig, seen: int) -> float:
@@ -243,13 +268,8 @@ class Run:
             for name, parameter in module.named_parameters()
             if parameter.requires_grad
         }
-        self.optimizer = torch.optim.AdamW(
-            self.parameters.values(),
-            lr=config.learning_rate,
-            weight_decay=config.weight_decay,
-            fused=True,
-        )
-        self.ema = Ema(self.parameters, config.ema)
+        self.optimizer = adamw(config, self.parameters, objective.decayed)
+        self.ema = Ema(self.parameters, config.ema, config.ema_warmup)
         self.metrics = Metrics(config.out, config.log_every, self.accelerator)
         self.steps = 0
         self.total_batch = config.batch_size * self.accelerator.num_processes
@@ -348,7 +368,9 @@ class Run:
             self._backward(forward, part, last=i == self.config.accumulate - 1)
             for i, part in enumerate(parts)
         )
-        norm = self.accelerator.clip_grad_norm_(self.parameters.values(), self.config.clip)
+        norm = self.accelerator.clip_grad_norm_(
+            self.parameters.values(), self.config.clip or math.inf
+        )
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         self.ema.update(self.parameters, self.steps)
@@ -458,7 +480,8 @@ def finish(bundle: Bundle, folder: str, config: LoopConfig) -> None:
     """Write the bundle that `app.py --model` and the next script open; upload it if asked."""
     if not PartialState().is_main_process:
         return
-    save_bundle(bundle, folder)
+    # A likelihood is stated to more digits than half precision keeps.
+    save_bundle(bundle, folder, torch.float32 if bundle.variational else torch.float16)
     print(f"wrote {folder}")
     if config.push_to_hub:
         print(f"uploaded: {push(load_bundle(folder), config.push_to_hub)}")

@@ -2,7 +2,7 @@
 
 The code is made of the picture, or with data.class_column of its class (Section 4.6).
 
-accelerate launch training/train_pdae.py --config training/configs/faces64/pdae.yaml
+accelerate launch training/train_pdae.py --config training/configs/faces128/pdae.yaml
 """
 
 from dataclasses import dataclass, field

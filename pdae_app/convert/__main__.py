@@ -8,6 +8,7 @@ import torch
 
 from pdae_app.bundle import Bundle, BundleError, save_bundle
 from pdae_app.convert.diffae import convert_diffae
+from pdae_app.convert.diffenc import convert_diffenc
 from pdae_app.convert.dpm import convert_dpm
 from pdae_app.convert.errors import ConvertError
 from pdae_app.convert.hints import Hints, of_config, of_preset
@@ -16,6 +17,7 @@ from pdae_app.convert.reading import read_settings
 from pdae_app.diffusion.schedule import BETAS
 from pdae_app.faces.align import FRAMINGS
 from pdae_app.models.presets import PRESETS
+from pdae_app.models.vdm import KINDS
 
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
@@ -35,7 +37,10 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     diffae.add_argument("--latents", help="latent.pkl: statistics of the codes")
     dpm = sources.add_parser("dpm", help="an unconditional U-Net, to train PDAE on")
     dpm.add_argument("--checkpoint", required=True, help="file, or a diffusers folder")
-    for source in (pdae, diffae, dpm):
+    diffenc = sources.add_parser("diffenc", help="an official DiffEnc or VDM checkpoint (Flax)")
+    diffenc.add_argument("--checkpoint", required=True, help="checkpoint_… (msgpack)")
+    diffenc.add_argument("--kind", choices=KINDS, help="where the configuration does not tell it")
+    for source in (pdae, diffae, dpm, diffenc):
         _common(source)
     return parser.parse_args(arguments)
 
@@ -89,6 +94,8 @@ def convert(arguments: argparse.Namespace) -> Bundle:
         bundle = convert_pdae(a.autoencoder, a.dpm, a.latents, a.classifier, a.latent_dpm, hints)
     elif a.source == "diffae":
         bundle = convert_diffae(a.autoencoder, a.latent, a.classifier, a.latents, hints)
+    elif a.source == "diffenc":
+        bundle = convert_diffenc(a.checkpoint, hints, a.kind, a.config)
     else:
         bundle = convert_dpm(a.checkpoint, hints)
     if bundle.family.has_codes:

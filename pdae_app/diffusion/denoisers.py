@@ -31,10 +31,18 @@ class Mix:
         """The codes without their weights."""
         return [z for z, _ in self.parts]
 
+    def to(self, device: torch.device) -> "Mix":
+        """The same on a device."""
+        return Mix(tuple((z.to(device), _moved(weight, device)) for z, weight in self.parts))
+
     def blended(self, outputs: Iterable[Tensor]) -> Tensor:
         """The weighted sum of one output a code."""
         weighted = zip(outputs, self.parts, strict=True)
         return sum(weight * output for output, (_, weight) in weighted)
+
+
+def _moved(weight: float | Tensor, device: torch.device) -> float | Tensor:
+    return weight.to(device) if isinstance(weight, Tensor) else weight
 
 
 @dataclass(frozen=True)

@@ -87,7 +87,8 @@ class Diffusion:
         return eps - scale * expand(factor, eps) * self.gradient(output, t)
 
     def _coefficients(self, like: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
-        return expand(self.schedule.alpha(t), like), expand(self.schedule.sigma(t), like)
+        a, s = self.schedule.of_v(t)
+        return expand(a, like), expand(s, like)
 
 
 def _known(what: str, value: str, allowed: tuple[str, ...]) -> None:

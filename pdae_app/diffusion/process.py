@@ -1,4 +1,4 @@
-"""Diffusion processes in (alpha, sigma): x_t = alpha(t) x_0 + sigma(t) eps, alpha^2 + sigma^2 = 1.
+"""Diffusion processes in (alpha, sigma): x_t = alpha(t) x_0 + sigma(t) eps.
 
 Time is the process's own: timesteps 0 .. T - 1 of a table (`pdae_app.diffusion.schedule.Schedule`),
 or real numbers in [0, 1] (`LinearLogSNR`). In all of them `CLEAN` stands for the picture itself.
@@ -91,6 +91,10 @@ class Process(ABC):
         """Signal-to-noise ratio alpha^2 / sigma^2 (PDAE, Section 3.4)."""
         return (self.alpha(t) / self.sigma(t)) ** 2
 
+    def of_v(self, t: Time | Tensor) -> tuple[float | Tensor, float | Tensor]:
+        """(a, s) of v = a eps - s x, which a network may predict: alpha and sigma."""
+        return self.alpha(t), self.sigma(t)
+
     def noised(self, x_0: Tensor, eps: Tensor, t: Time | Tensor) -> Tensor:
         """x_t of q(x_t | x_0) (Ho et al. 2020, Eq. 4). x_0, eps (N, ...), t a number or (N,)."""
         return expand(self.alpha(t), x_0) * x_0 + expand(self.sigma(t), x_0) * eps
@@ -117,49 +121,79 @@ class LinearLogSNR(Process):
     """Variational diffusion's process: log_snr = -gamma(t), gamma linear in t from 0 to 1.
 
     Kingma et al. 2021, "Variational Diffusion Models", Section 3.2; the end points are those of
-    DiffEnc (Nielsen et al. 2024). They may be tensors: see `LearnedLogSNR`.
+    DiffEnc (Nielsen et al. 2024). They may be tensors: see `LearnedLogSNR`. Where the end points
+    were learned, times run from `least` to `most` in place of 0 and 1, so that the networks are
+    told what they were told in training.
+
+    `encoded` is DiffEnc's process: the networks know z_t = alpha x_t + sigma eps of the encoded
+    picture x_t, which the generative model takes for alpha^2 x_0 (Eq. 17). So alpha^3 of the
+    picture is left, and sigma is as ever: here alpha^2 + sigma^2 < 1.
     """
 
     gamma_0: float | Tensor = -13.3
     gamma_1: float | Tensor = 5.0
+    least: float = 0.0
+    most: float = 1.0
+    encoded: bool = False
 
-    least, most, most_steps = 0.0, 1.0, 1000
+    most_steps = 1000
 
     def gamma(self, t: Time | Tensor) -> float | Tensor:
-        """-log_snr at times in [0, 1]; below, as at CLEAN, it is -infinity."""
+        """-log(alpha^2 / sigma^2) of what is noised; at CLEAN it is -infinity."""
         if not isinstance(t, Tensor):
             ends = _number(self.gamma_0), _number(self.gamma_1)
-            return ends[0] + (ends[1] - ends[0]) * t if t >= 0 else -math.inf
+            return ends[0] + (ends[1] - ends[0]) * t if t != CLEAN else -math.inf
         t = as_double(t)
-        return torch.where(t < 0, -math.inf, self.gamma_0 + (self.gamma_1 - self.gamma_0) * t)
+        return torch.where(t == CLEAN, -math.inf, self.gamma_0 + (self.gamma_1 - self.gamma_0) * t)
 
     def log_snr(self, t: Time | Tensor) -> float | Tensor:
-        return -self.gamma(t)
+        log_snr = -self.gamma(t)
+        return log_snr + 4 * _log(_root_of_sigmoid(log_snr)) if self.encoded else log_snr
+
+    def alpha(self, t: Time | Tensor) -> float | Tensor:
+        alpha = _root_of_sigmoid(-self.gamma(t))
+        return alpha**3 if self.encoded else alpha
+
+    def sigma(self, t: Time | Tensor) -> float | Tensor:
+        return _root_of_sigmoid(self.gamma(t))
+
+    def of_v(self, t: Time | Tensor) -> tuple[float | Tensor, float | Tensor]:
+        gamma = self.gamma(t)
+        return _root_of_sigmoid(-gamma), _root_of_sigmoid(gamma)
 
     def log_snr_rate(self, t: Tensor) -> Tensor:
-        return (self.gamma_1 - self.gamma_0) * torch.ones_like(as_double(t))
+        rate = (self.gamma_1 - self.gamma_0) * torch.ones_like(as_double(t))
+        return rate * (1 + 2 * self.sigma(t) ** 2) if self.encoded else rate
 
     def previous(self, t: Time | Tensor) -> Time | Tensor:
         return t
 
     def at(self, part: float) -> float:
-        return part
+        return self.least + (self.most - self.least) * part
 
     def even_in_log_snr(self, count: int, start: Time | None = None) -> list[float]:
         if count < 1:
             raise ValueError(f"steps must be at least 1, got {count}")
         start = self.most if start is None else start
-        even = torch.linspace(self.least, start, count, dtype=torch.float64).tolist()
+        ends = self.log_snr(self.least), self.log_snr(start)
+        even = self.times_of(torch.linspace(*ends, count, dtype=torch.float64)).tolist()
         return [*even[:-1], start]
 
     def drawn_times(self, count: int, device: torch.device) -> Tensor:
-        return torch.rand(count, device=device)
+        return self.at(torch.rand(count, device=device))
 
     def times_of(self, log_snr: Tensor) -> Tensor:
-        return ((-log_snr - self.gamma_0) / (self.gamma_1 - self.gamma_0)).clamp(0, 1)
+        of_encoded, log_snr = log_snr, log_snr.clone()
+        # Newton's method for log_snr + 2 log alpha^2; rising and concave, so it cannot overshoot.
+        for _ in range(20 if self.encoded else 0):
+            error = log_snr + 2 * torch.nn.functional.logsigmoid(log_snr) - of_encoded
+            log_snr = log_snr - error / (1 + 2 * (-log_snr).sigmoid())
+        t = (-log_snr - self.gamma_0) / (self.gamma_1 - self.gamma_0)
+        return t.clamp(self.least, self.most)
 
     def asked(self, t: Time, x: Tensor) -> Tensor:
-        return torch.full((len(x),), float(max(t, self.least)), device=x.device)
+        t = self.least if t == CLEAN else t
+        return torch.full((len(x),), float(t), device=x.device)
 
 
 class LearnedLogSNR(nn.Module):
@@ -179,6 +213,10 @@ class LearnedLogSNR(nn.Module):
         """The process with its end points as numbers."""
         process = self()
         return LinearLogSNR(_number(process.gamma_0), _number(process.gamma_1))
+
+
+def _log(value: float | Tensor) -> float | Tensor:
+    return value.log() if isinstance(value, Tensor) else math.log(value)
 
 
 def _number(value: float | Tensor) -> float:

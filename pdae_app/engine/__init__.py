@@ -2,7 +2,10 @@
 
 from pdae_app.engine.checks import STRONGEST
 from pdae_app.engine.code import Code, EditError, Inversion, Progress
-from pdae_app.engine.editor import ITERATIONS, MODES, STEPS, Editor, best_device
+from pdae_app.engine.editor import STEPS, Editor
+from pdae_app.engine.encoding import ITERATIONS
+from pdae_app.engine.loaded import best_device
+from pdae_app.engine.rendering import MODES
 
 __all__ = [
     "ITERATIONS",

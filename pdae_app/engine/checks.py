@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from pdae_app.engine.code import EditError
 
 STRONGEST = 5.0
+LARGEST_SCALE = 10.0
 LONGEST_SHOWN = 40
 
 
@@ -40,6 +41,26 @@ def check_strength(name: str, strength: object) -> None:
             f"{name} = {short(strength)} is out of range: use a number from -{STRONGEST:g} to "
             f"{STRONGEST:g}."
         )
+
+
+def check_scale(scale: float) -> None:
+    """Whether a guidance scale can be used.
+
+    Raises:
+        EditError: it cannot.
+    """
+    if not math.isfinite(scale) or not 0 <= scale <= LARGEST_SCALE:
+        raise EditError(f"The guidance scale must be between 0 and {LARGEST_SCALE:g}, got {scale}.")
+
+
+def check_part(name: str, part: float) -> None:
+    """Whether something is a part of a whole.
+
+    Raises:
+        EditError: it is below 0 or above 1.
+    """
+    if not 0 <= part <= 1:
+        raise EditError(f"The {name} part must be between 0 and 1, got {part}.")
 
 
 def short(value: object) -> str:

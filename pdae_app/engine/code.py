@@ -1,6 +1,6 @@
 """What the engine hands out and takes back: codes, and the progress of a request."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from PIL import Image
 from torch import Tensor
@@ -44,6 +44,22 @@ class Code:
     bundle: str
     inversion: Inversion | None = None
     state: Tensor | None = None
+
+    @property
+    def drawn(self) -> bool:
+        """Whether the noise was drawn, not inferred from a photograph."""
+        return self.inversion is None
+
+    def with_z(self, z: Tensor) -> "Code":
+        """The same noise under another z (D,)."""
+        return replace(self, z=z)
+
+    def residuals_for(self, steps: int, stepping: str) -> Tensor | None:
+        """What the inversion left, if it was made for decoding in these very steps."""
+        made = self.inversion
+        if made is None or (made.steps, made.stepping) != (steps, stepping):
+            return None
+        return made.residuals
 
 
 @dataclass(frozen=True)

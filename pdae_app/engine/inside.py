@@ -37,15 +37,15 @@ def one_step(
     editor: Editor, square: Image.Image, code: Code, count: int = 8, seed: int = 0
 ) -> Iterator[OneStep]:
     """One-step pictures of a square at `count` timesteps from little noise to much (Fig. 5, 13)."""
-    decoder, process = editor.decoder, editor.bundle.process
-    _, x_0 = decoder.read(to_tensor(square, editor.bundle.first_stage.picture_channels))
+    sampler, process = editor.sampler, editor.bundle.process
+    _, x_0 = sampler.read(to_tensor(square, editor.bundle.first_stage.picture_channels))
     noise = torch.randn(x_0.shape, generator=torch.Generator().manual_seed(seed)).to(editor.device)
     z = code.z[None].to(editor.device)
     for t in map(process.at, np.linspace(0.05, 0.95, count).tolist()):
         times, x_t = process.asked(t, x_0), process.noised(x_0, noise, t)
         with torch.inference_mode():
             pictures = [
-                process.predict_x0(x_t, decoder.denoiser(z, scale)(x_t, times), t)
+                process.predict_x0(x_t, sampler.denoiser(z, scale)(x_t, times), t)
                 for scale in (0.0, 1.0)
             ]
         from_x0 = posterior(process, t, process.previous(t)).from_x0
@@ -76,7 +76,7 @@ def variations(
     generator = torch.Generator().manual_seed(seed)
     pictures = []
     for _ in range(count):
-        x_T = torch.randn(editor.decoder.shape, generator=generator)
+        x_T = torch.randn(editor.sampler.shape, generator=generator)
         drawn = replace(code, x_T=x_T, inversion=None)
         pictures.append(editor.render_drawn(drawn, steps, unguided=0.0))
     pixels = np.stack([np.asarray(picture, np.float32) for picture in pictures])

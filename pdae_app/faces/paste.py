@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from pdae_app.faces.align import Alignment
+from pdae_app.faces.align import Alignment, center_square
 
 # Width of the soft border of the square, as a part of its side.
 FEATHER = 0.18
@@ -16,6 +16,22 @@ def soft_mask(size: int, feather: float = FEATHER) -> np.ndarray:
     edge = np.clip(np.minimum(place, 1 - place) / feather, 0, 1)
     ramp = edge * edge * (3 - 2 * edge)
     return np.outer(ramp, ramp).astype(np.float32)
+
+
+def pasted(
+    photo: Image.Image,
+    alignment: Alignment | None,
+    edited: Image.Image,
+    reconstruction: Image.Image | None = None,
+) -> Image.Image:
+    """The edited square in the photograph: what changed, or without a reconstruction all of it.
+
+    Without an alignment the square is the photograph's centre.
+    """
+    alignment = alignment or center_square(photo)
+    if reconstruction is None:
+        return paste_replacement(photo, alignment, edited)
+    return paste_difference(photo, alignment, edited, reconstruction)
 
 
 def paste_difference(

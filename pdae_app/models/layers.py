@@ -57,6 +57,17 @@ def zero_init(module: nn.Module) -> nn.Module:
     return module
 
 
+def fourier_features(x: Tensor, exponents: tuple[int, ...]) -> Tensor:
+    """X and sin, cos(2 pi 2^k x) for each k (Kingma et al. 2021, "VDM", Appendix C).
+
+    X (N, C, H, W) -> (N, C (1 + 2 K), H, W): x, the sines, the cosines; in each, all k of a channel
+    stand together.
+    """
+    frequencies = torch.tensor([2 * math.pi * 2.0**k for k in exponents], device=x.device)
+    angles = (x[:, :, None] * frequencies.to(x.dtype)[:, None, None]).flatten(1, 2)
+    return torch.cat([x, angles.sin(), angles.cos()], dim=1)
+
+
 def timestep_embedding(t: Tensor, dim: int, frequency_shift: int = 0) -> Tensor:
     """Sinusoidal embedding of timesteps `t` (N,): (N, dim), cosines first. `dim` is even.
 
@@ -66,7 +77,8 @@ def timestep_embedding(t: Tensor, dim: int, frequency_shift: int = 0) -> Tensor:
     half = dim // 2
     index = torch.arange(half, dtype=torch.float32, device=t.device)
     frequencies = torch.exp(-math.log(10000.0) * index / (half - frequency_shift))
-    angles = t.float()[:, None] * frequencies[None]
+    t = t if t.is_floating_point() else t.float()
+    angles = t[:, None] * frequencies[None]
     return torch.cat([angles.cos(), angles.sin()], dim=1)
 
 
@@ -89,7 +101,7 @@ class ResBlock(nn.Module):
     With `z_emb_dim`, the code modulates the same normalised features a second time
     (PDAE Eq. 9): AdaGN(h, t, z) = z_s (t_s GroupNorm(h) + t_b) + z_b, both scales written as 1 + s;
     without `z_shift`, z_b is left out (Diff-AE Eq. 7). Without `time_scale`, the time embedding is
-    added before the normalisation (DDPM).
+    added before the normalisation (DDPM), by a layer without bias if `emb_bias` is false (VDM).
     """
 
     def __init__(
@@ -103,12 +115,13 @@ class ResBlock(nn.Module):
         z_shift: bool = True,
         time_scale: bool = True,
         norm: Norm = group_norm,
+        emb_bias: bool = True,
     ):
         super().__init__()
         self.resample, self.time_scale = resample, time_scale
         self.norm1 = norm(in_channels)
         self.conv1 = nn.Conv2d(in_channels, out_channels, 3, padding=1)
-        self.emb_proj = nn.Linear(emb_dim, (1 + time_scale) * out_channels)
+        self.emb_proj = nn.Linear(emb_dim, (1 + time_scale) * out_channels, bias=emb_bias)
         self.z_proj = nn.Linear(z_emb_dim, (1 + z_shift) * out_channels) if z_emb_dim else None
         self.norm2 = norm(out_channels)
         self.dropout = nn.Dropout(dropout)
@@ -173,6 +186,19 @@ class ConvResample(nn.Module):
         elif self.asymmetric:
             x = F.pad(x, (0, 1, 0, 1))
         return self.conv(x)
+
+
+class NormedBlock(nn.Module):
+    """X + conv(SiLU(norm(conv(SiLU(x))))), the identity at first."""
+
+    def __init__(self, channels: int):
+        super().__init__()
+        self.conv1 = nn.Conv2d(channels, channels, 3, padding=1)
+        self.norm = group_norm(channels)
+        self.conv2 = zero_init(nn.Conv2d(channels, channels, 3, padding=1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.conv2(F.silu(self.norm(self.conv1(F.silu(x)))))
 
 
 class SelfAttention(nn.Module):

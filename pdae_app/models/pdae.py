@@ -44,8 +44,9 @@ class PDAE(nn.Module):
         self.unet = UNet(config.unet)
         kind = ClassEncoder if config.by_class else SemanticEncoder
         self.encoder = kind(config.encoder)
-        # The shift moves the mean; a variance that the frozen model learned stays its own.
-        estimator = replace(config.unet, learned_variance=False)
+        # The shift moves the mean; a variance that the frozen model learned stays its own, and so
+        # does the input that it adds to its output.
+        estimator = replace(config.unet, learned_variance=False, add_input=False)
         self.shift = UNetDecoder(estimator, CodeInput(config.encoder.z_dim), config.sketch)
 
     def freeze_unet(self) -> "PDAE":

@@ -17,8 +17,10 @@ from pdae_app.models.layers import (
     CodeInput,
     ConvResample,
     Norm,
+    NormedBlock,
     ResBlock,
     SelfAttention,
+    fourier_features,
     group_norm,
     timestep_embedding,
     zero_init,
@@ -37,8 +39,9 @@ class UNetConfig:
     `head_channels`, where given, replaces `heads` by one head for so many channels.
     `classes`: the model knows so many classes, and is told one with every image (ADM).
     `learned_variance` doubles the output: see `pdae_app.diffusion.variance`.
-    The rest are the variants of older models: see `ResBlock` for `time_scale`, `ConvResample` for
-    `resampling`, `timestep_embedding` for `frequency_shift`.
+    The rest are the variants of other models: see `ResBlock` for `time_scale` and `emb_bias`,
+    `ConvResample` for `resampling`, `timestep_embedding` for `frequency_shift`, of `time_factor` t,
+    and `fourier_features` for `fourier`. `add_input` adds x_t to the output (VDM).
     """
 
     image_size: int
@@ -59,6 +62,10 @@ class UNetConfig:
     norm_eps: float = 1e-5
     classes: int | None = None
     learned_variance: bool = False
+    emb_bias: bool = True
+    time_factor: float = 1.0
+    fourier: tuple[int, ...] = ()
+    add_input: bool = False
 
     def __post_init__(self):
         if self.resampling not in RESAMPLINGS:
@@ -127,6 +134,7 @@ class UNetConfig:
             z_shift=code is None or code.shift,
             time_scale=self.time_scale,
             norm=self.norm,
+            emb_bias=self.emb_bias,
         )
 
     def resample(
@@ -152,10 +160,14 @@ class SketchConfig:
 
 @dataclass(frozen=True)
 class Features:
-    """What the encoder half hands over: skip features, finest first, and the time embedding."""
+    """What the encoder half hands over: skip features, finest first, and the time embedding.
+
+    `x` is the input, where the output is added to it.
+    """
 
     skips: tuple[Tensor, ...]
     emb: Tensor
+    x: Tensor | None = None
 
     def repeated(self, count: int) -> "Features":
         """Of one image, for a batch of so many that share them."""
@@ -163,7 +175,8 @@ class Features:
             skip.expand(count, -1, -1, -1).contiguous(memory_format=torch.channels_last)
             for skip in self.skips
         )
-        return Features(tuple(skips), self.emb.expand(count, -1))
+        x = None if self.x is None else self.x.expand(count, -1, -1, -1)
+        return Features(tuple(skips), self.emb.expand(count, -1), x)
 
 
 class Block(nn.Module):
@@ -199,7 +212,7 @@ class UNetEncoder(nn.Module):
             nn.Linear(config.base_channels, emb), nn.SiLU(), nn.Linear(emb, emb)
         )
         self.class_embed = nn.Embedding(config.classes, emb) if config.classes else None
-        in_channels = config.in_channels * config.patch_size**2
+        in_channels = config.in_channels * (1 + 2 * len(config.fourier)) * config.patch_size**2
         self.conv_in = nn.Conv2d(in_channels, config.base_channels, 3, padding=1)
         self.blocks = nn.ModuleList(self._blocks(config, code))
 
@@ -229,15 +242,17 @@ class UNetEncoder(nn.Module):
         """
         self._check(x)
         emb = self._with_class(self.embedded(t) if emb is None else emb.to(x.dtype), y)
-        h = self.conv_in(F.pixel_unshuffle(x, self.config.patch_size))
+        seen = fourier_features(x, self.config.fourier) if self.config.fourier else x
+        h = self.conv_in(F.pixel_unshuffle(seen, self.config.patch_size))
         skips = [h]
         for block in self.blocks:
             h = block(h, emb, z)
             skips.append(h)
-        return Features(tuple(skips), emb)
+        return Features(tuple(skips), emb, x if self.config.add_input else None)
 
     def embedded(self, t: Tensor) -> Tensor:
         """The embeddings (N, E) of timesteps (N,)."""
+        t = t * self.config.time_factor if self.config.time_factor != 1 else t
         times = timestep_embedding(t, self.config.base_channels, self.config.frequency_shift)
         return self.time_embed(times.to(self.conv_in.weight.dtype))
 
@@ -310,7 +325,8 @@ class UNetDecoder(nn.Module):
         for block in self.blocks:
             h = block(torch.cat([h, skips.pop()], dim=1), emb, z_emb)
         h = self.conv_out(F.silu(self.norm_out(h)))
-        return F.pixel_shuffle(h, self.config.patch_size)
+        output = F.pixel_shuffle(h, self.config.patch_size)
+        return output + features.x if self.config.add_input else output
 
     def _z_emb(self, z: Tensor | None, n: int) -> Tensor | None:
         expected = (n, self.code.dim) if self.code else None
@@ -355,19 +371,6 @@ class Sketch(nn.Module):
         """The skip features with the sketch added to those of the input's size and width."""
         drawn = self.enter(F.pixel_unshuffle(self(z), self.patch_size))
         return [skip + drawn if skip.shape == drawn.shape else skip for skip in skips]
-
-
-class NormedBlock(nn.Module):
-    """X + conv(SiLU(norm(conv(SiLU(x))))), the identity at first."""
-
-    def __init__(self, channels: int):
-        super().__init__()
-        self.conv1 = nn.Conv2d(channels, channels, 3, padding=1)
-        self.norm = group_norm(channels)
-        self.conv2 = zero_init(nn.Conv2d(channels, channels, 3, padding=1))
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x + self.conv2(F.silu(self.norm(self.conv1(F.silu(x)))))
 
 
 class UNet(nn.Module):

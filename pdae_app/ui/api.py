@@ -4,13 +4,12 @@ import gradio as gr
 
 from pdae_app.engine import MODES, Code, EditError, Editor
 from pdae_app.engine.checks import is_number, short
-from pdae_app.engine.photo_edit import QUALITY, edit_many, edit_photo, framed
+from pdae_app.engine.framing import frame
+from pdae_app.engine.generation import LARGEST_SEED
+from pdae_app.engine.photo_edit import QUALITY, edit_many, edit_photo
 from pdae_app.engine.preset import Preset, parse_sliders
-from pdae_app.engine.sampling import LARGEST_SEED
 from pdae_app.export.credentials import signed_film
 from pdae_app.export.provenance import Provenance
-from pdae_app.faces.align import Alignment
-from pdae_app.faces.photo import open_photo
 from pdae_app.ui.events import ONE_AT_A_TIME, ModelThread, shown
 from pdae_app.ui.files import preview, saved, stored
 from pdae_app.ui.generate_tab import MOST as MOST_PICTURES
@@ -103,8 +102,8 @@ class Endpoints:
             typical opposite and 1 a typical example; sentences about an unusual picture.
         """
         editor = self._editor(model)
-        opened, code, codes = self._encoded(editor, photo, quality, face, center, codes)
-        square = editor.align_at(opened, code.alignment)
+        framed, code, codes = self._encoded(editor, photo, quality, face, center, codes)
+        square = framed.square(editor.image_size)
         path = saved(square, "square", Provenance(editor.title, {"encode": quality}))
         standings = {name: round(at, 3) for name, at in editor.strengths(code).items()}
         yield path, standings, editor.notices(code), codes
@@ -138,9 +137,9 @@ class Endpoints:
         """
         editor = self._editor(model)
         preset = _preset(editor, sliders, scale)
-        opened, code, codes = self._encoded(editor, photo, quality, face, center, codes)
-        recipe = Provenance(editor.title, {"edit": preset.sliders, "scale": preset.scale})
-        for state in edit_photo(editor, opened, code, preset):
+        framed, code, codes = self._encoded(editor, photo, quality, face, center, codes)
+        recipe = Provenance(editor.title, preset.recipe)
+        for state in edit_photo(editor, framed.photo, code, preset):
             done = state.whole is not None
             if not done and state.step not in (1, state.steps // 2):
                 continue
@@ -168,11 +167,10 @@ class Endpoints:
         count = _whole(frames, "frames", 2, MOST_FRAMES)
         if mode not in MODES:
             raise EditError(f"There is no mode {short(mode)}. Known: {', '.join(MODES)}.")
-        codes = []
-        for path in (first, second):
-            opened = open_photo(_given(path))
-            place = framed(editor, opened, center=bool(center))
-            codes.append(editor.encode(opened, steps, place))
+        framed = [
+            frame(_given(path), editor.framing, center=bool(center)) for path in (first, second)
+        ]
+        codes = [editor.encode(photo, steps) for photo in framed]
         pictures = [shown(p) for p in editor.interpolate(*codes, count, mode, steps)]
         recipe = Provenance(editor.title, {"interpolate": mode, "frames": count})
         paths = [saved(picture, f"frame-{i}", recipe) for i, picture in enumerate(pictures)]
@@ -264,15 +262,14 @@ class Endpoints:
         return self.models.named(model)
 
     def _encoded(self, editor: Editor, photo, quality, face, center, codes: dict | None):
-        """The opened photograph and its code, which a session's next edit finds again."""
-        steps, opened = _steps(quality), open_photo(_given(photo))
-        number = _whole(face, "face", 1, 100)
-        place: Alignment = framed(editor, opened, number, bool(center))
-        codes, key = dict(codes or {}), (editor.title, photo, place, steps)
+        """The framed photograph and its code, which a session's next edit finds again."""
+        steps, number = _steps(quality), _whole(face, "face", 1, 100)
+        framed = frame(_given(photo), editor.framing, number, center=bool(center))
+        codes, key = dict(codes or {}), (editor.title, photo, framed.alignment, steps)
         if key not in codes:
-            codes[key] = editor.encode(opened, steps, place)
+            codes[key] = editor.encode(framed, steps)
         code: Code = codes[key]
-        return opened, code, dict([*codes.items()][-CODES_KEPT:])
+        return framed, code, dict([*codes.items()][-CODES_KEPT:])
 
 
 def _preset(editor: Editor, sliders: object, scale: object) -> Preset:

@@ -402,7 +402,12 @@ class EditTab:
     def _steps(self, editor: Editor, portrait: Portrait, look: Look):
         keep = look.keep.weights(editor.image_size) if look.keep else None
         return editor.edit_steps(
-            portrait.code, look.sliders, portrait.steps, look.scale, portrait.start, keep
+            portrait.code,
+            look.sliders,
+            portrait.steps,
+            look.scale,
+            start=portrait.start,
+            keep=keep,
         )
 
     def stopped(

@@ -5,7 +5,7 @@ import time
 import gradio as gr
 
 from pdae_app.engine import EditError, Editor
-from pdae_app.engine.sampling import LARGEST_SEED
+from pdae_app.engine.generation import LARGEST_SEED
 from pdae_app.export.provenance import Provenance
 from pdae_app.ui.events import HIDDEN, ModelThread, long_run, shown
 from pdae_app.ui.files import saved

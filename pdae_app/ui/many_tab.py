@@ -129,7 +129,7 @@ def zipped(editor: Editor, preset: Preset, done: list[Outcome]) -> str | None:
     finished = [outcome for outcome in done if outcome.whole is not None]
     if not finished:
         return None
-    recipe = Provenance(editor.title, {"edit": preset.sliders, "scale": preset.scale})
+    recipe = Provenance(editor.title, preset.recipe)
     buffer = BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
         for name, outcome in zip(unique_names(finished), finished, strict=True):

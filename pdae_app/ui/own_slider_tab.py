@@ -8,12 +8,13 @@ import gradio as gr
 from gradio.utils import get_upload_folder
 
 from pdae_app.engine import Code, EditError, Editor
-from pdae_app.faces.photo import PhotoError, open_photo
+from pdae_app.engine.framing import frame
+from pdae_app.engine.sliders import load_slider_of, save_slider_of
+from pdae_app.faces.photo import PhotoError
 from pdae_app.latents.few_shot import FewShot
 from pdae_app.ui.edit_tab import EditTab
 from pdae_app.ui.events import HIDDEN, LAST_WINS, ModelThread, explained, long_run
 from pdae_app.ui.files import stored
-from pdae_app.ui.framing import largest_face
 from pdae_app.ui.history import History
 from pdae_app.ui.models import Chosen, Models
 from pdae_app.ui.slider_pool import SLOTS
@@ -101,7 +102,7 @@ class OwnSliderTab:
     def loaded(self, chosen: Chosen, path: str) -> dict:
         """A slider from its file."""
         editor = self.models.of(chosen)
-        fitted = editor.load_slider(path)
+        fitted = load_slider_of(editor.bundle, path)
         checked_name(fitted.attribute.name, editor, chosen)
         told = f"{fitted.attribute.name} is loaded. {WHERE}"
         return {self.fitted: (chosen.title, fitted), self.status: told}
@@ -142,9 +143,7 @@ def checked_name(name: str | None, editor: Editor, chosen: Chosen | None = None)
 def readable(editor: Editor, path: str, skipped: list[str]) -> Code | None:
     """The picture's code; None, and its name among the skipped, where it cannot be used."""
     try:
-        photo = open_photo(path)
-        alignment = largest_face(photo, editor.framing)
-        return editor.encode(photo, ONE_STEP, alignment, iterations=0)
+        return editor.encode(frame(path, editor.framing), ONE_STEP, iterations=0)
     except PhotoError as error:
         skipped.append(f"{Path(path).name}: {error}")
         return None
@@ -183,7 +182,7 @@ def slider_file(editor: Editor, fitted: FewShot) -> str:
     folder.mkdir(parents=True, exist_ok=True)
     partial = folder / f".slider-{time.monotonic_ns()}"
     try:
-        editor.save_slider(fitted, partial)
+        save_slider_of(editor.bundle, fitted, partial)
         return stored(partial.read_bytes(), f"{fitted.attribute.name}.safetensors")
     finally:
         partial.unlink(missing_ok=True)

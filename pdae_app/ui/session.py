@@ -7,9 +7,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageFilter
 
-from pdae_app.diffusion.coupled import Coupling
-from pdae_app.diffusion.denoisers import Start
 from pdae_app.engine import Code, Editor
+from pdae_app.engine.rendering import Shared
 from pdae_app.faces.align import Alignment, center_square, crop
 from pdae_app.faces.paste import paste_difference
 from pdae_app.ui.events import SHOWN_SIDE, shown
@@ -80,7 +79,7 @@ class Portrait:
     code: Code
     reconstructions: dict[int, Image.Image]
     steps: int
-    start: Start | Coupling | None = None
+    start: Shared | None = None
     notice: str = ""
 
     @cached_property

@@ -37,7 +37,7 @@ class Coded:
 
     def denoiser(self, z: Tensor, scale: float = 1.0):
         """Eps in float32 under the codes z (N, D)."""
-        return self.editor.decoder.exact.denoiser(z, scale)
+        return self.editor.sampler.exact.denoiser(z, scale)
 
     def inverted(self, steps: int) -> Tensor:
         """x_T (N, C', S', S') by plain DDIM inversion (PDAE, Eq. 8)."""
@@ -64,7 +64,7 @@ class Coded:
 @torch.inference_mode()
 def coded(editor: Editor, pictures: Tensor) -> Coded:
     """Pictures (N, C, S, S) in [-1, 1] with their states and codes."""
-    read = [editor.decoder.read(part) for part in pictures.split(48)]
+    read = [editor.sampler.read(part) for part in pictures.split(48)]
     z, states = (torch.cat(parts) for parts in zip(*read, strict=True))
     return Coded(editor, pictures, states, z)
 

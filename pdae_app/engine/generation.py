@@ -1,4 +1,4 @@
-"""New codes: from the latent diffusion model, with wanted attributes or without, or of a class."""
+"""New codes: from the prior, with wanted attributes or without, or of a class."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -8,12 +8,13 @@ from torch import Tensor
 
 from pdae_app.engine.checks import check_known
 from pdae_app.engine.code import Code, EditError
-from pdae_app.engine.decoder import Decoder
 from pdae_app.engine.pictures import plain
+from pdae_app.engine.sampler import Sampler
 from pdae_app.latents.directions import LatentSpace
 
 # Candidates that are drawn together when attributes are wanted.
 TOGETHER = 16
+MOST_TRIES = 320
 # Seeds above this are not all distinct to torch's generator on every platform.
 LARGEST_SEED = 2**31 - 1
 
@@ -27,40 +28,41 @@ class Drawn:
 
 
 def draw_code(
-    decoder: Decoder,
-    space: LatentSpace | None,
+    sampler: Sampler,
     seed: int,
     steps: int,
     wanted: Mapping[str, bool] | None = None,
-    most_tries: int = 320,
 ) -> Drawn:
-    """A code from the latent diffusion model, by the few-shot rule where attributes are wanted.
+    """A code from the prior, by the few-shot rule where attributes are wanted.
 
-    The rule (Diff-AE, Section 5.3; PDAE, Section 4.5): a candidate with p < 0.5 is rejected, any
-    other accepted with probability p, for every wanted attribute of `space`.
+    The rule (Diff-AE, Section 5.3; PDAE, Section 4.7): a candidate with p < 0.5 is rejected, any
+    other accepted with probability p, for every wanted attribute.
 
     Raises:
-        EditError: an unknown attribute, or `most_tries` candidates and none accepted.
+        EditError: an unknown attribute, or `MOST_TRIES` candidates and none accepted.
     """
     generator = _seeded(seed)
     if not wanted:
-        z, tries = _candidates(decoder, 1, steps, generator)[0], 1
+        z, tries = _candidates(sampler, 1, steps, generator)[0], 1
     else:
-        z, tries = _accepted(decoder, space, wanted, steps, generator, most_tries)
-    x_T = torch.randn(decoder.shape, generator=generator)
-    return Drawn(Code(plain(z), x_T, None, decoder.bundle.identity), tries)
+        z, tries = _accepted(sampler, wanted, steps, generator)
+    x_T = torch.randn(sampler.shape, generator=generator)
+    return Drawn(Code(plain(z), x_T, None, sampler.bundle.identity), tries)
 
 
-def _accepted(decoder, space, wanted, steps, generator, most_tries) -> tuple[Tensor, int]:
-    for first in range(0, most_tries, TOGETHER):
-        candidates = _candidates(decoder, TOGETHER, steps, generator)
-        good = accepts(space, candidates, wanted, generator).nonzero()
+def _accepted(
+    sampler: Sampler, wanted: Mapping[str, bool], steps: int, generator: torch.Generator
+) -> tuple[Tensor, int]:
+    """The first candidate that is accepted, and how many were looked at."""
+    for first in range(0, MOST_TRIES, TOGETHER):
+        candidates = _candidates(sampler, TOGETHER, steps, generator)
+        good = accepts(sampler.bundle.latents, candidates, wanted, generator).nonzero()
         if len(good):
             number = int(good[0])
             return candidates[number], first + number + 1
     names = ", ".join(name if yes else f"not {name}" for name, yes in wanted.items())
     raise EditError(
-        f"None of {most_tries} candidates was accepted as {names}. Ask for fewer attributes."
+        f"None of {MOST_TRIES} candidates was accepted as {names}. Ask for fewer attributes."
     )
 
 
@@ -76,22 +78,22 @@ def accepts(
     return ((p >= 0.5) & (drawn < p)).all(dim=1)
 
 
-def unlabelled_codes(decoder: Decoder, count: int = 512, steps: int = 20, seed: int = 0) -> Tensor:
+def unlabelled_codes(sampler: Sampler, count: int = 512, steps: int = 20, seed: int = 0) -> Tensor:
     """Codes (N, D) of people who do not exist, as the unlabelled ones of positive-unlabelled."""
-    return _candidates(decoder, count, steps, _seeded(seed))
+    return _candidates(sampler, count, steps, _seeded(seed))
 
 
-def draw_class(decoder: Decoder, seed: int, label: str | None) -> Drawn:
+def draw_class(sampler: Sampler, seed: int, label: str | None) -> Drawn:
     """The code of a class, with noise drawn from the seed."""
-    classes = decoder.bundle.classes
+    classes = sampler.bundle.classes
     if label not in classes:
         shown = ", ".join(classes[:20]) + (" …" if len(classes) > 20 else "")
         raise EditError(f"There is no class {label!r}. Known: {shown}.")
-    number = torch.tensor([classes.index(label)], device=decoder.device)
+    number = torch.tensor([classes.index(label)], device=sampler.device)
     with torch.inference_mode():
-        z = decoder.bundle.model.encoder(number)[0]
-    x_T = torch.randn(decoder.shape, generator=_seeded(seed))
-    return Drawn(Code(plain(z), x_T, None, decoder.bundle.identity), 1)
+        z = sampler.bundle.model.encoder(number)[0]
+    x_T = torch.randn(sampler.shape, generator=_seeded(seed))
+    return Drawn(Code(plain(z), x_T, None, sampler.bundle.identity), 1)
 
 
 def _seeded(seed: int) -> torch.Generator:
@@ -100,14 +102,14 @@ def _seeded(seed: int) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
-def _candidates(decoder: Decoder, count: int, steps: int, generator: torch.Generator) -> Tensor:
+def _candidates(sampler: Sampler, count: int, steps: int, generator: torch.Generator) -> Tensor:
     """Codes (N, D) on the CPU."""
-    prior, space = decoder.bundle.prior, decoder.bundle.latents
+    prior, space = sampler.bundle.prior, sampler.bundle.latents
     if prior is None:
         raise EditError("This model has no latent diffusion model, so it cannot make new codes.")
     noise = torch.randn(count, prior.z_dim, generator=generator)
     try:
-        z_n = prior.sample(noise.to(decoder.device), steps, decoder.way)
+        z_n = prior.sample(noise.to(sampler.device), steps, sampler.stepping)
     except ValueError as error:
         raise EditError(f"The number of latent steps cannot be used: {error}.") from error
     return plain(z_n) * space.std + space.mean
