@@ -105,6 +105,7 @@ class PdaeObjective(Objective):
         if config.warm_start:
             copy_agreeing(frozen.unet.decoder, self.model.shift)
         self.model.freeze_unet()
+        self.variational = frozen.variational
         if config.keep_codes:
             self.model.encoder.requires_grad_(False)
             self.model.shift.sketch.requires_grad_(False).enter.requires_grad_(True)
@@ -127,7 +128,9 @@ class PdaeObjective(Objective):
             return F.mse_loss(self.model.shift.sketch(z), x_0)
         weight = loss_weight(config.weighting, self.schedule, t, **config.weighting_options)
         posterior = config.posterior
-        return pdae_loss(self.model, self.diffusion, x_0, t, noise, weight, posterior, z)
+        return pdae_loss(
+            self.model, self.diffusion, x_0, t, noise, weight, posterior, z, self.variational
+        )
 
     def _code(self, condition: Tensor) -> Tensor:
         """Codes (N, D), with noise in parts of their spread over the batch."""
