@@ -24,16 +24,19 @@ from pdae_app.diffusion.process import CLEAN
 from pdae_app.diffusion.sampling import drawn_pictures
 from pdae_app.diffusion.solvers import ddim_states, dpm_solver_states, last_x
 from pdae_app.diffusion.variational import VariationalDiffusion
+from pdae_app.engine import Editor
 from pdae_app.models.presets import VDM_PRESETS, vdm_preset
 from pdae_app.models.vdm import KINDS
 from tests.oracle import fill
-from tests.tiny import tiny_vdm
+from tests.tiny import tiny_pdae_on_vdm, tiny_vdm
 from tests.vdm_oracle import CASES, Case, arrays, difference, facts, torch_name
 from training import config as training_config
 from training import evaluate_likelihood, make_digits, train_vdm
 from training.bits import bits_of_pictures
 from training.loop import LoopConfig, adamw
+from training.losses import noised
 from training.pixels import PixelConfig, held_out_pixels, pixel_set
+from training.train_pdae import PdaeObjective, PdaeTrainConfig
 from training.train_vdm import VdmObjective, VdmTrainConfig
 
 FACES = "pdae_app/ui/examples"
@@ -144,6 +147,54 @@ def test_exact_inversion(kind):
         )
     assert (back - X).abs().max() < 1e-3
     assert torch.equal(decoded(back, 60.0), given()[0])
+
+
+# --- PDAE on a variational model
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_editor_opens_pdae_on_a_variational_model(kind, tmp_path):
+    save_bundle(tiny_pdae_on_vdm(kind), tmp_path / "bundle")
+    editor = Editor.from_pretrained(tmp_path / "bundle", device="cpu")
+    photo = Image.open(f"{FACES}/1-young-man.jpg")
+    square = editor.align(photo)
+    code = editor.encode(photo, steps=6)
+    back = np.asarray(editor.decode(code), float)
+    assert np.abs(back - np.asarray(square, float)).max() <= 2
+    edited = np.asarray(editor.edit(code, {"Smiling": 3.0}), float)
+    assert np.abs(edited - back).max() > 2
+    halfway = editor.interpolate(code, code, frames=3, mode="trajectory")
+    assert len(list(halfway)) == 3
+
+
+@pytest.mark.parametrize("kind", ["vdm_v", "diffenc_fixed", "diffenc"])
+def test_the_frozen_model_is_shown_what_it_was_trained_on(kind):
+    model = tiny_vdm(kind)
+    x, t, _, eps = given()
+    diffusion = bundle_of(model).diffusion
+    z_t = noised(diffusion, scaled(x), eps, t, model)
+    log_snr = model.log_snr(t, eps)
+    x_t = model.encoding.mean(scaled(x).double(), log_snr)
+    torch.testing.assert_close(z_t, model.noised(x_t, eps.double(), log_snr).float())
+    # Without weights in the encoder, the process alone knows it.
+    if kind != "diffenc":
+        torch.testing.assert_close(z_t, noised(diffusion, scaled(x), eps, t))
+
+
+def test_pdae_trains_on_a_learned_encoder(smoke, tmp_path):
+    save_bundle(bundle_of(tiny_vdm("diffenc", size=16)), tmp_path / "dpm", torch.float32)
+    config = training_config.load(
+        PdaeTrainConfig,
+        "training/configs/smoke/pdae.yaml",
+        ["encoder={image_size: 16, z_dim: 8, channels: [8, 8]}", f"dpm={tmp_path / 'dpm'}"],
+    )
+    objective = PdaeObjective(config, load_bundle(config.dpm)).train()
+    x_0 = torch.rand(2, 3, 16, 16) * 2 - 1
+    objective(x_0, *objective.draw(x_0.shape, torch.device("cpu"))).backward()
+    named = list(objective.named_parameters())
+    asked = {name for name, p in named if p.grad is not None and p.grad.any()}
+    assert asked and all(name.startswith(("model.encoder", "model.shift")) for name in asked)
+    assert {name for name, p in named if p.requires_grad} >= asked
 
 
 # --- training

@@ -97,3 +97,20 @@ def tiny_vdm(kind: str = "diffenc", size: int = 8, learned: bool = False) -> Var
         if not parameter.any():
             torch.nn.init.normal_(parameter, std=0.1)
     return model
+
+
+def tiny_pdae_on_vdm(kind: str = "diffenc") -> Bundle:
+    """PDAE on the score network of a variational model, at 16x16 with two sliders."""
+    frozen = tiny_vdm(kind, size=16)
+    # With the paper's frequencies random weights turn rounding into noise, and a network that
+    # returns its input predicts pictures far out of range at low SNR.
+    unet = replace(frozen.config.unet, add_input=False, fourier=(-2, -1))
+    model = PDAE(PDAEConfig(unet, ENCODER))
+    model.unet.load_state_dict(frozen.networks.unet.state_dict())
+    model.unet.decoder.conv_out.weight.data *= 1e-3
+    for parameter in model.shift.parameters():
+        if not parameter.any():
+            torch.nn.init.normal_(parameter, std=0.02)
+    diffusion = Diffusion(frozen.sampling_process, frozen.config.prediction, shift="v")
+    model.eval().requires_grad_(False)
+    return Bundle(model.unet, diffusion, model, tiny_latents(), stepping="quick")

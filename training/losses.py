@@ -1,10 +1,12 @@
 """The losses of the papers, as functions of networks, images, timesteps and noise."""
 
+import torch
 from torch import Tensor, nn
 
 from pdae_app.diffusion.prediction import Diffusion
 from pdae_app.diffusion.process import expand
 from pdae_app.diffusion.variance import variational_bound
+from pdae_app.diffusion.variational import VariationalDiffusion
 
 # The bound's weight beside the simple loss (Nichol & Dhariwal 2021, Eq. 16).
 BOUND_WEIGHT = 0.001
@@ -49,15 +51,36 @@ def pdae_loss(
     weight: Tensor,
     posterior: bool = True,
     z: Tensor | None = None,
+    variational: VariationalDiffusion | None = None,
 ) -> Tensor:
     """PDAE Alg. 1: lambda_t || e - eps + sqrt(alpha_t) (1 - abar_{t-1}) / sqrt(1 - abar_t) G ||^2.
 
     `posterior=False` takes sqrt(1 - abar_t), the factor that DDIM uses at sampling (Alg. 3), so
     that G is also trained below t of about 50, where the two part. The code is made of x_0, unless
     it is given: of a picture where x_0 is a latent state, or of a class (Section 4.6).
+
+    `variational` is what the frozen model is the score network of, if it is one: then the picture
+    that its encoding makes of x_0 is noised, as it was when that network was trained.
     """
-    x_t = diffusion.schedule.noised(x_0, noise, t)
+    x_t = noised(diffusion, x_0, noise, t, variational)
     z = model.encoder(x_0) if z is None else z
     output, shift = model(x_t, t, z)
     eps = diffusion.eps(output, x_t, t).detach()
     return weighted_mse(diffusion.shifted_eps(eps, shift, t, posterior=posterior), noise, weight)
+
+
+@torch.no_grad()
+def noised(
+    diffusion: Diffusion,
+    x_0: Tensor,
+    noise: Tensor,
+    t: Tensor,
+    variational: VariationalDiffusion | None = None,
+) -> Tensor:
+    """What the frozen model was trained on at times t (N,), like x_0."""
+    if variational is None:
+        return diffusion.schedule.noised(x_0, noise, t)
+    # Not the log SNR of `schedule`, which may count the encoding in.
+    log_snr = -diffusion.schedule.gamma(t)
+    x_t = variational.encoding.mean(x_0, log_snr.to(x_0.dtype))
+    return variational.noised(x_t, noise, log_snr.to(x_0.dtype))

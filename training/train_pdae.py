@@ -109,6 +109,7 @@ class PdaeObjective(Objective):
             # What has no part in the loss must not be waited for when processes exchange gradients.
             self.model.shift.requires_grad_(False).sketch.requires_grad_(True)
             self.model.shift.sketch.enter.requires_grad_(False)
+        self.variational = frozen.variational
         if config.keep_codes:
             self.model.encoder.requires_grad_(False)
             self.model.shift.sketch.requires_grad_(False).enter.requires_grad_(True)
@@ -131,7 +132,9 @@ class PdaeObjective(Objective):
             return F.mse_loss(self.model.shift.sketch(z), x_0)
         weight = loss_weight(config.weighting, self.schedule, t, **config.weighting_options)
         posterior = config.posterior
-        return pdae_loss(self.model, self.diffusion, x_0, t, noise, weight, posterior, z)
+        return pdae_loss(
+            self.model, self.diffusion, x_0, t, noise, weight, posterior, z, self.variational
+        )
 
     def _code(self, condition: Tensor) -> Tensor:
         """Codes (N, D), with noise in parts of their spread over the batch."""
