@@ -38,11 +38,14 @@ from pdae_app.models.latent_mlp import LatentMLP, LatentMLPConfig
 from pdae_app.models.pdae import PDAE, PDAEConfig
 from pdae_app.models.semantic import ClassEncoderConfig, EncoderConfig
 from pdae_app.models.unet import SketchConfig, UNet, UNetConfig
-from pdae_app.typed_config import ConfigError, build
+from pdae_app.typed_config import ConfigError, build, short
 from pdae_app.whole import restored, whole_folder
 
 # Format 2 brought first stages.
 FORMAT = 2
+
+LARGEST_CONFIG = 4 << 20
+DEEPEST = 32
 
 
 class BundleError(ValueError):
@@ -62,6 +65,7 @@ class Bundle:
     `typical` tells pictures like the training pictures from others. `first_stage` stands between
     pictures and the states that `unet` knows; None is `Pixels`.
     `classes` are the names of the classes that the U-Net, or PDAE in place of images, is told.
+    `dtypes` are those in which the networks lie on disk, by the names of their files.
     `info` is free: training data, licence, measured figures. `identity` names the exact files,
     `folder` is where they were read from.
     """
@@ -80,6 +84,7 @@ class Bundle:
     typical: Typical | None = None
     info: dict = field(default_factory=dict)
     first_stage: FirstStage | None = None
+    dtypes: dict[str, torch.dtype] = field(default_factory=dict)
     identity: str = "unsaved"
     folder: Path | None = None
 
@@ -127,18 +132,24 @@ def resized(pictures: Tensor, size: int) -> Tensor:
     return pictures if pictures.shape[-1] == size else F.adaptive_avg_pool2d(pictures, size)
 
 
-def save_bundle(bundle: Bundle, folder: str | Path, dtype: torch.dtype = torch.float16) -> None:
+def save_bundle(bundle: Bundle, folder: str | Path, dtype: torch.dtype | None = None) -> None:
     """Write `bundle` to `folder`, whole or not at all. Files of other names in it are kept.
 
+    Args:
+        dtype: of the weights; by default as they were read, new ones in float16.
+
     Raises:
-        BundleError: a file could not be written; what was there before is untouched.
+        BundleError: a file could not be written, or what was written could not be loaded again;
+            what was there before is untouched.
     """
     with _bundle_folder(folder) as partial:
         for name, module in bundle.parts.items():
-            _save_network(module, partial / f"{name}.safetensors", dtype)
+            kind = dtype or bundle.dtypes.get(name, torch.float16)
+            _save_network(module, partial / f"{name}.safetensors", kind)
         if bundle.latents is not None:
             _write_tensors(bundle.latents.tensors(), partial / "latents.safetensors")
         _write_config(_config(bundle), partial)
+        load_bundle(partial)
 
 
 def save_first_stage(first_stage: PatchAutoencoder, folder: str | Path) -> None:
@@ -147,6 +158,7 @@ def save_first_stage(first_stage: PatchAutoencoder, folder: str | Path) -> None:
         _save_network(first_stage, partial / "first_stage.safetensors", torch.float16)
         config = {"format": FORMAT, "first_stage": dataclasses.asdict(first_stage.config)}
         _write_config(config, partial)
+        load_first_stage(partial)
 
 
 @contextmanager
@@ -223,15 +235,17 @@ def load_bundle(folder: str | Path, device: str | torch.device = "cpu") -> Bundl
     """
     folder = restored(folder)
     config = _read_config(folder)
-    try:
-        bundle = _empty_bundle(config)
-    except ConfigError as error:
-        raise BundleError(f"{folder / 'config.json'}: {error}") from error
+    bundle = _built(_empty_bundle, config, folder)
     problems = []
     for name, module in bundle.parts.items():
-        problems += _fill(module, folder / f"{name}.safetensors")
+        path = folder / f"{name}.safetensors"
+        found = _fill(module, path)
+        problems += found
+        if not found:
+            bundle.dtypes[name] = _stored_dtype(path)
     if "attributes" in config:
-        bundle.latents, found = _load_latents(folder, config["attributes"], bundle.model)
+        attributes = _built(_attributes, config, folder)
+        bundle.latents, found = _load_latents(folder, attributes, bundle.model)
         problems += found
     if problems:
         raise BundleError(f"{folder} cannot be loaded:\n  " + "\n  ".join(problems))
@@ -250,15 +264,23 @@ def load_first_stage(folder: str | Path, device: str | torch.device = "cpu") -> 
     """
     folder = Path(folder)
     config = _read_config(folder, needed=("first_stage",))
-    try:
-        first_stage = _empty_first_stage(config)
-    except ConfigError as error:
-        raise BundleError(f"{folder / 'config.json'}: {error}") from error
+    first_stage = _built(_empty_first_stage, config, folder)
     problems = _fill(first_stage, folder / "first_stage.safetensors")
     if problems:
         raise BundleError(f"{folder} cannot be loaded:\n  " + "\n  ".join(problems))
     first_stage.eval().requires_grad_(False)
     return first_stage.to(device, memory_format=torch.channels_last)
+
+
+def _built(make, config: dict, folder: Path):
+    """What a configuration describes, made by `make`, or a sentence about what is wrong."""
+    try:
+        return make(config)
+    except ConfigError as error:
+        raise BundleError(f"{folder / 'config.json'}: {error}") from error
+    except Exception as error:  # whatever torch makes of parts that do not fit together
+        reason = short(str(error) or type(error).__name__)
+        raise BundleError(f"{folder / 'config.json'} describes no network ({reason})") from error
 
 
 def _empty_first_stage(config: dict) -> PatchAutoencoder | None:
@@ -306,6 +328,8 @@ def _empty_bundle(config: dict) -> Bundle:
     if prior is not None and ("attributes" not in config or prior.z_dim != model_z_dim(model)):
         raise ConfigError("the prior needs the statistics of the codes, of the encoder's z_dim")
     info = config.get("info", {})
+    if not isinstance(info, dict):
+        raise ConfigError(f"info must be a mapping, got {short(info)}")
     floor, coupled_from = config.get("floor", 0), config.get("coupled_from")
     _check_timestep(diffusion, "floor", floor)
     if coupled_from is not None:
@@ -333,7 +357,7 @@ def _empty_bundle(config: dict) -> Bundle:
 
 def _check_timestep(diffusion: Diffusion, key: str, value: object) -> None:
     if type(value) is not int or not 0 <= value < diffusion.schedule.timesteps:
-        raise ConfigError(f"{key} must be a timestep, got {value!r}")
+        raise ConfigError(f"{key} must be a timestep, got {short(value)}")
 
 
 def _class_names(config: dict, unet: UNet, model: PDAE | DiffAE | None) -> tuple[str, ...]:
@@ -342,7 +366,7 @@ def _class_names(config: dict, unet: UNet, model: PDAE | DiffAE | None) -> tuple
     by_class = isinstance(model, PDAE) and model.config.by_class
     count = (model.config.encoder.classes if by_class else unet.config.classes) or 0
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-        raise ConfigError(f"classes must be a list of names, got {names!r}")
+        raise ConfigError(f"classes must be a list of names, got {short(names)}")
     if len(names) != count:
         raise ConfigError(f"the model knows {count} classes, but {len(names)} names are given")
     return tuple(names)
@@ -350,8 +374,8 @@ def _class_names(config: dict, unet: UNet, model: PDAE | DiffAE | None) -> tuple
 
 def _one_of(known: dict, config: dict, key: str, default: str) -> str:
     value = config.get(key, default)
-    if value not in known:
-        raise ConfigError(f"unknown {key} {value!r}; known: {', '.join(known)}")
+    if not isinstance(value, str) or value not in known:
+        raise ConfigError(f"unknown {key} {short(value)}; known: {', '.join(known)}")
     return value
 
 
@@ -362,7 +386,7 @@ def _empty_model(config: dict) -> tuple[UNet, PDAE | DiffAE | None]:
     if kind == "dpm":
         return UNet(unet), None
     if kind not in ("pdae", "diffae"):
-        raise ConfigError(f"unknown kind {kind!r}; known: dpm, pdae, diffae")
+        raise ConfigError(f"unknown kind {short(kind)}; known: dpm, pdae, diffae")
     values = config.get("encoder")
     if kind == "diffae":
         encoder = build(PooledEncoderConfig, values, "encoder.")
@@ -394,8 +418,8 @@ def _agreeing(kind: type, *parts):
 
 
 def _empty_prior(values: dict) -> Prior:
-    unknown = sorted(set(values) - {"mlp", "schedule", "clip"})
-    if unknown or "mlp" not in values:
+    known = {"mlp", "schedule", "clip"}
+    if not isinstance(values, dict) or "mlp" not in values or set(values) - known:
         raise ConfigError("prior takes mlp, schedule and clip")
     schedule = build(Schedule, values.get("schedule", {"kind": "constant"}), "prior.schedule.")
     mlp = LatentMLP(build(LatentMLPConfig, values["mlp"], "prior.mlp."))
@@ -407,18 +431,33 @@ def _read_config(folder: Path, needed: tuple[str, ...] = ("diffusion", "unet")) 
     if not path.is_file():
         raise BundleError(f"{folder} is not a bundle: it has no config.json")
     try:
+        if path.stat().st_size > LARGEST_CONFIG:
+            raise ValueError(f"it is larger than {LARGEST_CONFIG} bytes")
         config = json.loads(path.read_text())
+        _check_depth(config)
         version = config["format"]
         missing = [key for key in needed if key not in config]
-    except (ValueError, TypeError, KeyError) as error:
-        raise BundleError(f"{path} is not a bundle's configuration: {error!r}") from error
+    except (ValueError, TypeError, KeyError, OSError, RecursionError) as error:
+        reason = str(error)[:200] if isinstance(error, ValueError) else f"{error!r:.200}"
+        raise BundleError(f"{path} is not a bundle's configuration: {reason}") from error
     if version not in range(1, FORMAT + 1):
         raise BundleError(
-            f"{path} has format {version!r}, this program reads up to {FORMAT}; update it"
+            f"{path} has format {short(version)}, this program reads up to {FORMAT}; update it"
         )
     if missing:
         raise BundleError(f"{path} lacks {', '.join(missing)}")
     return config
+
+
+def _check_depth(config: object) -> None:
+    """Raise ValueError where lists lie in lists beyond what any configuration needs."""
+    level, depth = [config], 0
+    while level:
+        depth += 1
+        if depth > DEEPEST:
+            raise ValueError(f"it is nested more than {DEEPEST} times")
+        nested = [part for part in level if isinstance(part, dict | list)]
+        level = [x for part in nested for x in (part.values() if isinstance(part, dict) else part)]
 
 
 def _read_tensors(path: Path, expected: dict[str, tuple[int, ...]]) -> tuple[dict, list[str]]:
@@ -436,6 +475,13 @@ def _read_tensors(path: Path, expected: dict[str, tuple[int, ...]]) -> tuple[dic
         return {}, [f"{path.name} is damaged ({error})"]
     bad = [key for key, tensor in tensors.items() if not tensor.isfinite().all()]
     return tensors, [f"{path.name}: {key} holds NaN or infinity" for key in bad]
+
+
+def _stored_dtype(path: Path) -> torch.dtype:
+    """The smallest one that holds all of a file's tensors to the bit, as far as float32 does."""
+    with safe_open(path, "pt") as file:
+        kinds = {file.get_slice(key).get_dtype() for key in file.keys()}  # noqa: SIM118
+    return {("F16",): torch.float16, ("BF16",): torch.bfloat16}.get(tuple(kinds), torch.float32)
 
 
 def _compare(name: str, found: dict, expected: dict) -> list[str]:
@@ -456,7 +502,19 @@ def _fill(module: nn.Module, path: Path) -> list[str]:
     return problems
 
 
-def _load_latents(folder: Path, attributes: list, model: PDAE | DiffAE | None):
+def _attributes(config: dict) -> tuple[Attribute, ...]:
+    rows = config["attributes"]
+    if not isinstance(rows, list):
+        raise ConfigError(f"attributes must be a list, got {short(rows)}")
+    found = tuple(build(Attribute, row, f"attributes[{i}].") for i, row in enumerate(rows))
+    if len({attribute.name for attribute in found}) < len(found):
+        raise ConfigError("two attributes have the same name")
+    return found
+
+
+def _load_latents(
+    folder: Path, attributes: tuple[Attribute, ...], model: PDAE | DiffAE | None
+) -> tuple[LatentSpace | None, list[str]]:
     if model is None:
         return None, ["config.json lists attributes, but the bundle has no encoder"]
     count, dim = len(attributes), model.config.encoder.z_dim
@@ -464,5 +522,6 @@ def _load_latents(folder: Path, attributes: list, model: PDAE | DiffAE | None):
     tensors, problems = _read_tensors(folder / "latents.safetensors", expected)
     if problems:
         return None, problems
-    rows = tuple(build(Attribute, row, f"attributes[{i}].") for i, row in enumerate(attributes))
-    return LatentSpace(**tensors, attributes=rows), []
+    if not (tensors["std"] > 0).all():
+        return None, ["latents.safetensors: std holds a number that is not above 0"]
+    return LatentSpace(**tensors, attributes=attributes), []

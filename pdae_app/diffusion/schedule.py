@@ -12,6 +12,8 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
+from pdae_app.typed_config import check_sizes
+
 CLEAN = -1
 
 
@@ -51,8 +53,7 @@ class Schedule:
     def __post_init__(self):
         if self.kind not in BETAS:
             raise ValueError(f"unknown schedule {self.kind!r}; known: {', '.join(BETAS)}")
-        if self.timesteps < 1:
-            raise ValueError(f"a schedule needs at least one timestep, got {self.timesteps}")
+        check_sizes(self, timesteps=100_000)
 
     @cached_property
     def betas(self) -> Tensor:

@@ -3,7 +3,7 @@
 import gradio as gr
 
 from pdae_app.engine import MODES, Code, EditError, Editor
-from pdae_app.engine.checks import is_number, short
+from pdae_app.engine.checks import is_number
 from pdae_app.engine.photo_edit import QUALITY, edit_many, edit_photo, framed
 from pdae_app.engine.preset import Preset, parse_sliders
 from pdae_app.engine.sampling import LARGEST_SEED
@@ -11,6 +11,7 @@ from pdae_app.export.credentials import signed_film
 from pdae_app.export.provenance import Provenance
 from pdae_app.faces.align import Alignment
 from pdae_app.faces.photo import open_photo
+from pdae_app.typed_config import short
 from pdae_app.ui.events import ONE_AT_A_TIME, ModelThread, shown
 from pdae_app.ui.files import preview, saved, stored
 from pdae_app.ui.generate_tab import MOST as MOST_PICTURES
