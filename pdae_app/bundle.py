@@ -16,10 +16,11 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from pdae_app.bundle_files import changed, check_depth, read_tensors, sha256, stored_dtype
 from pdae_app.diffusion.prediction import Diffusion
 from pdae_app.diffusion.schedule import STEPPINGS, Schedule
 from pdae_app.faces.align import FRAMINGS
@@ -45,7 +46,6 @@ from pdae_app.whole import restored, whole_folder
 FORMAT = 2
 
 LARGEST_CONFIG = 4 << 20
-DEEPEST = 32
 
 
 class BundleError(ValueError):
@@ -190,7 +190,9 @@ def _write_tensors(tensors: dict[str, Tensor], path: Path) -> None:
 
 
 def _write_config(config: dict, folder: Path) -> None:
-    (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n")
+    sums = {path.name: sha256(path) for path in sorted(folder.glob("*.safetensors"))}
+    text = json.dumps(config | {"sha256": sums}, indent=2)
+    (folder / "config.json").write_text(text + "\n")
 
 
 def _config(bundle: Bundle) -> dict:
@@ -236,13 +238,13 @@ def load_bundle(folder: str | Path, device: str | torch.device = "cpu") -> Bundl
     folder = restored(folder)
     config = _read_config(folder)
     bundle = _built(_empty_bundle, config, folder)
-    problems = []
+    problems = changed(folder, config)
     for name, module in bundle.parts.items():
         path = folder / f"{name}.safetensors"
         found = _fill(module, path)
         problems += found
         if not found:
-            bundle.dtypes[name] = _stored_dtype(path)
+            bundle.dtypes[name] = stored_dtype(path)
     if "attributes" in config:
         attributes = _built(_attributes, config, folder)
         bundle.latents, found = _load_latents(folder, attributes, bundle.model)
@@ -265,7 +267,7 @@ def load_first_stage(folder: str | Path, device: str | torch.device = "cpu") -> 
     folder = Path(folder)
     config = _read_config(folder, needed=("first_stage",))
     first_stage = _built(_empty_first_stage, config, folder)
-    problems = _fill(first_stage, folder / "first_stage.safetensors")
+    problems = changed(folder, config) + _fill(first_stage, folder / "first_stage.safetensors")
     if problems:
         raise BundleError(f"{folder} cannot be loaded:\n  " + "\n  ".join(problems))
     first_stage.eval().requires_grad_(False)
@@ -299,12 +301,8 @@ def bundle_files(bundle: Bundle) -> list[str]:
 
 
 def _identity(folder: Path, bundle: Bundle) -> str:
-    digest = hashlib.sha256()
-    for name in bundle_files(bundle):
-        with open(folder / name, "rb") as file:
-            while block := file.read(1 << 20):
-                digest.update(block)
-    return digest.hexdigest()[:16]
+    sums = [sha256(folder / name) for name in bundle_files(bundle)]
+    return hashlib.sha256("".join(sums).encode()).hexdigest()[:16]
 
 
 def network_identity(network: nn.Module) -> str:
@@ -434,7 +432,7 @@ def _read_config(folder: Path, needed: tuple[str, ...] = ("diffusion", "unet")) 
         if path.stat().st_size > LARGEST_CONFIG:
             raise ValueError(f"it is larger than {LARGEST_CONFIG} bytes")
         config = json.loads(path.read_text())
-        _check_depth(config)
+        check_depth(config)
         version = config["format"]
         missing = [key for key in needed if key not in config]
     except (ValueError, TypeError, KeyError, OSError, RecursionError) as error:
@@ -449,54 +447,9 @@ def _read_config(folder: Path, needed: tuple[str, ...] = ("diffusion", "unet")) 
     return config
 
 
-def _check_depth(config: object) -> None:
-    """Raise ValueError where lists lie in lists beyond what any configuration needs."""
-    level, depth = [config], 0
-    while level:
-        depth += 1
-        if depth > DEEPEST:
-            raise ValueError(f"it is nested more than {DEEPEST} times")
-        nested = [part for part in level if isinstance(part, dict | list)]
-        level = [x for part in nested for x in (part.values() if isinstance(part, dict) else part)]
-
-
-def _read_tensors(path: Path, expected: dict[str, tuple[int, ...]]) -> tuple[dict, list[str]]:
-    """The tensors of a file as float32, and what is wrong with them."""
-    if not path.is_file():
-        return {}, [f"{path.name} is missing"]
-    try:
-        with safe_open(path, "pt") as file:
-            shapes = {key: tuple(file.get_slice(key).get_shape()) for key in file.keys()}  # noqa: SIM118
-            problems = _compare(path.name, shapes, expected)
-            if problems:
-                return {}, problems
-            tensors = {key: file.get_tensor(key).float() for key in shapes}
-    except (SafetensorError, OSError) as error:
-        return {}, [f"{path.name} is damaged ({error})"]
-    bad = [key for key, tensor in tensors.items() if not tensor.isfinite().all()]
-    return tensors, [f"{path.name}: {key} holds NaN or infinity" for key in bad]
-
-
-def _stored_dtype(path: Path) -> torch.dtype:
-    """The smallest one that holds all of a file's tensors to the bit, as far as float32 does."""
-    with safe_open(path, "pt") as file:
-        kinds = {file.get_slice(key).get_dtype() for key in file.keys()}  # noqa: SIM118
-    return {("F16",): torch.float16, ("BF16",): torch.bfloat16}.get(tuple(kinds), torch.float32)
-
-
-def _compare(name: str, found: dict, expected: dict) -> list[str]:
-    problems = [f"{name}: {key} is missing" for key in expected if key not in found]
-    problems += [f"{name}: {key} is unknown" for key in found if key not in expected]
-    return problems + [
-        f"{name}: {key} has shape {found[key]}, expected {shape}"
-        for key, shape in expected.items()
-        if key in found and found[key] != shape
-    ]
-
-
 def _fill(module: nn.Module, path: Path) -> list[str]:
     expected = {key: tuple(value.shape) for key, value in module.state_dict().items()}
-    tensors, problems = _read_tensors(path, expected)
+    tensors, problems = read_tensors(path, expected)
     if not problems:
         module.load_state_dict(tensors, assign=True)
     return problems
@@ -519,7 +472,7 @@ def _load_latents(
         return None, ["config.json lists attributes, but the bundle has no encoder"]
     count, dim = len(attributes), model.config.encoder.z_dim
     expected = {"mean": (dim,), "std": (dim,), "weights": (count, dim), "directions": (count, dim)}
-    tensors, problems = _read_tensors(folder / "latents.safetensors", expected)
+    tensors, problems = read_tensors(folder / "latents.safetensors", expected)
     if problems:
         return None, problems
     if not (tensors["std"] > 0).all():

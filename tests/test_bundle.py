@@ -73,7 +73,20 @@ def test_a_failing_write_leaves_the_old_bundle(folder, monkeypatch):
     assert [p.name for p in folder.parent.iterdir()] == ["bundle"]
 
 
+def flip_bit(path):
+    """Near the end of the file: in a weight."""
+    data = bytearray(path.read_bytes())
+    data[-4] ^= 1
+    path.write_bytes(data)
+
+
+def without_checksums(folder):
+    """As bundles were before they had any."""
+    change_config(folder, lambda config: config.pop("sha256", None))
+
+
 def change_tensors(folder, part, change):
+    without_checksums(folder)
     tensors = load_file(folder / f"{part}.safetensors")
     change(tensors)
     save_file(tensors, folder / f"{part}.safetensors")
@@ -265,4 +278,23 @@ def test_a_configuration_of_endless_depth_is_a_sentence(folder, text):
 def test_codes_that_do_not_vary_are_a_sentence(folder):
     change_tensors(folder, "latents", lambda t: t["std"].zero_())
     with pytest.raises(BundleError, match="std holds a number that is not above 0"):
+        load_bundle(folder)
+
+
+@pytest.mark.parametrize("part", ["unet", "encoder", "shift", "prior", "latents"])
+def test_a_flipped_bit_is_told(folder, part):
+    flip_bit(folder / f"{part}.safetensors")
+    with pytest.raises(BundleError, match=rf"{part}\.safetensors is damaged"):
+        load_bundle(folder)
+    without_checksums(folder)
+    load_bundle(folder)  # which is why there are checksums
+
+
+def test_checksums_name_no_other_files(folder, tmp_path):
+    (tmp_path / "secret").write_text("")
+    sums = {"../secret": "0", "/etc/passwd": "0", "config.json": "0", "none.safetensors": "0"}
+    change_config(folder, lambda config: config["sha256"].update(sums))
+    assert load_bundle(folder).kind == "pdae"
+    change_config(folder, lambda config: config.update(sha256=[1]))
+    with pytest.raises(BundleError, match="sha256 must be a mapping"):
         load_bundle(folder)
