@@ -15,6 +15,7 @@ from pdae_app.engine import EditError
 from pdae_app.export.credentials import CredentialsError
 from pdae_app.faces.photo import PhotoError
 from pdae_app.latents.slider_file import SliderFileError
+from pdae_app.limits import BusyError, Limits
 
 # Every event that runs the model waits in one line for it.
 ONE_AT_A_TIME = {"concurrency_limit": 1, "concurrency_id": "model"}
@@ -29,7 +30,7 @@ WAITING = "Waiting for the model…"
 SHOWN_SIDE = 384
 
 # What a person can do something about, told as a sentence.
-EXPECTED = (PhotoError, EditError, SliderFileError, BundleError, CredentialsError)
+EXPECTED = (PhotoError, EditError, SliderFileError, BundleError, CredentialsError, BusyError)
 
 # Seconds of a ZeroGPU lease for one request.
 LEASE = 60
@@ -70,6 +71,7 @@ class ModelThread:
         @functools.wraps(function)
         def handler(*args, **kwargs):
             try:
+                Limits.of().check_memory()
                 if leased is not None:
                     yield from leased(*args, **kwargs)
                 else:
