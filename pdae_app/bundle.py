@@ -258,6 +258,15 @@ def load_bundle(folder: str | Path, device: str | torch.device = "cpu") -> Bundl
     return bundle
 
 
+def check_config(folder: Path) -> None:
+    """Whether a folder's `config.json` describes a bundle, whatever weights lie beside it.
+
+    Raises:
+        BundleError: it does not.
+    """
+    _built(_empty_bundle, _read_config(folder), folder)
+
+
 def load_first_stage(folder: str | Path, device: str | torch.device = "cpu") -> PatchAutoencoder:
     """The first stage of a bundle, or of a folder that holds nothing else.
 

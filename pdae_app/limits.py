@@ -21,7 +21,8 @@ class Limits:
 
     `megapixels` of a picture, decoded; `memory_mb` of the whole process, beyond which new work is
     refused; `disk_mb` of all pictures of visitors; `upload_mb` of one upload, `in_flight_mb` of all
-    at a time; `sessions` whose photographs and codes are remembered.
+    at a time; `sessions` whose photographs and codes are remembered; `model_mb` of a model that a
+    visitor names.
     """
 
     megapixels: float = 25
@@ -30,6 +31,7 @@ class Limits:
     upload_mb: float = 400
     in_flight_mb: float = 1000
     sessions: float = 200
+    model_mb: float = 2000
 
     @classmethod
     def of(cls, environment: Mapping[str, str] = os.environ) -> "Limits":
