@@ -75,7 +75,7 @@ def test_a_rendering_stops_within_a_step(editor, edit_tab):
     photo = open_photo(EXAMPLES[0])
     alignment = find_alignment(photo)
     code = editor.encode(photo, 10, alignment)
-    portrait = open_portrait(editor, photo, alignment, code, 10)
+    portrait = open_portrait(editor, str(EXAMPLES[0]), photo, alignment, code, 10)
     newest = Newest()
     newest.want(Look(ADD, None, 1.0, {"Smiling": 1.0}))
     rendering = tab.render(chosen, portrait, newest, None)

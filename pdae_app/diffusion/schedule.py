@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from pdae_app.diffusion.process import Process, Time
+from pdae_app.typed_config import check_sizes
 
 
 def linear_betas(timesteps: int, first: float = 1e-4, last: float = 0.02) -> Tensor:
@@ -53,8 +54,7 @@ class Schedule(Process):
     def __post_init__(self):
         if self.kind not in BETAS:
             raise ValueError(f"unknown schedule {self.kind!r}; known: {', '.join(BETAS)}")
-        if self.timesteps < 1:
-            raise ValueError(f"a schedule needs at least one timestep, got {self.timesteps}")
+        check_sizes(self, timesteps=100_000)
 
     @property
     def most(self) -> int:

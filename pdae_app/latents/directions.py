@@ -16,6 +16,9 @@ LARGEST_CONDITION = 1e4
 
 MOST_GAIN = 10.0
 
+# No classifier is so certain; beyond, sums of float32 lose what is small.
+LARGEST_LOGIT = 1e6
+
 
 @dataclass(frozen=True)
 class Attribute:
@@ -43,6 +46,11 @@ class Attribute:
             raise ValueError(f"an attribute's gain must be between 0 and {MOST_GAIN:g}")
         if self.unit is None and None in (self.positive_logit, self.negative_logit):
             raise ValueError("an attribute needs positive_logit and negative_logit, or unit")
+        for name in ("bias", "positive_logit", "negative_logit", "unit"):
+            if abs(getattr(self, name) or 0.0) > LARGEST_LOGIT:
+                raise ValueError(f"{name} must be between -{LARGEST_LOGIT:g} and {LARGEST_LOGIT:g}")
+        if self.auroc is not None and not 0 <= self.auroc <= 1:
+            raise ValueError("auroc must be between 0 and 1")
 
     def standing(self, logit: float) -> float | None:
         """-1 at the typical negative, +1 at the typical positive; None where they are unknown, or

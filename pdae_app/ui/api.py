@@ -3,22 +3,24 @@
 import gradio as gr
 
 from pdae_app.engine import MODES, Code, EditError, Editor
-from pdae_app.engine.checks import is_number, short
+from pdae_app.engine.checks import is_number
 from pdae_app.engine.framing import frame
 from pdae_app.engine.generation import LARGEST_SEED
 from pdae_app.engine.photo_edit import QUALITY, edit_many, edit_photo
 from pdae_app.engine.preset import Preset, parse_sliders
 from pdae_app.export.credentials import signed_film
 from pdae_app.export.provenance import Provenance
+from pdae_app.typed_config import short
 from pdae_app.ui.events import ONE_AT_A_TIME, ModelThread, shown
 from pdae_app.ui.files import preview, saved, stored
 from pdae_app.ui.generate_tab import MOST as MOST_PICTURES
 from pdae_app.ui.generate_tab import STEPS as GENERATION_STEPS
-from pdae_app.ui.many_tab import check_many, zipped
+from pdae_app.ui.many_tab import checked_many
 from pdae_app.ui.models import Models
 from pdae_app.ui.own_slider_tab import check_counts, checked_name, readable, slider_file
 from pdae_app.ui.photo_input import PhotoInput
 from pdae_app.ui.raw_inputs import RawFlag, RawJSON, RawNumber, RawText
+from pdae_app.ui.result_zip import ResultZip
 from pdae_app.ui.session import TIME_TO_LIVE
 
 CODES_KEPT = 4
@@ -251,10 +253,14 @@ class Endpoints:
         """
         editor = self._editor(model)
         preset = _preset(editor, sliders, scale)
-        check_many(photos, preset)
-        done = list(edit_many(editor, photos, preset, _steps(quality), bool(center)))
-        errors = {outcome.name: outcome.error for outcome in done if outcome.error}
-        yield zipped(editor, preset, done), errors
+        photos, errors = checked_many(photos, preset), {}
+        with ResultZip(editor, preset) as archive:
+            for outcome in edit_many(editor, photos, preset, _steps(quality), bool(center)):
+                added = archive.add(outcome)
+                errors |= {added.name: added.error} if added.error else {}
+                yield gr.skip(), gr.skip()  # where an abandoned batch ends
+            path = archive.finish()
+        yield path, errors
 
     def _editor(self, model: object) -> Editor:
         if not isinstance(model, str):

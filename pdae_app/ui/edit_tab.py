@@ -342,7 +342,7 @@ class EditTab:
                 told_at = time.monotonic() if due else told_at
                 yield {self.status: f"Finding the code… {part:.0%}"} if due else None
             codes = dict([*codes.items(), (key, code)][-CODES_KEPT:])
-        portrait = open_portrait(editor, photo, alignment, codes[key], steps)
+        portrait = open_portrait(editor, path, photo, alignment, codes[key], steps)
         yield {
             self.portrait: portrait,
             self.codes: codes,

@@ -16,6 +16,7 @@ from pdae_app.engine import EditError
 from pdae_app.export.credentials import CredentialsError
 from pdae_app.faces.photo import PhotoError
 from pdae_app.latents.slider_file import SliderFileError
+from pdae_app.limits import BusyError, Limits
 
 # Every event that runs the model waits in one line for it.
 ONE_AT_A_TIME = {"concurrency_limit": 1, "concurrency_id": "model"}
@@ -35,7 +36,7 @@ WENT_WRONG = "Something went wrong here. Try again; if it happens again, tell wh
 SHOWN_SIDE = 384
 
 # What a person can do something about, told as a sentence.
-EXPECTED = (PhotoError, EditError, SliderFileError, BundleError, CredentialsError)
+EXPECTED = (PhotoError, EditError, SliderFileError, BundleError, CredentialsError, BusyError)
 
 # Seconds of a ZeroGPU lease for one request.
 LEASE = 60
@@ -95,6 +96,7 @@ class ModelThread:
         @functools.wraps(function)
         def handler(*args, **kwargs):
             try:
+                Limits.of().check_memory()
                 yield from run(*args, **kwargs)
             except EXPECTED as error:
                 raise gr.Error(str(error), print_exception=False) from error

@@ -1,6 +1,5 @@
 """The tab for a slider of one's own: from a few pictures, for this session or to keep."""
 
-import re
 import time
 from pathlib import Path
 
@@ -12,6 +11,7 @@ from pdae_app.engine.framing import frame
 from pdae_app.engine.sliders import load_slider_of, save_slider_of
 from pdae_app.faces.photo import PhotoError
 from pdae_app.latents.few_shot import FewShot
+from pdae_app.latents.slider_file import LONGEST_NAME, NAME
 from pdae_app.ui.edit_tab import EditTab
 from pdae_app.ui.events import HIDDEN, LAST_WINS, ModelThread, explained, long_run
 from pdae_app.ui.files import stored
@@ -20,7 +20,6 @@ from pdae_app.ui.models import Chosen, Models
 from pdae_app.ui.slider_pool import SLOTS
 
 FEWEST, MOST = 5, 200
-LONGEST_NAME = 40
 # z alone is wanted: one step of the inversion is made and thrown away.
 ONE_STEP = 1
 WHERE = "It stands in the **Edit** tab, behind the others."
@@ -128,7 +127,7 @@ def checked_name(name: str | None, editor: Editor, chosen: Chosen | None = None)
         EditError: it is empty, too long, or taken.
     """
     name = (name or "").strip()
-    if not re.fullmatch(rf"[\w][\w -]{{0,{LONGEST_NAME - 1}}}", name):
+    if not NAME.fullmatch(name):
         raise EditError(
             f"Give the slider a name of letters, digits and spaces, at most {LONGEST_NAME}."
         )

@@ -107,7 +107,8 @@ class ResultPanel:
         """What follows the face: the whole photograph, the model's square, the downloads."""
         look, edited = finished.look, finished.image
         reference = None if look.pasting == REPLACE else portrait.reconstructions[portrait.steps]
-        pasted = editor.paste(portrait.photo, portrait.code, edited, reference)
+        photo = portrait.photo()
+        pasted = editor.paste(photo, portrait.code, edited, reference)
         recipe = _recipe(editor, look)
         whole = saved(pasted, "edited", recipe)
         preset = Preset(look.sliders, look.scale, editor.title).to_json()
@@ -116,7 +117,7 @@ class ResultPanel:
             self.save_whole: whole,
             self.save_preset: stored(preset.encode(), "preset.json"),
         }
-        before = stored(portrait.photo_file, "before.png")
+        before = portrait.photo_file(photo)
         square = stored(portrait.square_file, "before.png")
         return {
             self.whole: (before, whole),
