@@ -302,7 +302,7 @@ def test_checksums_name_no_other_files(folder, tmp_path):
     (tmp_path / "secret").write_text("")
     sums = {"../secret": "0", "/etc/passwd": "0", "config.json": "0", "none.safetensors": "0"}
     change_config(folder, lambda config: config["sha256"].update(sums))
-    assert load_bundle(folder).kind == "pdae"
+    assert load_bundle(folder).family.name == "pdae"
     change_config(folder, lambda config: config.update(sha256=[1]))
     with pytest.raises(BundleError, match="sha256 must be a mapping"):
         load_bundle(folder)
