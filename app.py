@@ -15,6 +15,10 @@ os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
 # Gradio reads it when it is imported, hence here.
 os.environ["GRADIO_TEMP_DIR"] = private_folder(os.environ.get("GRADIO_TEMP_DIR"))
 
+if os.environ.get("SPACES_ZERO_GPU"):
+    # Before torch, whose CUDA it stands in for: else the model is put on the CPU.
+    import spaces  # noqa: F401
+
 from PIL import Image
 
 from pdae_app.bundle import BundleError
@@ -87,7 +91,7 @@ def main() -> int:
         print(f"error: {error}", file=sys.stderr)
         return 1
     places = [*bundles_beside(CHECKPOINTS), *arguments.models]
-    models = Models(editor, places, arguments.any_model, arguments.precision)
+    models = Models(editor, places, arguments.any_model, arguments.precision, model)
     options = {"mcp_server": True} if arguments.mcp else {}
     launch(build(models, model), arguments.host, arguments.port, **options)
     return 0

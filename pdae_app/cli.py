@@ -20,10 +20,10 @@ from pdae_app.export import FILMS, STILLS
 from pdae_app.export.credentials import CredentialsError, signed_film, signed_still
 from pdae_app.export.provenance import Provenance
 from pdae_app.faces.photo import PhotoError
+from pdae_app.hub import default_model
 from pdae_app.latents.slider_file import SliderFileError
 from pdae_app.whole import whole_file
 
-BUNDLED = Path(__file__).parent.parent / "checkpoints" / "faces128"
 STILL_KINDS = {suffix: kind for kind, suffix in STILLS.items()} | {".jpeg": "JPEG"}
 FILM_KINDS = {suffix: kind for kind, suffix in FILMS.items()}
 EXPECTED = (BundleError, CredentialsError, EditError, PhotoError, SliderFileError, OSError)
@@ -33,6 +33,7 @@ def main(arguments: list[str] | None = None) -> int:
     """The exit code: 0 done, 1 something could not be done, 2 the command was wrong (argparse)."""
     parsed = parser().parse_args(arguments)
     try:
+        parsed.model = parsed.model or default_model()
         return parsed.run(parsed) or 0
     except EXPECTED as error:
         print(f"error: {error}", file=sys.stderr)
@@ -54,7 +55,7 @@ def parser() -> argparse.ArgumentParser:
 def _command(commands, name: str, run, help: str) -> argparse.ArgumentParser:
     command = commands.add_parser(name, help=help, description=help)
     command.set_defaults(run=run)
-    command.add_argument("--model", default=str(BUNDLED), help="a bundle: folder or owner/name")
+    command.add_argument("--model", help="a bundle: folder or owner/name (PDAE_MODEL)")
     command.add_argument("--device", help="cpu, cuda or mps (default: the best there is)")
     return command
 

@@ -1,5 +1,6 @@
 """Where a bundle lies: a local folder, or a repository on the Hugging Face Hub."""
 
+import os
 import re
 from contextlib import contextmanager
 from fnmatch import fnmatch
@@ -27,7 +28,23 @@ from huggingface_hub.errors import (
 from pdae_app.bundle import Bundle, BundleError, bundle_files, check_config
 from pdae_app.whole import restored
 
+BUNDLED = Path(__file__).parent.parent / "checkpoints" / "faces128"
 FILES = ["config.json", "*.safetensors", "README.md"]
+
+
+def default_model() -> str:
+    """The environment's PDAE_MODEL, else the model that comes with the repository.
+
+    Raises:
+        BundleError: there is neither, as where the package was installed without the repository.
+    """
+    named = os.environ.get("PDAE_MODEL")
+    if named or BUNDLED.is_dir():
+        return named or str(BUNDLED)
+    raise BundleError(
+        "no model came with this installation; name one by --model or the environment variable "
+        "PDAE_MODEL: a bundle's folder, or owner/name of the Hub"
+    )
 
 
 def local_folder(

@@ -11,6 +11,7 @@ from pdae_app.bundle import save_bundle
 from pdae_app.cli import main
 from pdae_app.engine import Editor
 from pdae_app.engine.sliders import save_slider_of
+from pdae_app.hub import default_model
 from pdae_app.ui.session import EXAMPLES
 from tests.running import ROOT
 from tests.tiny import tiny_bundle
@@ -143,3 +144,12 @@ def test_it_runs_as_a_module():
         text=True,
     )
     assert all(name in run.stdout for name in ("edit", "interpolate", "generate", "info"))
+
+
+def test_an_installation_without_a_model_says_so(monkeypatch, tmp_path, capsys):
+    monkeypatch.delenv("PDAE_MODEL", raising=False)
+    monkeypatch.setattr("pdae_app.hub.BUNDLED", tmp_path / "nothing")
+    assert main(["info"]) == 1
+    assert "name one by --model or the environment variable PDAE_MODEL" in capsys.readouterr().err
+    monkeypatch.setenv("PDAE_MODEL", "somebody/faces")
+    assert default_model() == "somebody/faces"

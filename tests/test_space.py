@@ -4,8 +4,10 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 import types
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -14,10 +16,10 @@ import pytest
 import yaml
 
 from pdae_app.bundle import BundleError, save_bundle
-from pdae_app.engine import EditError
+from pdae_app.engine import EditError, Editor
 from pdae_app.private_folder import PREFIX, Sweep
 from pdae_app.ui.app import Page
-from pdae_app.ui.events import ModelThread, Newest
+from pdae_app.ui.events import WENT_WRONG, ModelThread, Newest
 from pdae_app.ui.models import KEPT, Chosen, Models, bundles_beside
 from tests.running import ROOT
 from tests.tiny import tiny_bundle
@@ -262,3 +264,51 @@ def test_a_model_that_cannot_be_loaded_leaves_the_old_one(editor, places, monkey
     (changes,) = page.switch(wanted, chosen)
     assert changes[page.chosen] == Chosen("b")
     assert set(changes) <= set(page._adapting)
+
+
+def test_a_model_is_loaded_once_and_on_its_thread(editor, places, monkeypatch):
+    """Handlers ask on many threads at once."""
+    threads = []
+
+    def loaded(*_, **__):
+        threads.append(threading.current_thread().name)
+        time.sleep(0.2)
+        return editor
+
+    monkeypatch.setattr(Editor, "from_pretrained", loaded)
+    model = ModelThread()
+    models = Models(editor, places, model=model)
+    with ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(models.named, ["b"] * 4)) == [editor] * 4
+    assert model.call(models.named, "c") is editor  # from the thread itself
+    assert len(threads) == 2 and all(name.startswith("model") for name in threads)
+
+
+def test_an_error_is_told_in_the_status_and_is_no_stop(monkeypatch):
+    """A handler that fails would be taken for one that was stopped."""
+    warnings, status = [], gr.Markdown()
+    monkeypatch.setattr("gradio.Warning", warnings.append)
+
+    def handler(error):
+        yield {status: "Begun"}
+        raise error
+
+    reported = ModelThread().reported(handler, status)
+    *_, last = reported(EditError("Choose a photograph first."))
+    assert last == {status: "Choose a photograph first."} and warnings == [*last.values()]
+    *_, last = reported(ZeroDivisionError())
+    assert last == {status: WENT_WRONG}
+
+
+def test_on_zero_gpu_spaces_comes_before_torch(tmp_path):
+    """It stands in for CUDA until a lease begins: later, the model is put on the CPU."""
+    (tmp_path / "spaces.py").write_text("import sys; print('torch' in sys.modules)")
+    run = subprocess.run(
+        [sys.executable, "app.py", "--help"],
+        check=True,
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        env=os.environ | {"SPACES_ZERO_GPU": "1", "PYTHONPATH": f"{tmp_path}:{ROOT}"},
+    )
+    assert run.stdout.startswith("False")

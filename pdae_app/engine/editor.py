@@ -56,7 +56,7 @@ class Editor(LoadedModel):
         align: bool | Alignment = True,
         iterations: int | None = None,
     ) -> Code:
-        """Z and the inferred noise map of a photograph (PDAE, Section 4.1).
+        """Z and the inferred noise map of a photograph (PDAE, Section 4.3).
 
         Args:
             steps: of the decoding that x_T is made for.

@@ -35,7 +35,7 @@ def draw_code(
 ) -> Drawn:
     """A code from the prior, by the few-shot rule where attributes are wanted.
 
-    The rule (Diff-AE, Section 5.3; PDAE, Section 4.7): a candidate with p < 0.5 is rejected, any
+    The rule (Diff-AE, Appendix A.2; PDAE, Section 4.7): a candidate with p < 0.5 is rejected, any
     other accepted with probability p, for every wanted attribute.
 
     Raises:

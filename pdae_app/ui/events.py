@@ -3,6 +3,7 @@
 import contextvars
 import functools
 import os
+import threading
 import traceback
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -70,10 +71,19 @@ class ModelThread:
     """
 
     def __init__(self):
-        self._pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="model")
+        self._process, self._ident = os.getpid(), None
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix="model", initializer=self._begin)
+
+    def _begin(self) -> None:
+        self._ident = threading.get_ident()
 
     def call(self, function: Callable, *args, **kwargs):
-        """The function's result; what it raises is raised here."""
+        """The function's result; what it raises is raised here.
+
+        On the thread itself, and in a forked process, which has none, the function runs at once.
+        """
+        if threading.get_ident() == self._ident or os.getpid() != self._process:
+            return function(*args, **kwargs)
         context = contextvars.copy_context()  # Gradio's messages find their page by it
         return self._pool.submit(context.run, function, *args, **kwargs).result()
 

@@ -1,5 +1,6 @@
 """The models that visitors may choose from, loaded when they are first asked for."""
 
+import threading
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -9,6 +10,7 @@ from pdae_app.bundle import load_bundle
 from pdae_app.engine import EditError, Editor
 from pdae_app.latents.few_shot import FewShot
 from pdae_app.ui.downloads import Downloads
+from pdae_app.ui.events import ModelThread
 
 # Of models beside the first one, so many stay in memory.
 KEPT = 2
@@ -31,7 +33,7 @@ class Models:
     """Names for people, and the editors behind them.
 
     `places` are bundles' folders or Hub names, the first being already loaded as `first`; with
-    `free`, any Hub name may be asked for. Loading happens on the thread that asks.
+    `free`, any Hub name may be asked for. Models are loaded on the model's thread, whoever asks.
     """
 
     def __init__(
@@ -40,14 +42,17 @@ class Models:
         places: Sequence[str] = (),
         free: bool = False,
         precision: str = "auto",
+        model: ModelThread | None = None,
     ):
         self.first, self.free, self.precision = first, free, precision
         self._places = {first.title: first.name}
         for place in places:
             title = Path(place).name if Path(place).is_dir() else place
             self._places.setdefault(title, place)
+        self._thread = model or ModelThread()
         self._loaded: OrderedDict[str, Editor] = OrderedDict()
         self._downloads = Downloads()
+        self._lock = threading.Lock()
 
     @property
     def titles(self) -> list[str]:
@@ -66,12 +71,24 @@ class Models:
         """
         if not title or title == self.first.title:
             return self.first
-        if title not in self._loaded:
-            self._loaded[title] = self._opened(title)
-        self._loaded.move_to_end(title)
-        while len(self._loaded) > KEPT:
-            self._loaded.popitem(last=False)
-        return self._loaded[title]
+        return self._found(title) or self._thread.call(self._load, title)
+
+    def _found(self, title: str) -> Editor | None:
+        with self._lock:
+            if title in self._loaded:
+                self._loaded.move_to_end(title)
+            return self._loaded.get(title)
+
+    def _load(self, title: str) -> Editor:
+        """On the model's thread, one after the other; another visitor may just have loaded it."""
+        editor = self._found(title)
+        if editor is None:
+            editor = self._opened(title)
+        with self._lock:
+            self._loaded[title] = editor
+            while len(self._loaded) > KEPT:
+                self._loaded.popitem(last=False)
+        return editor
 
     def _opened(self, title: str) -> Editor:
         device, precision = self.first.device, self.precision
