@@ -38,9 +38,9 @@ def mutated_bytes(draw, whole: st.SearchStrategy[bytes]) -> bytes:
 def paths(value, path=()):
     """The ways to every place in nested mappings and lists."""
     yield path
-    inner = value.items() if isinstance(value, dict) else enumerate(value)
-    for key, part in inner if isinstance(value, dict | list) else ():
-        yield from paths(part, (*path, key))
+    if isinstance(value, dict | list):
+        for key, part in value.items() if isinstance(value, dict) else enumerate(value):
+            yield from paths(part, (*path, key))
 
 
 @st.composite
