@@ -31,6 +31,7 @@ from training.checkpoints import checkpoints
 from training.data import AugmentedSquares, DataConfig, SeededBatches, load_pictures, plain_squares
 from training.encode_latents import LatentsConfig, load_latents
 from training.evaluate import EvaluateConfig
+from training.evaluate_likelihood import LikelihoodConfig
 from training.loop import (
     LoopConfig,
     TrainingError,
@@ -46,6 +47,7 @@ from training.train_dpm import DpmConfig, DpmObjective
 from training.train_first_stage import FirstStageTrainConfig
 from training.train_latent_dpm import LatentDpmConfig
 from training.train_pdae import PdaeTrainConfig
+from training.train_vdm import VdmTrainConfig
 
 ROOT = Path(__file__).parent.parent
 CONFIGS = ROOT / "training" / "configs"
@@ -73,6 +75,11 @@ SHIPPED = {
     "latent_dpm": LatentDpmConfig,
     "attributes": AttributesConfig,
     "evaluate": EvaluateConfig,
+    "vdm": VdmTrainConfig,
+    "vdm_v": VdmTrainConfig,
+    "diffenc": VdmTrainConfig,
+    "diffenc_fixed": VdmTrainConfig,
+    "likelihood": LikelihoodConfig,
     "typical": TypicalConfig,
     "calibrate": CalibrateConfig,
 }
