@@ -12,9 +12,8 @@ from pathlib import Path
 from pdae_app.private_folder import private_folder
 
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
-if "GRADIO_TEMP_DIR" not in os.environ:
-    # Gradio reads it when it is imported, hence here.
-    os.environ["GRADIO_TEMP_DIR"] = private_folder()
+# Gradio reads it when it is imported, hence here.
+os.environ["GRADIO_TEMP_DIR"] = private_folder(os.environ.get("GRADIO_TEMP_DIR"))
 
 from PIL import Image
 
@@ -22,6 +21,7 @@ from pdae_app.bundle import BundleError
 from pdae_app.engine import EditError, Editor
 from pdae_app.export.credentials import CredentialsError, signed_still
 from pdae_app.export.provenance import Provenance
+from pdae_app.limits import LimitError, Limits
 from pdae_app.ui.app import build, launch
 from pdae_app.ui.events import ModelThread
 from pdae_app.ui.models import Models, bundles_beside
@@ -35,7 +35,7 @@ def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument(
         "--model",
-        default=known.get("PDAE_MODEL", str(CHECKPOINTS / "faces64")),
+        default=known.get("PDAE_MODEL", str(CHECKPOINTS / "faces128")),
         help="a bundle: folder or Hub owner/name (PDAE_MODEL)",
     )
     parser.add_argument("--revision", help="branch, tag or commit of a Hub model")
@@ -72,6 +72,7 @@ def main() -> int:
         print('error: --mcp needs Gradio\'s extra: pip install "gradio[mcp]"', file=sys.stderr)
         return 1
     try:
+        Limits.of()
         try_credentials()
         editor = model.call(
             Editor.from_pretrained,
@@ -82,7 +83,7 @@ def main() -> int:
         )
         if arguments.compile:
             model.call(editor.compile)
-    except (BundleError, CredentialsError, EditError) as error:
+    except (BundleError, CredentialsError, EditError, LimitError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     places = [*bundles_beside(CHECKPOINTS), *arguments.models]

@@ -1,6 +1,6 @@
 """Edits from exact codes of few steps, beside those of 100 + 100 plain steps.
 
-python -m benchmarks.edits --model checkpoints/faces64 --data ../shared/faces --people 24
+python -m benchmarks.edits --model checkpoints/faces128 --data ../shared/faces --people 24
 
 A classifier on pixels, trained here on the training pictures, judges: how its probability of an
 attribute rises from slider -1 to +1, and how far those of the other attributes move from the
@@ -139,7 +139,7 @@ def noise_figures(x_T: Tensor) -> dict[str, float]:
 def main() -> None:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--model", default="checkpoints/faces64")
+    parser.add_argument("--model", default="checkpoints/faces128")
     parser.add_argument("--data", default="../shared/faces", help="folder with manifest.csv")
     parser.add_argument("--people", type=int, default=24)
     parser.add_argument("--name", default="edits", help="of the files in benchmarks/results")

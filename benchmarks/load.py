@@ -1,6 +1,6 @@
 """Many clients at once: every one gets the picture that it would get alone, and memory returns.
 
-python -m benchmarks.load --model checkpoints/faces64 --clients 20 --edits 5
+python -m benchmarks.load --model checkpoints/faces128 --clients 20 --edits 5
 
 Each client edits a photograph of its own at strengths of its own through /edit, all at the same
 time; afterwards the same is asked one by one, and compared bit for bit. Then a line longer than the
@@ -170,7 +170,7 @@ def resident(process: int) -> float:
 def main() -> None:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--model", default="checkpoints/faces64")
+    parser.add_argument("--model", default="checkpoints/faces128")
     parser.add_argument("--clients", type=int, default=20)
     parser.add_argument("--edits", type=int, default=5)
     arguments = parser.parse_args()

@@ -1,6 +1,6 @@
 """Resident memory over 20 photographs, 200 edits and 5 galleries in a row.
 
-python -m benchmarks.memory --model checkpoints/faces64
+python -m benchmarks.memory --model checkpoints/faces128
 """
 
 import argparse
@@ -43,7 +43,7 @@ def requests(editor: Editor, steps: int):
 def main() -> None:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--model", default="checkpoints/faces64")
+    parser.add_argument("--model", default="checkpoints/faces128")
     parser.add_argument("--steps", type=int, default=10)
     arguments = parser.parse_args()
     editor = Editor.from_pretrained(arguments.model)

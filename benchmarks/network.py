@@ -95,7 +95,7 @@ def rows_of(name: str, batch: int, repeats: int, device: str) -> list[dict]:
     plain = plainly(PDAE(config).eval().requires_grad_(False).to(device))
     size, dim = config.unet.image_size, config.encoder.z_dim
     x, t = (
-        torch.randn(batch, 3, size, size, device=device),
+        torch.randn(batch, config.unet.in_channels, size, size, device=device),
         torch.full((batch,), 500, device=device),
     )
     z_a, z_b = (torch.randn(batch, dim, device=device) for _ in range(2))
@@ -139,7 +139,7 @@ def rows_of(name: str, batch: int, repeats: int, device: str) -> list[dict]:
 def main() -> None:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--presets", nargs="+", default=["faces64", "celeba64", "ffhq128"])
+    parser.add_argument("--presets", nargs="+", default=["faces128", "celeba64", "ffhq128"])
     parser.add_argument("--batch", type=int, default=1)
     parser.add_argument("--repeats", type=int, default=9)
     arguments = parser.parse_args()

@@ -1,6 +1,6 @@
 """Reconstruction error against steps and evaluations: plain inversion and ways of an exact one.
 
-python -m benchmarks.reconstruction --model checkpoints/faces64 --data ../shared/faces --people 16
+python -m benchmarks.reconstruction --model checkpoints/faces128 --data ../shared/faces --people 16
 
 - plain: PDAE's Eq. 8, one evaluation a step.
 - fixed point: the step's equation iterated as it stands, so many evaluations a step.
@@ -14,7 +14,6 @@ import argparse
 from pathlib import Path
 
 import torch
-from skimage.metrics import structural_similarity
 from torch import Tensor
 
 from benchmarks.tables import publish
@@ -24,6 +23,7 @@ from pdae_app.diffusion.inversion import ddim_coefficients, exact_states
 from pdae_app.diffusion.schedule import Schedule
 from pdae_app.diffusion.solvers import Denoiser, ddim_states
 from training.data import DataConfig, load_pictures, plain_squares
+from training.evaluation.reconstruction import compare
 
 STEPS = (5, 10, 20, 50, 100)
 
@@ -104,25 +104,15 @@ def row(denoiser: Denoiser, x_0: Tensor, schedule: Schedule, stepping: str, step
         "its evaluations": counted.count,
         "evaluations in all": counted.count + steps,
         "MSE": float((back - x_0).square().mean()) / 4,
-        "SSIM": similarity(back, x_0),
+        "SSIM": compare(back, x_0)["SSIM"],
     }
-
-
-def similarity(a: Tensor, b: Tensor) -> float:
-    """SSIM on [0, 1], as `training.evaluate` computes it."""
-    options = {"gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False}
-    pairs = zip(*((x.clamp(-1, 1) / 2 + 0.5).numpy() for x in (a, b)), strict=True)
-    values = [
-        structural_similarity(p, q, channel_axis=0, data_range=1.0, **options) for p, q in pairs
-    ]
-    return float(sum(values) / len(values))
 
 
 @torch.inference_mode()
 def main() -> None:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--model", default="checkpoints/faces64")
+    parser.add_argument("--model", default="checkpoints/faces128")
     parser.add_argument("--data", default="../shared/faces", help="folder with manifest.csv")
     parser.add_argument("--people", type=int, default=16)
     parser.add_argument("--steps", type=int, nargs="+", default=STEPS)

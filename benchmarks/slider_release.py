@@ -1,6 +1,6 @@
 """Time from a slider's release to the first preview and the final picture, by the app's API.
 
-python -m benchmarks.slider_release --model checkpoints/faces64
+python -m benchmarks.slider_release --model checkpoints/faces128
 
 The app runs as a program of its own. Every edited picture is fetched over one open connection, as a
 browser does (gradio_client itself opens a new one for each file, which takes longer than the edit).
@@ -23,6 +23,7 @@ from gradio_client import Client, handle_file
 from benchmarks.tables import publish
 from pdae_app.engine.photo_edit import QUALITY
 from pdae_app.ui.edit_tab import FINISHING
+from pdae_app.ui.result_panel import ADD
 from pdae_app.ui.session import EXAMPLES
 from pdae_app.ui.slider_pool import SLOTS
 
@@ -76,7 +77,8 @@ def one_release(browser: Browser, strength: float) -> dict[str, float]:
     """Seconds to the first preview, to the finished face, and to the whole photograph."""
     values = [strength] + [0.0] * (SLOTS - 1)
     start, arrived = time.perf_counter(), {}
-    updates = browser.client.submit("Add the change", 1.0, *values, api_name="/ui_render")
+    browser.client.predict(ADD, 1.0, *values, api_name="/ui_release")
+    updates = browser.client.submit(api_name="/ui_render")
     for face, status in updates:
         browser.fetch(face[1]["url"])
         now = time.perf_counter() - start
@@ -90,9 +92,9 @@ def one_release(browser: Browser, strength: float) -> dict[str, float]:
 def measure(address: str, quality: str, repeats: int) -> dict[str, float | str]:
     """Medians over `repeats` releases, after two that warm up."""
     browser, photo = Browser(address), handle_file(EXAMPLES[0])
-    browser.client.predict(photo, api_name="/ui_choose")
+    browser.client.predict(ADD, photo, api_name="/ui_choose")
     start = time.perf_counter()
-    browser.client.predict(photo, "Face 1", quality, api_name="/ui_open")
+    browser.client.predict(quality, api_name="/ui_open")
     opened = time.perf_counter() - start
     times = [one_release(browser, 0.05 * (i + 1)) for i in range(repeats + 2)][2:]
     medians = {key: statistics.median(row[key] for row in times) for key in times[0]}
@@ -102,7 +104,7 @@ def measure(address: str, quality: str, repeats: int) -> dict[str, float | str]:
 def main() -> None:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--model", default=str(ROOT / "checkpoints" / "faces64"))
+    parser.add_argument("--model", default=str(ROOT / "checkpoints" / "faces128"))
     parser.add_argument("--repeats", type=int, default=20)
     arguments = parser.parse_args()
     with running_app(arguments.model) as app:

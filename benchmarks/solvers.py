@@ -1,6 +1,6 @@
 """Distance to the 1000-step ODE solution against evaluations: DDIM and DPM-Solver++(2M).
 
-python -m benchmarks.solvers --model checkpoints/faces64
+python -m benchmarks.solvers --model checkpoints/faces128
 
 Noise is drawn, codes come from the bundle's latent diffusion model; the distance is the root mean
 square over pixels of [-1, 1].
@@ -34,7 +34,7 @@ def distance(a: Tensor, b: Tensor) -> float:
 def main() -> None:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--model", default="checkpoints/faces64")
+    parser.add_argument("--model", default="checkpoints/faces128")
     parser.add_argument("--pictures", type=int, default=8)
     arguments = parser.parse_args()
     editor = Editor.from_pretrained(arguments.model)

@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 
 from pdae_app.whole import whole_file
+from training.markdown import table
 
 RESULTS = Path(__file__).parent / "results"
 INTRO = """# Benchmarks
@@ -81,8 +82,7 @@ def publish(name: str, rows: list[dict], notes: str = "", folder: Path = RESULTS
 
 def markdown(rows: list[dict]) -> str:
     """A table of rows of equal keys."""
-    lines = [list(rows[0]), ["---"] * len(rows[0]), *([_cell(v) for v in r.values()] for r in rows)]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    return table(rows[0], ([_cell(value) for value in row.values()] for row in rows))
 
 
 def _cell(value: object) -> str:

@@ -1,7 +1,7 @@
 """Pictures per second of training PDAE, against the plain way and against data that costs nothing.
 
-python -m benchmarks.training_speed --config training/configs/faces64/pdae.yaml \\
-    dpm=checkpoints/faces64 start=checkpoints/faces64 loop.mixed_precision=bf16
+python -m benchmarks.training_speed --config training/configs/faces128/pdae.yaml \\
+    dpm=checkpoints/faces128 start=checkpoints/faces128 loop.mixed_precision=bf16
 
 Three ways in one process, in turn, a few rounds; medians of the rounds:
 - plain: the same networks and loss in eager PyTorch, float32, contiguous (NCHW), AdamW and EMA as
@@ -23,24 +23,31 @@ from torch.utils.data import Dataset
 from benchmarks.tables import publish
 from pdae_app.bundle import Bundle, load_bundle
 from training.config import load
-from training.data import example_pictures, training_set
 from training.loop import LoopConfig, Run
+from training.states import Sizes, state_set
 from training.train_pdae import PdaeObjective, PdaeTrainConfig
 
 ROUNDS, STEPS = 11, 8
 
 
 class InMemory(Dataset):
-    """Pictures that are tensors already, whatever key is asked for."""
+    """First items of a data set as tensors: states, and what the encoder reads where it differs."""
 
-    def __init__(self, pictures: torch.Tensor):
-        self.pictures = pictures
+    def __init__(self, dataset: Dataset, count: int):
+        items = [dataset[i, 0] for i in range(min(count, len(dataset)))]
+        items = [item if isinstance(item, tuple) else (item,) for item in items]
+        self.columns = [torch.stack(column) for column in zip(*items, strict=True)]
 
     def __len__(self) -> int:
-        return len(self.pictures)
+        return len(self.columns[0])
 
-    def __getitem__(self, key: tuple[int, int]) -> torch.Tensor:
-        return self.pictures[key[0]]
+    def __getitem__(self, key: tuple[int, int]) -> tuple[torch.Tensor, ...]:
+        return tuple(column[key[0]] for column in self.columns)
+
+    def batches(self, size: int) -> list[tuple[torch.Tensor, ...]]:
+        """Whole batches."""
+        parts = zip(*(column.split(size) for column in self.columns), strict=True)
+        return [part for part in parts if len(part[0]) == size]
 
 
 def objective_of(config: PdaeTrainConfig, frozen: Bundle) -> PdaeObjective:
@@ -52,7 +59,7 @@ def objective_of(config: PdaeTrainConfig, frozen: Bundle) -> PdaeObjective:
 class Plain:
     """The loop that one writes first."""
 
-    def __init__(self, config: PdaeTrainConfig, frozen: Bundle, dataset: Dataset):
+    def __init__(self, config: PdaeTrainConfig, frozen: Bundle, dataset: InMemory):
         self.device = "cuda" if torch.cuda.is_available() else "cpu"
         self.objective = objective_of(config, frozen).to(
             self.device, memory_format=torch.contiguous_format
@@ -61,15 +68,14 @@ class Plain:
         self.parameters = [p for module in modules for p in module.parameters()]
         self.average = [p.detach().clone() for p in self.parameters]
         self.optimizer = torch.optim.AdamW(self.parameters, lr=1e-4, foreach=False)
-        pictures = dataset.pictures.split(config.loop.batch_size)
-        self.batches = cycle([part for part in pictures if len(part) == config.loop.batch_size])
+        self.batches = cycle(dataset.batches(config.loop.batch_size))
 
     def __call__(self, steps: int) -> None:
         """So many optimiser steps."""
-        for x_0 in islice(self.batches, steps):
-            x_0 = x_0.to(self.device)
+        for batch in islice(self.batches, steps):
+            x_0, *read = (part.to(self.device) for part in batch)
             t = torch.randint(0, self.objective.schedule.timesteps, (len(x_0),), device=self.device)
-            loss = self.objective(x_0, t, torch.randn_like(x_0))
+            loss = self.objective(x_0, t, torch.randn_like(x_0), *read)
             self.optimizer.zero_grad()
             loss.backward()
             torch.nn.utils.clip_grad_norm_(self.parameters, 1.0)
@@ -92,8 +98,9 @@ class Ours:
 
     def __call__(self, steps: int) -> None:
         """So many optimiser steps."""
-        for x_0 in islice(self.batches, steps):
-            loss, _ = self.run.step(self.forward, x_0)
+        for batch in islice(self.batches, steps):
+            parts = (batch,) if isinstance(batch, torch.Tensor) else batch
+            loss, _ = self.run.step(self.forward, *parts)
         loss.item()
 
 
@@ -104,9 +111,9 @@ def main() -> None:
         sys.exit(__doc__)
     config = load(PdaeTrainConfig, arguments[1], arguments[2:])
     frozen = load_bundle(config.dpm)
-    unet = frozen.unet.config
-    pictures = training_set(config.data, unet.image_size, unet.in_channels)
-    tensors = InMemory(example_pictures(pictures, 4 * config.loop.batch_size))
+    sizes = Sizes(frozen.picture_size, config.encoder.image_size)
+    pictures = state_set(config.data, frozen.first_stage, sizes)
+    tensors = InMemory(pictures, 4 * config.loop.batch_size)
     with tempfile.TemporaryDirectory() as out:
         ways = {
             "plain loop, float32, NCHW, tensors in memory": Plain(config, frozen, tensors),

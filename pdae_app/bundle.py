@@ -16,10 +16,11 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from pdae_app.bundle_files import changed, check_depth, read_tensors, sha256, stored_dtype
 from pdae_app.diffusion.grids import STEPPINGS
 from pdae_app.diffusion.prediction import Diffusion
 from pdae_app.diffusion.process import LinearLogSNR, Process
@@ -41,11 +42,13 @@ from pdae_app.models.first_stage import (
 from pdae_app.models.latent_mlp import LatentMLP, LatentMLPConfig
 from pdae_app.models.unet import UNet, UNetConfig
 from pdae_app.models.vdm import VDMConfig
-from pdae_app.typed_config import ConfigError, build
+from pdae_app.typed_config import ConfigError, build, short
 from pdae_app.whole import restored, whole_folder
 
 # Format 2 brought first stages.
 FORMAT = 2
+
+LARGEST_CONFIG = 4 << 20
 
 
 class BundleError(ValueError):
@@ -66,6 +69,7 @@ class Bundle:
     pictures and the states that `unet` knows; None is `Pixels`.
     `classes` are the names of the classes that the U-Net, or PDAE in place of images, is told.
     `variational` is the model with a likelihood that `unet` is the score network of, if it is one.
+    `dtypes` are those in which the networks lie on disk, by the names of their files.
     `info` is free: training data, licence, measured figures. `identity` names the exact files,
     `folder` is where they were read from.
     """
@@ -85,6 +89,7 @@ class Bundle:
     info: dict = field(default_factory=dict)
     first_stage: FirstStage | None = None
     variational: VariationalDiffusion | None = None
+    dtypes: dict[str, torch.dtype] = field(default_factory=dict)
     identity: str = "unsaved"
     folder: Path | None = None
 
@@ -142,18 +147,24 @@ def resized(pictures: Tensor, size: int) -> Tensor:
     return pictures if pictures.shape[-1] == size else F.adaptive_avg_pool2d(pictures, size)
 
 
-def save_bundle(bundle: Bundle, folder: str | Path, dtype: torch.dtype = torch.float16) -> None:
+def save_bundle(bundle: Bundle, folder: str | Path, dtype: torch.dtype | None = None) -> None:
     """Write `bundle` to `folder`, whole or not at all. Files of other names in it are kept.
 
+    Args:
+        dtype: of the weights; by default as they were read, new ones in float16.
+
     Raises:
-        BundleError: a file could not be written; what was there before is untouched.
+        BundleError: a file could not be written, or what was written could not be loaded again;
+            what was there before is untouched.
     """
     with _bundle_folder(folder) as partial:
         for name, module in bundle.parts.items():
-            _save_network(module, partial / f"{name}.safetensors", dtype)
+            kind = dtype or bundle.dtypes.get(name, torch.float16)
+            _save_network(module, partial / f"{name}.safetensors", kind)
         if bundle.latents is not None:
             _write_tensors(bundle.latents.tensors(), partial / "latents.safetensors")
         _write_config(_config(bundle), partial)
+        load_bundle(partial)
 
 
 def save_first_stage(first_stage: PatchAutoencoder, folder: str | Path) -> None:
@@ -162,6 +173,7 @@ def save_first_stage(first_stage: PatchAutoencoder, folder: str | Path) -> None:
         _save_network(first_stage, partial / "first_stage.safetensors", torch.float16)
         config = {"format": FORMAT, "first_stage": dataclasses.asdict(first_stage.config)}
         _write_config(config, partial)
+        load_first_stage(partial)
 
 
 @contextmanager
@@ -193,7 +205,9 @@ def _write_tensors(tensors: dict[str, Tensor], path: Path) -> None:
 
 
 def _write_config(config: dict, folder: Path) -> None:
-    (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n")
+    sums = {path.name: sha256(path) for path in sorted(folder.glob("*.safetensors"))}
+    text = json.dumps(config | {"sha256": sums}, indent=2)
+    (folder / "config.json").write_text(text + "\n")
 
 
 def _config(bundle: Bundle) -> dict:
@@ -236,15 +250,17 @@ def load_bundle(folder: str | Path, device: str | torch.device = "cpu") -> Bundl
     """
     folder = restored(folder)
     config = _read_config(folder)
-    try:
-        bundle = _empty_bundle(config)
-    except ConfigError as error:
-        raise BundleError(f"{folder / 'config.json'}: {error}") from error
-    problems = []
+    bundle = _built(_empty_bundle, config, folder)
+    problems = changed(folder, config)
     for name, module in bundle.parts.items():
-        problems += _fill(module, folder / f"{name}.safetensors")
+        path = folder / f"{name}.safetensors"
+        found = _fill(module, path)
+        problems += found
+        if not found:
+            bundle.dtypes[name] = stored_dtype(path)
     if "attributes" in config:
-        bundle.latents, found = _load_latents(folder, config["attributes"], bundle.model)
+        attributes = _built(_attributes, config, folder)
+        bundle.latents, found = _load_latents(folder, attributes, bundle.model)
         problems += found
     if problems:
         raise BundleError(f"{folder} cannot be loaded:\n  " + "\n  ".join(problems))
@@ -256,6 +272,15 @@ def load_bundle(folder: str | Path, device: str | torch.device = "cpu") -> Bundl
     return bundle
 
 
+def check_config(folder: Path) -> None:
+    """Whether a folder's `config.json` describes a bundle, whatever weights lie beside it.
+
+    Raises:
+        BundleError: it does not.
+    """
+    _built(_empty_bundle, _read_config(folder), folder)
+
+
 def load_first_stage(folder: str | Path, device: str | torch.device = "cpu") -> PatchAutoencoder:
     """The first stage of a bundle, or of a folder that holds nothing else.
 
@@ -264,15 +289,23 @@ def load_first_stage(folder: str | Path, device: str | torch.device = "cpu") -> 
     """
     folder = Path(folder)
     config = _read_config(folder, needed=("first_stage",))
-    try:
-        first_stage = _empty_first_stage(config)
-    except ConfigError as error:
-        raise BundleError(f"{folder / 'config.json'}: {error}") from error
-    problems = _fill(first_stage, folder / "first_stage.safetensors")
+    first_stage = _built(_empty_first_stage, config, folder)
+    problems = changed(folder, config) + _fill(first_stage, folder / "first_stage.safetensors")
     if problems:
         raise BundleError(f"{folder} cannot be loaded:\n  " + "\n  ".join(problems))
     first_stage.eval().requires_grad_(False)
     return first_stage.to(device, memory_format=torch.channels_last)
+
+
+def _built(make, config: dict, folder: Path):
+    """What a configuration describes, made by `make`, or a sentence about what is wrong."""
+    try:
+        return make(config)
+    except ConfigError as error:
+        raise BundleError(f"{folder / 'config.json'}: {error}") from error
+    except Exception as error:  # whatever torch makes of parts that do not fit together
+        reason = short(str(error) or type(error).__name__)
+        raise BundleError(f"{folder / 'config.json'} describes no network ({reason})") from error
 
 
 def _empty_first_stage(config: dict) -> PatchAutoencoder | None:
@@ -291,12 +324,8 @@ def bundle_files(bundle: Bundle) -> list[str]:
 
 
 def _identity(folder: Path, bundle: Bundle) -> str:
-    digest = hashlib.sha256()
-    for name in bundle_files(bundle):
-        with open(folder / name, "rb") as file:
-            while block := file.read(1 << 20):
-                digest.update(block)
-    return digest.hexdigest()[:16]
+    sums = [sha256(folder / name) for name in bundle_files(bundle)]
+    return hashlib.sha256("".join(sums).encode()).hexdigest()[:16]
 
 
 def network_identity(network: nn.Module) -> str:
@@ -323,6 +352,8 @@ def _empty_bundle(config: dict) -> Bundle:
     if prior is not None and ("attributes" not in config or prior.z_dim != networks.z_dim):
         raise ConfigError("the prior needs the statistics of the codes, of the encoder's z_dim")
     info = config.get("info", {})
+    if not isinstance(info, dict):
+        raise ConfigError(f"info must be a mapping, got {short(info)}")
     floor, coupled_from = config.get("floor", 0), config.get("coupled_from")
     _check_timestep(diffusion, "floor", floor)
     if coupled_from is not None:
@@ -368,14 +399,14 @@ def _check_timestep(diffusion: Diffusion, key: str, value: object) -> None:
     process = diffusion.schedule
     number = (int,) if isinstance(process.most, int) else (int, float)
     if type(value) not in number or not min(0, process.least) <= value <= process.most:
-        raise ConfigError(f"{key} must be a timestep, got {value!r}")
+        raise ConfigError(f"{key} must be a timestep, got {short(value)}")
 
 
 def _class_names(config: dict, networks: Family) -> tuple[str, ...]:
     """The names of the classes, as many as the networks know."""
     names, count = config.get("classes", []), networks.class_count
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-        raise ConfigError(f"classes must be a list of names, got {names!r}")
+        raise ConfigError(f"classes must be a list of names, got {short(names)}")
     if len(names) != count:
         raise ConfigError(f"the model knows {count} classes, but {len(names)} names are given")
     return tuple(names)
@@ -383,14 +414,14 @@ def _class_names(config: dict, networks: Family) -> tuple[str, ...]:
 
 def _one_of(known: dict, config: dict, key: str, default: str) -> str:
     value = config.get(key, default)
-    if value not in known:
-        raise ConfigError(f"unknown {key} {value!r}; known: {', '.join(known)}")
+    if not isinstance(value, str) or value not in known:
+        raise ConfigError(f"unknown {key} {short(value)}; known: {', '.join(known)}")
     return value
 
 
 def _empty_prior(values: dict) -> Prior:
-    unknown = sorted(set(values) - {"mlp", "schedule", "clip"})
-    if unknown or "mlp" not in values:
+    known = {"mlp", "schedule", "clip"}
+    if not isinstance(values, dict) or "mlp" not in values or set(values) - known:
         raise ConfigError("prior takes mlp, schedule and clip")
     schedule = build(Schedule, values.get("schedule", {"kind": "constant"}), "prior.schedule.")
     mlp = LatentMLP(build(LatentMLPConfig, values["mlp"], "prior.mlp."))
@@ -402,62 +433,52 @@ def _read_config(folder: Path, needed: tuple[str, ...] = ("diffusion", "unet")) 
     if not path.is_file():
         raise BundleError(f"{folder} is not a bundle: it has no config.json")
     try:
+        if path.stat().st_size > LARGEST_CONFIG:
+            raise ValueError(f"it is larger than {LARGEST_CONFIG} bytes")
         config = json.loads(path.read_text())
+        check_depth(config)
         version = config["format"]
         missing = [key for key in needed if key not in config]
-    except (ValueError, TypeError, KeyError) as error:
-        raise BundleError(f"{path} is not a bundle's configuration: {error!r}") from error
+    except (ValueError, TypeError, KeyError, OSError, RecursionError) as error:
+        reason = str(error)[:200] if isinstance(error, ValueError) else f"{error!r:.200}"
+        raise BundleError(f"{path} is not a bundle's configuration: {reason}") from error
     if version not in range(1, FORMAT + 1):
         raise BundleError(
-            f"{path} has format {version!r}, this program reads up to {FORMAT}; update it"
+            f"{path} has format {short(version)}, this program reads up to {FORMAT}; update it"
         )
     if missing:
         raise BundleError(f"{path} lacks {', '.join(missing)}")
     return config
 
 
-def _read_tensors(path: Path, expected: dict[str, tuple[int, ...]]) -> tuple[dict, list[str]]:
-    """The tensors of a file as float32, and what is wrong with them."""
-    if not path.is_file():
-        return {}, [f"{path.name} is missing"]
-    try:
-        with safe_open(path, "pt") as file:
-            shapes = {key: tuple(file.get_slice(key).get_shape()) for key in file.keys()}  # noqa: SIM118
-            problems = _compare(path.name, shapes, expected)
-            if problems:
-                return {}, problems
-            tensors = {key: file.get_tensor(key).float() for key in shapes}
-    except (SafetensorError, OSError) as error:
-        return {}, [f"{path.name} is damaged ({error})"]
-    bad = [key for key, tensor in tensors.items() if not tensor.isfinite().all()]
-    return tensors, [f"{path.name}: {key} holds NaN or infinity" for key in bad]
-
-
-def _compare(name: str, found: dict, expected: dict) -> list[str]:
-    problems = [f"{name}: {key} is missing" for key in expected if key not in found]
-    problems += [f"{name}: {key} is unknown" for key in found if key not in expected]
-    return problems + [
-        f"{name}: {key} has shape {found[key]}, expected {shape}"
-        for key, shape in expected.items()
-        if key in found and found[key] != shape
-    ]
-
-
 def _fill(module: nn.Module, path: Path) -> list[str]:
     expected = {key: tuple(value.shape) for key, value in module.state_dict().items()}
-    tensors, problems = _read_tensors(path, expected)
+    tensors, problems = read_tensors(path, expected)
     if not problems:
         module.load_state_dict(tensors, assign=True)
     return problems
 
 
-def _load_latents(folder: Path, attributes: list, model: nn.Module | None):
+def _attributes(config: dict) -> tuple[Attribute, ...]:
+    rows = config["attributes"]
+    if not isinstance(rows, list):
+        raise ConfigError(f"attributes must be a list, got {short(rows)}")
+    found = tuple(build(Attribute, row, f"attributes[{i}].") for i, row in enumerate(rows))
+    if len({attribute.name for attribute in found}) < len(found):
+        raise ConfigError("two attributes have the same name")
+    return found
+
+
+def _load_latents(
+    folder: Path, attributes: tuple[Attribute, ...], model: nn.Module | None
+) -> tuple[LatentSpace | None, list[str]]:
     if model is None:
         return None, ["config.json lists attributes, but the bundle has no encoder"]
     count, dim = len(attributes), model.config.encoder.z_dim
     expected = {"mean": (dim,), "std": (dim,), "weights": (count, dim), "directions": (count, dim)}
-    tensors, problems = _read_tensors(folder / "latents.safetensors", expected)
+    tensors, problems = read_tensors(folder / "latents.safetensors", expected)
     if problems:
         return None, problems
-    rows = tuple(build(Attribute, row, f"attributes[{i}].") for i, row in enumerate(attributes))
-    return LatentSpace(**tensors, attributes=rows), []
+    if not (tensors["std"] > 0).all():
+        return None, ["latents.safetensors: std holds a number that is not above 0"]
+    return LatentSpace(**tensors, attributes=attributes), []

@@ -12,17 +12,18 @@ from PIL import Image
 
 from pdae_app.bundle import BundleError, save_bundle
 from pdae_app.engine import EditError, Editor
-from pdae_app.engine.photo_edit import QUALITY, edit_many, framed
+from pdae_app.engine.framing import frame
+from pdae_app.engine.photo_edit import QUALITY, edit_many
 from pdae_app.engine.preset import Preset, parse_preset, parse_sliders
 from pdae_app.engine.sliders import load_slider_of
 from pdae_app.export import FILMS, STILLS
 from pdae_app.export.credentials import CredentialsError, signed_film, signed_still
 from pdae_app.export.provenance import Provenance
-from pdae_app.faces.photo import PhotoError, open_photo
+from pdae_app.faces.photo import PhotoError
 from pdae_app.latents.slider_file import SliderFileError
 from pdae_app.whole import whole_file
 
-BUNDLED = Path(__file__).parent.parent / "checkpoints" / "faces64"
+BUNDLED = Path(__file__).parent.parent / "checkpoints" / "faces128"
 STILL_KINDS = {suffix: kind for kind, suffix in STILLS.items()} | {".jpeg": "JPEG"}
 FILM_KINDS = {suffix: kind for kind, suffix in FILMS.items()}
 EXPECTED = (BundleError, CredentialsError, EditError, PhotoError, SliderFileError, OSError)
@@ -149,14 +150,13 @@ def edit(parsed: argparse.Namespace) -> int:
     own = (load_slider_of(editor.bundle, path) for path in parsed.slider)
     editor = editor.with_attributes(*own)
     preset, failed = _preset(parsed, editor), 0
-    recipe = {"edit": preset.sliders, "scale": preset.scale}
     for outcome in edit_many(editor, parsed.photos, preset, _steps(parsed), parsed.center):
         if outcome.error:
             failed += 1
             print(f"error: {outcome.name}: {outcome.error}", file=sys.stderr)
             continue
         path = out / f"{Path(outcome.name).stem}.png" if many else out
-        provenance = Provenance(editor.title, recipe)
+        provenance = Provenance(editor.title, preset.recipe)
         _write(path, signed_still(outcome.whole, provenance, kind))
     return 1 if failed else 0
 
@@ -165,9 +165,8 @@ def interpolate(parsed: argparse.Namespace) -> None:
     """Write the film between two photographs."""
     out, steps = Path(parsed.out), _steps(parsed)
     kind, editor = _kind(out, FILM_KINDS), _editor(parsed)
-    photos = [open_photo(path) for path in parsed.photos]
-    places = [framed(editor, photo, center=parsed.center) for photo in photos]
-    codes = [editor.encode(p, steps, place) for p, place in zip(photos, places, strict=True)]
+    framed = [frame(path, editor.framing, center=parsed.center) for path in parsed.photos]
+    codes = [editor.encode(photo, steps) for photo in framed]
     frames = editor.interpolate(*codes, parsed.frames, parsed.mode, steps)
     side = max(256, editor.image_size)
     frames = [frame.resize((side, side), Image.Resampling.BICUBIC) for frame in frames]

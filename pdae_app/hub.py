@@ -2,6 +2,7 @@
 
 import re
 from contextlib import contextmanager
+from fnmatch import fnmatch
 from pathlib import Path
 
 from huggingface_hub import (
@@ -10,6 +11,7 @@ from huggingface_hub import (
     ModelCard,
     ModelCardData,
     constants,
+    hf_hub_download,
     snapshot_download,
 )
 from huggingface_hub.errors import (
@@ -22,7 +24,7 @@ from huggingface_hub.errors import (
     RevisionNotFoundError,
 )
 
-from pdae_app.bundle import Bundle, BundleError, bundle_files
+from pdae_app.bundle import Bundle, BundleError, bundle_files, check_config
 from pdae_app.whole import restored
 
 FILES = ["config.json", "*.safetensors", "README.md"]
@@ -43,6 +45,34 @@ def local_folder(
         raise BundleError(f"there is no folder {repo}, and it is no name owner/name")
     with _as_sentences(f"{repo} could not be fetched from the Hub", revision):
         return Path(snapshot_download(repo, revision=revision, token=token, allow_patterns=FILES))
+
+
+def fetch_public(repo: str, most: int) -> Path:
+    """The folder of a bundle that a stranger named: without a token, and of `most` bytes.
+
+    Sizes and configuration are looked at before any weights are fetched.
+
+    Raises:
+        BundleError: it cannot be fetched, is too large, or is no bundle.
+    """
+    if not re.fullmatch(r"[\w.-]+/[\w.-]+", repo) or ".." in repo:
+        raise BundleError(f"{repo[:80]} is no name owner/name")
+    with _as_sentences(f"{repo} could not be fetched from the Hub"):
+        found = HfApi(token=False).model_info(repo, files_metadata=True)
+        files = [f for f in found.siblings if any(fnmatch(f.rfilename, name) for name in FILES)]
+    size = sum(file.size or 0 for file in files)
+    if size > most:
+        raise BundleError(
+            f"{repo} is too large: {size / 1e6:.0f} MB, and {most / 1e6:.0f} MB are allowed"
+        )
+    if not any(file.rfilename == "config.json" for file in files):
+        raise BundleError(f"{repo} is not a bundle: it has no config.json")
+    fixed = {"revision": found.sha, "token": False}
+    with _as_sentences(f"{repo} could not be fetched from the Hub"):
+        config = hf_hub_download(repo, "config.json", **fixed)
+    check_config(Path(config).parent)
+    with _as_sentences(f"{repo} could not be fetched from the Hub"):
+        return Path(snapshot_download(repo, allow_patterns=FILES, **fixed))
 
 
 def push(

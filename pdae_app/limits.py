@@ -1,8 +1,14 @@
-"""What an operator allows, by environment variables; the defaults suit two cores and 4 GB."""
+"""What an operator allows, by environment variables."""
 
+import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
+from pathlib import Path
+
+
+class BusyError(RuntimeError):
+    """A limit is reached; the message is for the person who has to wait."""
 
 
 class LimitError(ValueError):
@@ -11,9 +17,21 @@ class LimitError(ValueError):
 
 @dataclass(frozen=True)
 class Limits:
-    """`megapixels` of a picture, decoded."""
+    """How much at most: each is set by PDAE_ and its name in capitals.
+
+    `megapixels` of a picture, decoded; `memory_mb` of the whole process, beyond which new work is
+    refused; `disk_mb` of all pictures of visitors; `upload_mb` of one upload, `in_flight_mb` of all
+    at a time; `sessions` whose photographs and codes are remembered; `model_mb` of a model that a
+    visitor names.
+    """
 
     megapixels: float = 25
+    memory_mb: float = math.inf
+    disk_mb: float = 4000
+    upload_mb: float = 400
+    in_flight_mb: float = 1000
+    sessions: float = 200
+    model_mb: float = 2000
 
     @classmethod
     def of(cls, environment: Mapping[str, str] = os.environ) -> "Limits":
@@ -35,6 +53,24 @@ class Limits:
     def pixels(self) -> int:
         """The most pixels of a decoded picture."""
         return int(self.megapixels * 1_000_000)
+
+    def check_memory(self) -> None:
+        """Whether there is memory for new work.
+
+        Raises:
+            BusyError: the process takes more than `memory_mb`.
+        """
+        if resident_mb() > self.memory_mb:
+            raise BusyError("The app has no memory left at this moment. Try again in a minute.")
+
+
+def resident_mb() -> float:
+    """Megabytes of this process in memory; 0 where the system does not say (not Linux)."""
+    try:
+        pages = int(Path("/proc/self/statm").read_text().split()[1])
+    except OSError:
+        return 0.0
+    return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
 
 
 def _positive(variable: str, text: str) -> float:

@@ -11,6 +11,10 @@ except ImportError:  # Windows, where nothing is locked and nothing of others is
     fcntl = None
 
 
+class HeldError(RuntimeError):
+    """Another process, or another part of this one, holds the lock."""
+
+
 @contextmanager
 def locked(path: str | Path) -> Iterator[None]:
     """Within this context nobody else holds the lock of a file or folder; waits for it."""
@@ -22,22 +26,22 @@ def locked(path: str | Path) -> Iterator[None]:
         yield
 
 
-def try_lock(path: str | Path) -> int | None:
-    """Take the lock of a file or folder: a handle for `os.close`; None where another holds it.
+def take_lock(path: str | Path) -> int | None:
+    """Take the lock of a file or folder: a handle for `os.close`; None where nothing is locked.
 
-    It ends with the handle, or with the process and its forks.
+    It ends with the handle, or with the process and those of its forks that keep the handle.
+
+    Raises:
+        HeldError: another holds it.
     """
     if fcntl is None:
         return None
-    try:
-        handle = os.open(path, os.O_RDONLY)
-    except OSError:
-        return None
+    handle = os.open(path, os.O_RDONLY)
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
+    except OSError as error:
         os.close(handle)
-        return None
+        raise HeldError(f"{path} is in use by another process") from error
     return handle
 
 

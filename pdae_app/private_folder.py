@@ -1,43 +1,131 @@
-"""A private folder for pictures of visitors, which goes when its program does."""
+"""A private folder for pictures of visitors, which are deleted in time and go with the program."""
 
 import atexit
 import os
-import re
 import shutil
 import signal
 import sys
 import tempfile
+import threading
+import time
 from pathlib import Path
 
-PREFIX = "pdae_app"
+from pdae_app.locks import HeldError, take_lock
+
+PREFIX = "pdae_app_visitors-"
+
+# Seconds: how old a file may become, and how often that is looked at.
+AGE, EVERY = 3600, 60
+# After the pictures are deleted, so long may the rest of an ending program take.
+GRACE = 5
 
 
-def private_folder() -> str:
-    """Make the folder of this process, and delete those of processes that were killed.
+def private_folder(parent: str | Path | None = None) -> str:
+    """Make the folder of this process, and delete those of processes that are gone.
 
-    It is deleted at the end, also when the process is asked to terminate; after a plain kill, by
-    the next start.
+    It is readable by its owner only, and deleted first of all when the process is asked to end:
+    by SIGTERM, SIGINT (Ctrl-C) or SIGHUP (a closed terminal). After a plain kill, the next start
+    deletes it: a folder that nobody holds the lock of is nobody's.
     """
-    _delete_orphans(Path(tempfile.gettempdir()))
-    folder = tempfile.mkdtemp(prefix=f"{PREFIX}-{os.getpid()}-")  # readable by its owner only
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    if signal.getsignal(signal.SIGTERM) == signal.SIG_DFL:
-        signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-    return folder
+    parent = Path(parent or tempfile.gettempdir())
+    parent.mkdir(parents=True, exist_ok=True)
+    _delete_orphans(parent)
+    # Locked before it has the name by which orphans are known.
+    new = Path(tempfile.mkdtemp(prefix=f".{PREFIX}", dir=parent))
+    take_lock(new)  # till the end of the process
+    folder = parent / new.name.lstrip(".")
+    new.rename(folder)
+    atexit.register(_delete, folder)
+    _end_on_signals(folder)
+    return str(folder)
 
 
 def _delete_orphans(parent: Path) -> None:
-    for folder in parent.glob(f"{PREFIX}-*-*"):
-        owner = re.fullmatch(rf"{PREFIX}-(\d+)-\w+", folder.name)
-        if owner and not _runs(int(owner[1])):
-            shutil.rmtree(folder, ignore_errors=True)
+    for folder in parent.glob(f"{PREFIX}*"):
+        try:
+            handle = take_lock(folder)
+        except (HeldError, OSError):  # its owner runs, or is somebody else
+            continue
+        if handle is not None:
+            _delete(folder)
+            os.close(handle)
 
 
-def _runs(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except OSError:
-        return True  # it runs, as somebody else's
-    return True
+def _delete(folder: Path) -> None:
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def _end_on_signals(folder: Path) -> None:
+    """Delete before anything else: a container is killed some seconds after it is asked to end."""
+
+    def give_up() -> None:
+        _delete(folder)
+        os._exit(0)
+
+    def end(number: int, _) -> None:
+        _delete(folder)
+        watchdog = threading.Timer(GRACE, give_up)
+        watchdog.daemon = True
+        watchdog.start()
+        if number == signal.SIGINT:
+            raise KeyboardInterrupt
+        sys.exit(0)
+
+    default = (signal.SIG_DFL, signal.default_int_handler)  # a program under nohup keeps ignoring
+    for name in ("SIGTERM", "SIGINT", "SIGHUP"):
+        number = getattr(signal, name, None)  # Windows has no SIGHUP
+        if number is not None and signal.getsignal(number) in default:
+            signal.signal(number, end)
+
+
+class Sweep:
+    """Deletes what has lain in a folder for `age` seconds, whoever wrote it.
+
+    What is there at the beginning belongs to the page and stays. Ages are counted by the clock and
+    by a second one that cannot be set, so that a clock that jumps back keeps nothing longer.
+    """
+
+    def __init__(self, folder: str | Path, age: float = AGE):
+        self.folder, self.age, self.bytes = Path(folder), age, 0
+        self._kept = set(self._files())
+        self._seen: dict[tuple[Path, int], float] = {}
+
+    def start(self, every: float = EVERY) -> None:
+        """Sweep again and again, on a thread that ends with the program."""
+
+        def run() -> None:
+            while True:
+                time.sleep(every)
+                self.sweep()
+
+        threading.Thread(target=run, name="sweep", daemon=True).start()
+
+    def sweep(self) -> None:
+        """Delete what is too old, and folders that are empty; measure what is left."""
+        seen, total = {}, 0
+        for path in self._files():
+            try:
+                found = path.lstat()
+            except OSError:  # somebody deleted it meanwhile
+                continue
+            key = path, found.st_mtime_ns
+            since = self._seen.get(key, time.monotonic())
+            old = max(time.time() - found.st_mtime, time.monotonic() - since) > self.age
+            if old and path not in self._kept:
+                path.unlink(missing_ok=True)
+            else:
+                seen[key], total = since, total + found.st_size
+        self._seen, self.bytes = seen, total
+        self._delete_empty_folders()
+
+    def _files(self) -> list[Path]:
+        return [path for path in self.folder.rglob("*") if path.is_symlink() or path.is_file()]
+
+    def _delete_empty_folders(self) -> None:
+        for path in sorted(self.folder.rglob("*"), reverse=True):
+            try:
+                # A new folder may be about to get its file.
+                if path.is_dir() and time.time() - path.stat().st_mtime > self.age:
+                    path.rmdir()
+            except OSError:
+                continue

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from pdae_app.locks import locked, try_lock
+from pdae_app.locks import HeldError, locked, take_lock
 
 PREFIX = ".partial"
 OLD = "-old"
@@ -76,7 +76,7 @@ def _partial(place: Path) -> Iterator[Path]:
         _put_back(place)
         _delete_abandoned(place)
         partial = Path(tempfile.mkdtemp(prefix=_prefix(place), dir=place.parent))
-        handle = try_lock(partial)
+        handle = take_lock(partial)
     try:
         yield partial
     finally:
@@ -96,8 +96,11 @@ def _abandoned(place: Path, end: str = "") -> list[Path]:
 
 def _delete_abandoned(place: Path) -> None:
     for folder in _abandoned(place):
-        handle = try_lock(folder)
-        if handle is not None:  # its writer is dead
+        try:
+            handle = take_lock(folder)
+        except (HeldError, OSError):  # its writer lives
+            continue
+        if handle is not None:
             shutil.rmtree(folder, ignore_errors=True)
             os.close(handle)
 

@@ -73,12 +73,41 @@ def chromium():
         browser.close()
 
 
+class Traffic:
+    """A page's requests that have no answer yet. An event's stream is open until it has ended."""
+
+    def __init__(self, page):
+        self.waiting = set()
+        page.on("request", self._sent)
+        page.on("requestfinished", self._answered)
+        page.on("requestfailed", self._answered)
+
+    def _sent(self, request):
+        if "/heartbeat/" not in request.url:
+            self.waiting.add(request)
+
+    def _answered(self, request):
+        self.waiting.discard(request)
+
+
+def settled(page, quiet=400):
+    """Wait until the page has had all its answers for `quiet` milliseconds."""
+    still, step = 0, 50
+    for _ in range(PATIENCE // step):
+        page.wait_for_timeout(step)
+        still = 0 if page.traffic.waiting else still + step
+        if still >= quiet:
+            return
+    pytest.fail(f"no answer: {[request.url for request in page.traffic.waiting]}")
+
+
 @contextmanager
 def opened(browser, address, width=1280, height=1000):
     """A page of its own session."""
     context = browser.new_context(viewport={"width": width, "height": height})
     page = context.new_page()
     page.set_default_timeout(PATIENCE)
+    page.traffic = Traffic(page)
     page.goto(address)
     page.wait_for_selector("#photo")
     yield page

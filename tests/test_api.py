@@ -176,7 +176,7 @@ BAD_ARGUMENTS = {
     "face a half": ({"face": 1.5}, "face must be a whole number"),
     "face a word": ({"face": "left"}, "face must be"),
     "face that is not there": ({"face": 9}, "no face number 9"),
-    "model up a folder": ({"model": "../faces64"}, "not offered here"),
+    "model up a folder": ({"model": "../faces128"}, "not offered here"),
     "model of the Hub": ({"model": "owner/name"}, "not offered here"),
     "model with dots": ({"model": "owner/../name"}, "not offered here"),
     "model a folder": ({"model": "/etc"}, "not offered here"),

@@ -15,10 +15,10 @@ from PIL import Image
 from pdae_app.faces.align import find_alignment
 from pdae_app.faces.photo import open_photo
 from pdae_app.ui.edit_tab import EditTab
-from pdae_app.ui.events import ModelThread
+from pdae_app.ui.events import ModelThread, Newest
 from pdae_app.ui.models import Chosen, Models
-from pdae_app.ui.result_panel import ADD
-from pdae_app.ui.session import EXAMPLES, open_portrait
+from pdae_app.ui.result_panel import ADD, Look
+from pdae_app.ui.session import EXAMPLES, Opening, open_portrait
 from pdae_app.ui.slider_pool import SLOTS
 from tests.running import ROOT, click_example, drag, opened, picture, slider, status
 
@@ -75,22 +75,26 @@ def test_a_rendering_stops_within_a_step(editor, edit_tab):
     photo = open_photo(EXAMPLES[0])
     alignment = find_alignment(photo)
     code = editor.encode(photo, 10, alignment)
-    portrait = open_portrait(editor, photo, alignment, code, 10)
-    rendering = tab.render(chosen, portrait, ADD, None, 1.0, *at(1.0))
+    portrait = open_portrait(editor, str(EXAMPLES[0]), photo, alignment, code, 10)
+    newest = Newest()
+    newest.want(Look(ADD, None, 1.0, {"Smiling": 1.0}))
+    rendering = tab.render(chosen, portrait, newest, None)
     assert next(rendering)[tab.status] == "Step 1 of 10…"
-    tab.stop(portrait)
-    assert list(rendering) == [tab._unfinished()]
-    *_, last = tab.render(chosen, portrait, ADD, None, 1.0, *at(1.0))
-    completed = tab.complete(chosen, portrait, last[tab.finished])
+    newest.want(Look(ADD, None, 1.0, {"Smiling": 0.5}))
+    assert list(rendering) == [tab._unchanged()]
+    *_, last = tab.render(chosen, portrait, newest, None)
+    assert last[tab.finished].look.sliders == {"Smiling": 0.5}
+    completed = tab.complete(chosen, portrait, newest, last[tab.finished])
     assert completed[tab.result.whole][1].endswith("edited.png")
 
 
 def test_going_back_to_a_picture_encodes_nothing(editor, edit_tab, monkeypatch):
     tab, chosen = edit_tab
-    path, framing = str(EXAMPLES[0]), "Face 1"
-    *_, first = tab.open(chosen, path, framing, (), "Fast", {})
+    opening = Newest()
+    opening.want(Opening(str(EXAMPLES[0]), "Face 1"))
+    *_, first = tab.open(chosen, opening, "Fast", {})
     monkeypatch.setattr(type(editor), "encode_steps", lambda *a: pytest.fail("encoded again"))
-    *_, again = tab.open(chosen, path, framing, (), "Fast", first[tab.codes])
+    *_, again = tab.open(chosen, opening, "Fast", first[tab.codes])
     assert again[tab.portrait].code is first[tab.portrait].code
 
 
@@ -158,9 +162,10 @@ def test_two_people_do_not_see_each_other(browser, address, page):
 
 def test_a_release_streams_previews_then_the_result(address):
     client = Client(address, verbose=False)
-    client.predict(handle_file(EXAMPLES[1]), api_name="/ui_choose")
-    client.predict(handle_file(EXAMPLES[1]), "Face 1", "Fast", api_name="/ui_open")
-    updates = list(client.submit("Add the change", 1.5, *at(1.0), api_name="/ui_render"))
+    client.predict(ADD, handle_file(EXAMPLES[1]), api_name="/ui_choose")
+    client.predict("Fast", api_name="/ui_open")
+    client.predict(ADD, 1.5, *at(1.0), api_name="/ui_release")
+    updates = list(client.submit(api_name="/ui_render"))
     statuses = [update[-1] for update in updates if isinstance(update[-1], str)]
     assert statuses[0].startswith("Step 1 of") and statuses[-1] == "Finishing…"
     *_, told = client.predict(api_name="/ui_complete")
@@ -323,7 +328,7 @@ def test_saved_pictures_say_where_they_come_from(page):
 def test_another_model_brings_its_own_sliders(page):
     click_example(page)
     page.locator("#model input").click()
-    page.get_by_role("option", name="faces64").click()
+    page.get_by_role("option", name="faces128").click()
     page.wait_for_selector(".attribute-slider:has-text('Gray Hair')")
     assert page.locator("#result img").count() == 0
     page.locator("#model input").click()

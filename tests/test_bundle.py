@@ -41,6 +41,14 @@ def test_what_is_typical_travels_with_the_bundle(tmp_path):
         load_bundle(tmp_path / "bundle")
 
 
+def test_a_bad_attribute_is_told(folder):
+    config = json.loads((folder / "config.json").read_text())
+    config["attributes"][1]["bias"] = "much"
+    (folder / "config.json").write_text(json.dumps(config))
+    with pytest.raises(BundleError, match=r"attributes\[1\]\.bias must be a number"):
+        load_bundle(folder)
+
+
 def test_half_precision_on_disk_is_float32_in_memory(tmp_path):
     save_bundle(tiny_bundle(), tmp_path / "half")
     loaded = load_bundle(tmp_path / "half")
@@ -73,7 +81,20 @@ def test_a_failing_write_leaves_the_old_bundle(folder, monkeypatch):
     assert [p.name for p in folder.parent.iterdir()] == ["bundle"]
 
 
+def flip_bit(path):
+    """Near the end of the file: in a weight."""
+    data = bytearray(path.read_bytes())
+    data[-4] ^= 1
+    path.write_bytes(data)
+
+
+def without_checksums(folder):
+    """As bundles were before they had any."""
+    change_config(folder, lambda config: config.pop("sha256", None))
+
+
 def change_tensors(folder, part, change):
+    without_checksums(folder)
     tensors = load_file(folder / f"{part}.safetensors")
     change(tensors)
     save_file(tensors, folder / f"{part}.safetensors")
@@ -177,9 +198,9 @@ def test_an_unconditional_model_is_no_editor(tmp_path):
 def test_a_prior_without_codes_is_refused(tmp_path):
     bundle = tiny_bundle()
     bundle.latents = None
-    save_bundle(bundle, tmp_path / "b")
     with pytest.raises(BundleError, match="the prior needs the statistics"):
-        load_bundle(tmp_path / "b")
+        save_bundle(bundle, tmp_path / "b")
+    assert not list(tmp_path.iterdir())
 
 
 def test_neither_folder_nor_repository(monkeypatch):
@@ -188,3 +209,100 @@ def test_neither_folder_nor_repository(monkeypatch):
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     with pytest.raises(BundleError, match="could not be fetched"):
         local_folder("nobody/nothing-of-that-name")
+
+
+def float32_weights(folder):
+    return {name: load_file(folder / f"{name}.safetensors") for name in ("unet", "encoder")}
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+def test_a_bundle_is_written_as_it_was_read(tmp_path, dtype):
+    save_bundle(tiny_bundle(), tmp_path / "a", dtype)
+    before = float32_weights(tmp_path / "a")
+    save_bundle(load_bundle(tmp_path / "a"), tmp_path / "a")
+    after = float32_weights(tmp_path / "a")
+    for part, tensors in before.items():
+        for name, tensor in tensors.items():
+            assert after[part][name].dtype == dtype and torch.equal(after[part][name], tensor)
+
+
+def test_weights_that_do_not_fit_are_not_written(folder):
+    bundle, before = load_bundle(folder), load_bundle(folder).identity
+    bundle.model.encoder.linear.bias[0] = 1e6  # infinite in float16
+    with pytest.raises(BundleError, match=r"encoder\.safetensors: linear\.bias holds NaN or inf"):
+        save_bundle(bundle, folder, torch.float16)
+    assert load_bundle(folder).identity == before
+
+
+def at_depth(config, path, value):
+    *parents, last = path.split(".")
+    for name in parents:
+        config = config[int(name) if name.isdigit() else name]
+    config[last] = value
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "message"),
+    [
+        ("unet.res_blocks", 10**9, "res_blocks must be between 1 and 16"),
+        ("unet.multipliers", [1] * 10**5, "multipliers may have 16 entries"),
+        ("unet.base_channels", -8, "base_channels must be between"),
+        ("unet.heads", 3, "cannot be split into 3"),
+        ("unet.norm_eps", "1e999", "finite number"),
+        ("unet.norm_eps", 10**400, "must be a number"),
+        ("unet.image_size", 10**4000, "image_size must be between"),
+        ("encoder.z_dim", 10**12, "z_dim must be between"),
+        ("prior.mlp.layers", 10**9, "layers must be between"),
+        ("prior.mlp", None, "must be a mapping"),
+        ("prior", 3, "prior takes"),
+        ("diffusion.schedule.timesteps", 10**12, "timesteps must be between"),
+        ("attributes", 5, "attributes must be a list"),
+        ("attributes.0.auroc", "x", "must be a number"),
+        ("attributes.0.auroc", 7, "auroc must be between 0 and 1"),
+        ("attributes.0.bias", float("nan"), "finite number"),
+        ("attributes.0.name", "Male", "two attributes have the same name"),
+        ("stepping", ["clean"], "unknown stepping"),
+        ("framing", {}, "unknown framing"),
+        ("info", [], "info must be a mapping"),
+        ("format", [2], "format"),
+    ],
+)
+def test_a_hostile_configuration_is_a_sentence(folder, path, value, message):
+    change_config(folder, lambda config: at_depth(config, path, value))
+    with pytest.raises(BundleError, match=message) as caught:
+        load_bundle(folder)
+    assert len(str(caught.value)) < 1000
+
+
+@pytest.mark.parametrize(
+    "text", ["[" * 100_000, '{"format": 2, "info": ' + "[" * 50 + "]" * 50 + "}"], ids=len
+)
+def test_a_configuration_of_endless_depth_is_a_sentence(folder, text):
+    (folder / "config.json").write_text(text)
+    with pytest.raises(BundleError, match="not a bundle's configuration"):
+        load_bundle(folder)
+
+
+def test_codes_that_do_not_vary_are_a_sentence(folder):
+    change_tensors(folder, "latents", lambda t: t["std"].zero_())
+    with pytest.raises(BundleError, match="std holds a number that is not above 0"):
+        load_bundle(folder)
+
+
+@pytest.mark.parametrize("part", ["unet", "encoder", "shift", "prior", "latents"])
+def test_a_flipped_bit_is_told(folder, part):
+    flip_bit(folder / f"{part}.safetensors")
+    with pytest.raises(BundleError, match=rf"{part}\.safetensors is damaged"):
+        load_bundle(folder)
+    without_checksums(folder)
+    load_bundle(folder)  # which is why there are checksums
+
+
+def test_checksums_name_no_other_files(folder, tmp_path):
+    (tmp_path / "secret").write_text("")
+    sums = {"../secret": "0", "/etc/passwd": "0", "config.json": "0", "none.safetensors": "0"}
+    change_config(folder, lambda config: config["sha256"].update(sums))
+    assert load_bundle(folder).family.name == "pdae"
+    change_config(folder, lambda config: config.update(sha256=[1]))
+    with pytest.raises(BundleError, match="sha256 must be a mapping"):
+        load_bundle(folder)

@@ -70,7 +70,7 @@ def operator(tmp_path, monkeypatch):
     return tmp_path
 
 
-EDIT = Provenance("faces64", {"edit": {"Smiling": 1.0}})
+EDIT = Provenance("faces128", {"edit": {"Smiling": 1.0}})
 
 
 FRAMES = [Image.new("RGB", (64, 64), (shade, 0, 0)) for shade in (0, 90, 180)]

@@ -5,10 +5,11 @@ from itertools import pairwise
 
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from pdae_app.diffusion.denoisers import Mix, slerp
 from pdae_app.diffusion.grids import jumping, spaced_levels
-from pdae_app.diffusion.inversion import exact_states
+from pdae_app.diffusion.inversion import exact_states, mixed
 from pdae_app.diffusion.posterior import posterior, posterior_shift
 from pdae_app.diffusion.prediction import Diffusion
 from pdae_app.diffusion.process import CLEAN, LearnedLogSNR, LinearLogSNR, expand
@@ -411,6 +412,64 @@ def test_a_step_that_does_not_contract_keeps_its_best():
     *_, last = exact_states(wild, x_0, SCHEDULE, spaced_levels(SCHEDULE, 10), iterations=6)
     assert last.x.isfinite().all() and last.residuals.square().mean().sqrt() > 1e-3
     assert last.evaluations == 60
+
+
+def test_what_is_found_does_not_depend_on_batch_mates():
+    """A picture that is solved at once, and two that swing: together as each alone."""
+
+    def denoiser(x, t):
+        return torch.where(x[:, :, :1, :1] > 0, 0.1 * x, 3 * torch.sin(9 * x))
+
+    x_0 = torch.randn(3, 1, 4, 4, dtype=torch.float64)
+    x_0[0, 0, 0, 0], x_0[1:, 0, 0, 0] = 1.0, -1.0
+    levels = spaced_levels(SCHEDULE, 6)
+
+    def inverted(pictures):
+        *_, last = exact_states(denoiser, pictures, SCHEDULE, levels, iterations=7)
+        return last
+
+    together, alone = inverted(x_0), [inverted(picture[None]) for picture in x_0]
+    assert torch.allclose(together.x, torch.cat([last.x for last in alone]), atol=1e-9)
+    residuals = torch.cat([last.residuals for last in alone], dim=1)
+    assert torch.allclose(together.residuals, residuals, atol=1e-9)
+
+
+class OnMPS(torch.Tensor):
+    """A tensor that says it lies on MPS, where there is no float64."""
+
+    device = property(lambda self: torch.device("mps"))
+
+    def double(self):
+        raise TypeError("Cannot convert a MPS Tensor to float64 dtype")
+
+    def cpu(self):
+        return self.as_subclass(torch.Tensor)
+
+
+def test_mixing_needs_no_float64_of_the_device():
+    images, updates = torch.randn(2, 3, 1, 4, 4).unbind(0), torch.randn(2, 3, 1, 4, 4).unbind(0)
+    used = torch.ones(3, 2, dtype=torch.bool)
+    there = mixed(list(images), [update.as_subclass(OnMPS) for update in updates], used)
+    torch.testing.assert_close(there.as_subclass(torch.Tensor), mixed(images, updates, used))
+
+
+class Copies(TorchDispatchMode):
+    """Counts what is copied from one device or type to another."""
+
+    count = 0
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        self.count += function is torch.ops.aten._to_copy.default
+        return function(*args, **kwargs or {})
+
+
+def test_the_table_is_copied_to_a_device_once():
+    schedule = Schedule("linear", 100)
+    t = torch.zeros(3, dtype=torch.long, device="meta")
+    schedule.snr(t), schedule.beta(t), schedule.log_snr(t.float())
+    with Copies() as copies:
+        schedule.snr(t), schedule.beta(t)
+    assert copies.count == 0
 
 
 @PROCESSES

@@ -12,7 +12,9 @@ from PIL import Image
 
 from pdae_app import Code, Editor
 from pdae_app.bundle import save_bundle
+from pdae_app.diffusion.weighting import WEIGHTINGS
 from pdae_app.engine import EditError
+from pdae_app.engine.framing import frame
 from pdae_app.engine.generation import accepts
 from pdae_app.engine.inside import one_step, variations, weighting_curves
 from pdae_app.engine.photo_edit import framed_by_eyes
@@ -416,6 +418,17 @@ def test_looking_inside(editor, code, photo):
     assert max(row["weight"] for row in rows) == 1
 
 
+def test_weightings_are_drawn_relative_to_the_bound(editor):
+    """Of eps' plain loss, 1 / lambda of the bound; the bound's own curve is flat (Fig. 4)."""
+    schedule = editor.bundle.process
+    rows = weighting_curves(schedule, points=10)
+    curves = {name: [r["weight"] for r in rows if r["weighting"] == name] for name in WEIGHTINGS}
+    assert curves["variational"] == pytest.approx([1.0] * 10)
+    t = torch.tensor([r["t"] for r in rows[:10]])
+    expected = 1 / WEIGHTINGS["variational"](schedule, t)
+    assert curves["constant"] == pytest.approx((expected / expected.max()).tolist())
+
+
 def test_a_square_by_two_eyes_is_that_of_the_face(editor):
     left, right = (60.0, 80.0), (100.0, 80.0)
     place = framed_by_eyes(editor, right, left)
@@ -431,3 +444,21 @@ def test_squares_are_encoded_together_as_alone(editor, photo, code):
     both = editor.encode_squares(torch.cat([square, square.flip(-1)]), STEPS)
     torch.testing.assert_close(both[0].z, code.z, atol=1e-4, rtol=1e-4)
     assert distance(editor.decode(both[0]), editor.decode(code)) < 0.1
+
+
+def test_a_framed_photograph_is_opened_and_searched_once(editor, photo, code, monkeypatch):
+    framed = frame(photo, editor.framing)
+    assert framed.alignment == find_alignment(photo, framing=editor.framing)
+    assert same(framed.square(16), editor.align(photo))
+    monkeypatch.setattr("pdae_app.engine.framing.open_photo", lambda _: pytest.fail("opened"))
+    monkeypatch.setattr("pdae_app.engine.framing.find_alignment", lambda *_: pytest.fail("found"))
+    again = editor.encode(framed, STEPS)
+    assert torch.equal(again.z, code.z) and again.alignment == code.alignment
+
+
+def test_the_centre_stands_in_where_it_was_asked_for(editor):
+    wall = Image.new("RGB", (60, 40), (120, 90, 60))
+    with pytest.raises(NoFaceError, match="No face was found"):
+        frame(wall, editor.framing)
+    for choice in ({"center": True}, {"or_center": True}):
+        assert frame(wall, editor.framing, **choice).alignment == center_square(wall)

@@ -258,7 +258,7 @@ def test_a_bundle_is_measured_whole(config, faces):
             assert sheet.width > sheet.height
     text = report(figures)
     assert "| Smiling |" in text and "| ±1.5 |" in text
-    table = side_by_side([figures, figures | {"model": "checkpoints/other"}])
+    table = side_by_side([figures, figures | {"model": "checkpoints/other"}]).splitlines()
     assert "other: carried" in table[0] and len(table) == 2 + len(NAMES) + 1
 
 

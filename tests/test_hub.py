@@ -3,12 +3,16 @@
 import os
 import subprocess
 import sys
+import threading
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from pdae_app.bundle import BundleError
-from pdae_app.hub import local_folder
+from pdae_app.engine import EditError
+from pdae_app.hub import fetch_public, local_folder
+from pdae_app.ui.downloads import Downloads
 from tests.hub_server import TOKEN, Hub, Repo
 
 ROOT = Path(__file__).parent.parent
@@ -142,3 +146,76 @@ def test_an_unreachable_hub_is_one_sentence(person):
 def test_names_that_are_none(name):
     with pytest.raises(BundleError, match="no name owner/name"):
         local_folder(name)
+
+
+class FakeHub:
+    """What a stranger's repository says of itself; weights are never handed out."""
+
+    def __init__(self, monkeypatch, folder, sizes):
+        self.tokens, self.fetched = [], []
+        siblings = [SimpleNamespace(rfilename=n, size=size) for n, size in sizes.items()]
+        info = SimpleNamespace(sha="a" * 40, siblings=siblings)
+
+        def api(token=None):
+            self.tokens.append(token)
+            return SimpleNamespace(model_info=lambda *_, **__: info)
+
+        def download(_, name, revision, token):
+            self.tokens.append(token)
+            return str(folder / name)
+
+        def snapshot(repo, revision, token, **_):
+            self.tokens.append(token)
+            self.fetched.append(repo)
+            return str(folder)
+
+        monkeypatch.setattr("pdae_app.hub.HfApi", api)
+        monkeypatch.setattr("pdae_app.hub.hf_hub_download", download)
+        monkeypatch.setattr("pdae_app.hub.snapshot_download", snapshot)
+
+
+SIZES = {"config.json": 3000, "unet.safetensors": 10**6, "pytorch_model.bin": 10**12}
+
+
+def test_a_strangers_model_is_fetched_without_a_token(tiny_folder, monkeypatch):
+    hub = FakeHub(monkeypatch, tiny_folder, SIZES)
+    assert fetch_public("owner/name", 2 * 10**6) == tiny_folder
+    assert hub.fetched == ["owner/name"] and set(hub.tokens) == {False}
+
+
+@pytest.mark.parametrize(
+    ("sizes", "config", "message"),
+    [
+        (SIZES | {"unet.safetensors": 10**10}, None, "is too large: 10000 MB, and 2 MB"),
+        ({"README.md": 5}, None, "has no config.json"),
+        (SIZES, '{"format": 2}', "lacks diffusion"),
+        (SIZES, "[", "not a bundle's configuration"),
+    ],
+)
+def test_what_is_no_bundle_is_not_fetched(tmp_path, monkeypatch, sizes, config, message):
+    (tmp_path / "config.json").write_text(config or "")
+    hub = FakeHub(monkeypatch, tmp_path, sizes)
+    with pytest.raises(BundleError, match=message):
+        fetch_public("owner/name", 2 * 10**6)
+    assert not hub.fetched
+
+
+def test_a_download_holds_nobody_up(monkeypatch, tmp_path):
+    going = threading.Event()
+
+    def fetch(repo, most):
+        going.wait(10)
+        return tmp_path / repo
+
+    monkeypatch.setattr("pdae_app.ui.downloads.fetch_public", fetch)
+    downloads = Downloads()
+    with pytest.raises(EditError, match="owner/name is being fetched"):
+        downloads.folder("owner/name")
+    for number in range(3):
+        with pytest.raises(EditError, match="is being fetched"):
+            downloads.folder(f"owner/{number}")
+    with pytest.raises(EditError, match="Too many models"):
+        downloads.folder("owner/more")
+    going.set()
+    downloads._jobs["owner/name"].result(10)
+    assert downloads.folder("owner/name") == tmp_path / "owner/name"

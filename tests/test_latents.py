@@ -116,6 +116,27 @@ def test_a_step_along_a_direction_is_one_logit():
     assert np.allclose(fallen / np.linalg.norm(fallen), expected / np.linalg.norm(expected))
 
 
+def test_one_way_under_two_names():
+    """Both sliders at the same strength are one of them; against each other, nothing happens."""
+    space, z = tiny_latents(), torch.zeros(8)
+    twice = [0, 0, 1]
+    names = tuple(
+        replace(space.attributes[i], name=name) for i, name in zip(twice, "ABC", strict=True)
+    )
+    same = replace(
+        space, weights=space.weights[twice], directions=space.directions[twice], attributes=names
+    )
+    both = same.move(z, {"A": 1.0, "B": 1.0})
+    torch.testing.assert_close(both, same.move(z, {"A": 1.0}), atol=1e-4, rtol=1e-4)
+    one = same.move(z, {"A": 0.5, "B": 0.5, "C": 0.3})
+    torch.testing.assert_close(one, same.move(z, {"A": 0.5, "C": 0.3}), atol=1e-4, rtol=1e-4)
+
+
+def test_equal_medians_have_no_standing():
+    attribute = replace(tiny_latents().attributes[0], positive_logit=1.0, negative_logit=1.0)
+    assert attribute.standing(2.0) is None
+
+
 def test_unknown_attributes_and_too_few_labels_are_errors():
     with pytest.raises(KeyError, match="known: Smiling, Male"):
         tiny_latents().move(torch.zeros(8), {"Sneezing": 1.0})

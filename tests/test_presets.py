@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors import safe_open
+from safetensors.torch import save_file
 
 from pdae_app.engine import EditError
 from pdae_app.engine.preset import Preset, parse_preset
@@ -22,7 +24,7 @@ KNOWN = ["Smiling", "Male"]
 
 
 def test_a_preset_comes_back_as_it_went():
-    preset = Preset({"Smiling": 1.5}, 1.2, "faces64")
+    preset = Preset({"Smiling": 1.5}, 1.2, "faces128")
     assert parse_preset(preset.to_json(), KNOWN) == preset
 
 
@@ -67,6 +69,18 @@ def test_a_slider_fits_whatever_normalises_the_codes(fitted, tmp_path):
     torch.testing.assert_close(before.move(z, {"Grin": 1.0}), after.move(z, {"Grin": 1.0}))
 
 
+@pytest.mark.parametrize("change", [{"name": 3}, {"bias": "much"}, {"positives": None}])
+def test_a_sliders_facts_are_checked(fitted, tmp_path, change):
+    path, space = tmp_path / "grin.safetensors", tiny_latents()
+    save_slider(fitted, path, space, "encoder")
+    with safe_open(path, "pt") as file:
+        facts, tensors = file.metadata(), {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    facts["attribute"] = json.dumps(json.loads(facts["attribute"]) | change)
+    save_file(tensors, path, facts)
+    with pytest.raises(SliderFileError, match="damaged"):
+        load_slider(path, space, "encoder")
+
+
 def test_a_slider_of_another_model_or_none_is_told(fitted, tmp_path):
     path, space = tmp_path / "grin.safetensors", tiny_latents()
     save_slider(fitted, path, space, "encoder")
@@ -86,7 +100,7 @@ def picture(shade=90):
 
 @pytest.mark.parametrize("kind", STILLS)
 def test_stills_say_where_they_come_from(kind):
-    data = still(picture(), Provenance("faces64", {"edit": {"Smiling": 1.0}}), kind)
+    data = still(picture(), Provenance("faces128", {"edit": {"Smiling": 1.0}}), kind)
     with Image.open(io.BytesIO(data)) as image:
         xmp = image.info.get("xmp") or image.info["XML:com.adobe.xmp"].encode()
         text = image.info.get("Description") or image.getexif()[0x010E]
@@ -103,10 +117,10 @@ def test_provenance_is_escaped():
 @pytest.mark.parametrize("kind", FILMS)
 def test_films_go_there_and_back(kind):
     shades = (0, 80, 160, 240)
-    data = film([picture(shade) for shade in shades], Provenance("faces64"), kind)
+    data = film([picture(shade) for shade in shades], Provenance("faces128"), kind)
     if kind == "MP4":
         with av.open(io.BytesIO(data)) as container:
-            assert "faces64" in container.metadata["comment"]
+            assert "faces128" in container.metadata["comment"]
             seen = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
     else:
         with Image.open(io.BytesIO(data)) as image:

@@ -13,8 +13,8 @@ from PIL import Image
 from pdae_app import Editor
 from pdae_app.ui.session import EXAMPLES
 
-MODEL = Path(__file__).parent.parent / "checkpoints" / "faces64"
-EXPECTED = Path(__file__).parent / "fixtures" / "faces64_pictures.png"
+MODEL = Path(__file__).parent.parent / "checkpoints" / "faces128"
+EXPECTED = Path(__file__).parent / "fixtures" / "faces128_pictures.png"
 STEPS = 5
 EDITS = (
     {"Smiling": 1.0},
@@ -45,7 +45,7 @@ def pictures(editor: Editor) -> list[Image.Image]:
     return [*edited, official.edit(plain, {"Smiling": 1.0}, scale=1.1)]
 
 
-@pytest.mark.skipif(not MODEL.is_dir(), reason="checkpoints/faces64 is not here")
+@pytest.mark.skipif(not MODEL.is_dir(), reason="checkpoints/faces128 is not here")
 def test_the_shipped_models_pictures_stay():
     """To one grey level, as other processors round otherwise; on one machine to the bit."""
     editor = Editor.from_pretrained(MODEL, device="cpu", precision="float32")

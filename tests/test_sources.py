@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from torch.utils.data import DataLoader
 
@@ -183,6 +184,18 @@ def test_without_a_cache_squares_are_made_when_asked_for(tmp_path, capsys):
     assert np.array_equal(broken[1], broken[2])  # its successor stands in
     assert capsys.readouterr().err.count("1.png") == 1
     assert not list((tmp_path / "cache").glob("*.tmp"))
+
+
+def test_a_broken_pictures_successor_has_its_own_class(tmp_path):
+    for number, (color, kind) in enumerate(zip(COLORS, ("a", "b", "c"), strict=True)):
+        folder = tmp_path / "sorted" / kind
+        folder.mkdir(parents=True)
+        (folder / f"{number}.png").write_bytes(encoded(picture(color)))
+    (tmp_path / "sorted" / "b" / "1.png").write_bytes(b"no picture")
+    live = config(tmp_path, folder=str(tmp_path / "sorted"), cache=None, class_column="class")
+    dataset = AugmentedSquares(load_pictures(live, 16), live, 16)
+    (broken, its_class), (successor, its_own) = dataset[1, 0], dataset[2, 0]
+    assert torch.equal(broken, successor) and its_class == its_own == 2
 
 
 def test_folders_name_classes_and_splits_are_held_out(tmp_path):

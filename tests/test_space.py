@@ -1,8 +1,10 @@
 """What a Hugging Face Space and an operator set up."""
 
 import os
+import signal
 import subprocess
 import sys
+import time
 import types
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,8 +15,9 @@ import yaml
 
 from pdae_app.bundle import BundleError, save_bundle
 from pdae_app.engine import EditError
+from pdae_app.private_folder import PREFIX, Sweep
 from pdae_app.ui.app import Page
-from pdae_app.ui.events import ModelThread
+from pdae_app.ui.events import ModelThread, Newest
 from pdae_app.ui.models import KEPT, Chosen, Models, bundles_beside
 from tests.running import ROOT
 from tests.tiny import tiny_bundle
@@ -78,7 +81,7 @@ def test_requirements_name_all_that_the_product_imports():
         "sklearn": "scikit-learn",
         "yaml": "pyyaml",
     }
-    own = {"pdae_app", "training", "pandas"}  # pandas comes with gradio
+    own = {"pdae_app", "training", "pandas", "starlette", "uvicorn"}  # the last come with gradio
     for path in [ROOT / "app.py", *(ROOT / "pdae_app").rglob("*.py")]:
         for line in path.read_text().splitlines():
             words = line.split()
@@ -134,26 +137,32 @@ def test_models_are_offered_by_name_and_loaded_when_asked_for(editor, places):
     assert models.of(Chosen("d")).title == "d"
 
 
-@pytest.mark.parametrize("name", ["owner/name", "../faces64", "/etc/passwd", "checkpoints/faces64"])
+@pytest.mark.parametrize(
+    "name", ["owner/name", "../faces128", "/etc/passwd", "checkpoints/faces128"]
+)
 def test_what_is_not_offered_is_refused(editor, name):
     with pytest.raises(EditError, match="is not offered here"):
         Models(editor).named(name)
 
 
-@pytest.mark.parametrize("name", ["../faces64", "/etc/passwd", "checkpoints/faces64", "a/b/c", "x"])
+@pytest.mark.parametrize(
+    "name", ["../faces128", "/etc/passwd", "checkpoints/faces128", "a/b/c", "x"]
+)
 def test_a_free_name_is_never_a_folder_of_the_server(editor, name, monkeypatch):
     monkeypatch.chdir(Path(ROOT))
     with pytest.raises(EditError, match="is not offered here"):
         Models(editor, free=True).named(name)
 
 
+SLEEPER = (
+    "import time; from pdae_app.private_folder import private_folder; "
+    "print(private_folder(), flush=True); time.sleep(60)"
+)
+
+
 @contextmanager
-def process_with_a_folder(parent):
+def process_with_a_folder(parent, script=SLEEPER):
     """A program that has its private folder in `parent`."""
-    script = (
-        "import time; from pdae_app.private_folder import private_folder; "
-        "print(private_folder(), flush=True); time.sleep(60)"
-    )
     with subprocess.Popen(
         [sys.executable, "-c", script],
         cwd=ROOT,
@@ -164,12 +173,65 @@ def process_with_a_folder(parent):
         yield process, Path(process.stdout.readline().strip())
 
 
-def test_pictures_are_private_and_go_with_the_app(tmp_path):
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+def test_pictures_are_private_and_go_with_the_app(tmp_path, number):
     with process_with_a_folder(tmp_path) as (process, folder):
         (folder / "face.png").write_bytes(b"a face")
         assert folder.stat().st_mode & 0o077 == 0
+        process.send_signal(number)
+    assert process.returncode == 0 or number == signal.SIGINT
+    assert not folder.exists()
+
+
+def test_pictures_go_first_when_the_app_cannot_end(tmp_path):
+    """A thread that works on, as the model's does in a long batch, keeps Python from ending."""
+    script = (
+        "import threading, time; from pdae_app.private_folder import private_folder; "
+        "threading.Thread(target=time.sleep, args=(60,)).start(); "
+        "print(private_folder(), flush=True); time.sleep(60)"
+    )
+    with process_with_a_folder(tmp_path, script) as (process, folder):
+        asked = time.monotonic()
         process.terminate()
-    assert process.returncode == 0 and not folder.exists()
+        while folder.exists():
+            assert time.monotonic() - asked < 2
+            time.sleep(0.02)
+    assert time.monotonic() - asked < 10 and not list(tmp_path.iterdir())
+
+
+def test_a_folder_of_ones_own_process_number_is_no_reason_to_keep_it(tmp_path):
+    """In a container every start has the same number."""
+    left = tmp_path / f"{PREFIX}1"
+    left.mkdir()
+    with process_with_a_folder(tmp_path) as (process, folder):
+        assert folder.parent == tmp_path and not left.exists()
+        process.terminate()
+
+
+def aged(path, seconds):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(b"a face")
+    os.utime(path, (time.time() - seconds,) * 2)
+    return path
+
+
+def test_whatever_lies_too_long_is_swept_away(tmp_path):
+    example = aged(tmp_path / "example" / "1.jpg", 9999)
+    sweep = Sweep(tmp_path, age=100)
+    aborted, kept = aged(tmp_path / "tmpabc", 200), aged(tmp_path / "a" / "new.png", 50)
+    sweep.sweep()
+    assert not aborted.exists() and kept.exists() and example.exists()
+    assert sweep.bytes == 2 * len(b"a face")
+
+
+def test_a_clock_that_jumps_back_keeps_nothing_longer(tmp_path, monkeypatch):
+    sweep, now = Sweep(tmp_path, age=100), time.monotonic()
+    future = aged(tmp_path / "face.png", -(10**6))
+    sweep.sweep()
+    assert future.exists()
+    monkeypatch.setattr(time, "monotonic", lambda: now + 200)
+    sweep.sweep()
+    assert not future.exists()
 
 
 def test_pictures_of_a_killed_app_go_with_the_next_start(tmp_path):
@@ -190,10 +252,13 @@ def test_a_model_that_cannot_be_loaded_leaves_the_old_one(editor, places, monkey
     with gr.Blocks():
         page = Page(models, ModelThread())
     chosen = Chosen(editor.title)
+    wanted = Newest()
     for title in ("broken", "owner/name"):
-        (changes,) = page.switch(title, chosen)
+        wanted.want(title)
+        (changes,) = page.switch(wanted, chosen)
         assert changes == {page.picker: editor.title}
     assert "encoder.safetensors is missing" in warnings[0] and "not offered" in warnings[1]
-    (changes,) = page.switch("b", chosen)
+    wanted.want("b")
+    (changes,) = page.switch(wanted, chosen)
     assert changes[page.chosen] == Chosen("b")
     assert set(changes) <= set(page._adapting)

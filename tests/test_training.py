@@ -15,20 +15,29 @@ import pytest
 import torch
 
 from pdae_app import Editor
-from pdae_app.bundle import load_bundle
+from pdae_app.bundle import Bundle, load_bundle
+from pdae_app.diffusion.prediction import Diffusion
 from pdae_app.engine import EditError
 from pdae_app.models.presets import PRESETS, preset
+from pdae_app.models.unet import UNet
 from pdae_app.typed_config import ConfigError
 from pdae_app.ui.app import build
 from pdae_app.ui.events import ModelThread
 from pdae_app.ui.models import Models
 from pdae_app.ui.session import EXAMPLES
-from tests.tiny import tiny_latents
+from tests.tiny import UNET, tiny_latents
 from training import config as training_config
 from training import train_dpm
 from training.calibrate_sliders import CalibrateConfig, corrected
-from training.checkpoints import checkpoints
-from training.data import AugmentedSquares, DataConfig, SeededBatches, load_pictures, plain_squares
+from training.checkpoints import CheckpointError, checkpoints, read_checkpoint, write_checkpoint
+from training.data import (
+    AugmentedSquares,
+    DataConfig,
+    SeededBatches,
+    example_pictures,
+    load_pictures,
+    plain_squares,
+)
 from training.encode_latents import LatentsConfig, load_latents
 from training.evaluate import EvaluateConfig
 from training.evaluate_likelihood import LikelihoodConfig
@@ -41,12 +50,13 @@ from training.loop import (
     train,
 )
 from training.measure_typical import TypicalConfig
+from training.resuming import lock_folder
 from training.train_attributes import AttributesConfig
 from training.train_diffae import DiffAETrainConfig
 from training.train_dpm import DpmConfig, DpmObjective
 from training.train_first_stage import FirstStageTrainConfig
 from training.train_latent_dpm import LatentDpmConfig
-from training.train_pdae import PdaeTrainConfig
+from training.train_pdae import PdaeObjective, PdaeTrainConfig
 from training.train_vdm import VdmTrainConfig
 
 ROOT = Path(__file__).parent.parent
@@ -95,9 +105,24 @@ def test_shipped_configurations_are_valid(path):
 
 
 def test_the_sketch_stage_wants_a_sketch():
-    assert load(PdaeTrainConfig, "faces64/sketch.yaml").stage == "sketch"
+    assert load(PdaeTrainConfig, "faces128/sketch.yaml").stage == "sketch"
     with pytest.raises(ConfigError, match="together with sketch"):
         load(PdaeTrainConfig, "smoke/pdae.yaml", "stage=sketch")
+
+
+@pytest.mark.parametrize("stage", ["sketch", "pdae"])
+def test_every_trained_parameter_has_a_part_in_the_loss(stage):
+    """Else processes that exchange gradients wait for one that never comes."""
+    config = load(
+        PdaeTrainConfig, "smoke/pdae.yaml", "sketch.width=16", "sketch.blocks=1", f"stage={stage}"
+    )
+    size = config.encoder.image_size
+    frozen = Bundle(UNet(replace(UNET, image_size=size)), Diffusion())
+    objective = PdaeObjective(config, frozen)
+    x_0 = torch.randn(2, 3, size, size)
+    objective(x_0, *objective.draw(x_0.shape, torch.device("cpu"))).backward()
+    unused = [n for n, p in objective.named_parameters() if p.requires_grad and p.grad is None]
+    assert not unused
 
 
 @pytest.mark.parametrize(
@@ -290,6 +315,108 @@ def test_an_infinite_loss_stops_the_run(tmp_path, data, monkeypatch):
     assert torch.load(checkpoints(config.loop.out)[-1], weights_only=True)["steps"] == 8
 
 
+class InfiniteGradient(torch.autograd.Function):
+    """The identity, whose gradient is infinite."""
+
+    @staticmethod
+    def forward(ctx, x):
+        return x.clone()
+
+    @staticmethod
+    def backward(ctx, gradient):
+        return gradient / 0
+
+
+def test_an_infinite_gradient_leaves_no_checkpoint(tmp_path, data, monkeypatch):
+    """Though the loss is finite still."""
+    config, _ = run_dpm(tmp_path, data, "run", 32)
+    before, loss = checkpoints(config.loop.out), train_dpm.dpm_loss
+    monkeypatch.setattr(train_dpm, "dpm_loss", lambda *a: InfiniteGradient.apply(loss(*a)))
+    with pytest.raises(TrainingError, match=r"gradient's norm became (nan|inf) at step 8"):
+        run_dpm(tmp_path, data, "run", 36)
+    assert checkpoints(config.loop.out) == before
+
+
+STATE = {
+    "steps": 3,
+    "model": {"a": torch.arange(5000.0), "b": torch.ones(2, 3, dtype=torch.bfloat16)},
+    "optimizer": {"state": {0: {"step": torch.tensor(3.0)}}, "betas": (0.9, 0.99)},
+    "scaler": None,
+}
+
+
+def test_a_checkpoint_comes_back_as_it_was(tmp_path):
+    write_checkpoint(STATE, tmp_path / "checkpoint-3.pt")
+    again = read_checkpoint(tmp_path / "checkpoint-3.pt")
+    assert again.keys() == STATE.keys()
+    assert torch.equal(again["model"]["a"], STATE["model"]["a"])
+
+
+@pytest.mark.parametrize("damage", [lambda d: d[:-100], lambda d: d[:10], lambda d: b""])
+def test_a_truncated_checkpoint_is_told(tmp_path, damage):
+    path = tmp_path / "checkpoint-3.pt"
+    write_checkpoint(STATE, path)
+    path.write_bytes(damage(path.read_bytes()))
+    with pytest.raises(CheckpointError, match="damaged"):
+        read_checkpoint(path)
+
+
+def test_every_flipped_bit_of_a_weight_is_told(tmp_path):
+    path = tmp_path / "checkpoint-3.pt"
+    write_checkpoint(STATE, path)
+    whole = path.read_bytes()
+    start = whole.index(STATE["model"]["a"].numpy().tobytes())
+    for place in range(start, start + 20_000, 997):
+        data = bytearray(whole)
+        data[place] ^= 4
+        path.write_bytes(data)
+        with pytest.raises(CheckpointError, match="damaged"):
+            read_checkpoint(path)
+
+
+def test_a_damaged_newest_checkpoint_falls_back_to_the_one_before(tmp_path, data, capsys):
+    _, whole = run_dpm(tmp_path, data, "whole", 64)
+    config, _ = run_dpm(tmp_path, data, "parts", 32)
+    run_dpm(tmp_path, data, "parts", 48)
+    first, newest = checkpoints(config.loop.out)
+    newest.write_bytes(newest.read_bytes()[:-1000])
+    _, parts = run_dpm(tmp_path, data, "parts", 64)
+    assert all(torch.equal(whole[name], parts[name]) for name in whole)
+    told = capsys.readouterr().out
+    assert f"{newest} is damaged" in told and f"resuming {first}" in told
+    assert newest.with_suffix(".pt.damaged").exists()
+
+
+def test_a_run_of_which_nothing_can_be_read_is_a_sentence(tmp_path, data):
+    config, _ = run_dpm(tmp_path, data, "run", 16)
+    for path in checkpoints(config.loop.out):
+        path.write_bytes(b"")
+    with pytest.raises(TrainingError, match=r"no checkpoint in .*run can be read"):
+        run_dpm(tmp_path, data, "run", 32)
+
+
+def test_what_pictures_seen_mean_does_not_change_under_a_run(tmp_path, data, capsys):
+    config, _ = run_dpm(tmp_path, data, "run", 16)
+    dataset = AugmentedSquares(load_pictures(data, 32), data, 32)
+    for change, message in (
+        ({"batch_size": config.loop.batch_size * 2}, "a batch of all processes of 4, now it is 8"),
+        ({"seed": 5}, "loop.seed 0, now it is 5"),
+    ):
+        with pytest.raises(TrainingError, match=message):
+            train(replace(config.loop, **change), DpmObjective(config), dataset)
+    train(replace(config.loop, learning_rate=1e-5), DpmObjective(config), dataset)
+    assert "learning_rate was" in capsys.readouterr().out
+
+
+def test_two_runs_do_not_write_to_one_folder(tmp_path, data):
+    config, _ = run_dpm(tmp_path, data, "run", 16)
+    handle = lock_folder(config.loop.out)
+    with pytest.raises(TrainingError, match="another run is writing to"):
+        run_dpm(tmp_path, data, "run", 32)
+    os.close(handle)
+    run_dpm(tmp_path, data, "run", 32)
+
+
 def test_half_written_checkpoints_are_ignored(tmp_path, data):
     config, _ = run_dpm(tmp_path, data, "run", 32)
     (Path(config.loop.out) / "checkpoint-000000099.tmp").write_bytes(b"half")
@@ -298,6 +425,13 @@ def test_half_written_checkpoints_are_ignored(tmp_path, data):
 
 def test_training_lowers_the_loss_and_moves_the_average(tmp_path, data):
     config, weights = run_dpm(tmp_path, data, "run", 64)
+    objective = DpmObjective(config).eval()
+    batch = example_pictures(AugmentedSquares(load_pictures(data, 32), data, 32)).repeat(8, 1, 1, 1)
+    drawn = objective.draw(batch.shape, batch.device)
+    with torch.inference_mode():
+        before = objective(batch, *drawn)
+        objective.unet.load_state_dict(weights)
+        assert objective(batch, *drawn) < before
     state = torch.load(checkpoints(config.loop.out)[-1], weights_only=True)
     assert any(
         not torch.equal(state["ema"][f"unet.{k}"], state["model"][f"unet.{k}"]) for k in weights

@@ -18,6 +18,7 @@ from pdae_app.whole import whole_file
 matplotlib.use("Agg")
 from matplotlib import pyplot as plt
 
+from training import markdown
 from training.loop import run_script
 
 Curve = dict[int, float]
@@ -39,11 +40,11 @@ def table(groups: dict[str, list[Curve]]) -> str:
     """Means over the seeds at every second interval, as Markdown."""
     marks = sorted(set.intersection(*(set(c) for curves in groups.values() for c in curves)))
     marks = marks[1::2]
-    lines = [["pictures", *(f"{mark:,}" for mark in marks)], ["---"] * (len(marks) + 1)]
+    rows = []
     for name, curves in groups.items():
         means = (sum(c[mark] for c in curves) / len(curves) for mark in marks)
-        lines.append([name, *(f"{mean:.4f}" for mean in means)])
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+        rows.append([name, *(f"{mean:.4f}" for mean in means)])
+    return markdown.table(["pictures", *(f"{mark:,}" for mark in marks)], rows)
 
 
 def draw(groups: dict[str, list[Curve]], figure: str, path: Path) -> None:

@@ -79,6 +79,12 @@ class Pictures:
     skipped: dict[str, str]
     identity: str
 
+    def read(self, index: int) -> tuple[np.ndarray, int]:
+        """A square and the index of its row: another where the picture is broken."""
+        if isinstance(self.squares, LiveSquares):
+            return self.squares.read(index)
+        return self.squares[index], index
+
     def classes(self, column: str) -> list[str]:
         """The classes that a column knows, sorted.
 
@@ -218,10 +224,18 @@ class LiveSquares:
         return self.shape[0]
 
     def __getitem__(self, index: int) -> np.ndarray:
+        return self.read(index)[0]
+
+    def read(self, index: int) -> tuple[np.ndarray, int]:
+        """The square, and which picture's it is.
+
+        Raises:
+            ValueError: there is none that is not broken.
+        """
         for offset in range(len(self)):
             chosen = (index + offset) % len(self)
             try:
-                return _aligned(self.source, chosen, self.align, self.shape[1])
+                return _aligned(self.source, chosen, self.align, self.shape[1]), chosen
             except PhotoError as error:
                 self._tell(chosen, error)
         raise ValueError("none of the pictures can be used")
@@ -284,7 +298,8 @@ class AugmentedSquares(Dataset):
     def __getitem__(self, key: tuple[int, int]) -> Tensor | tuple[Tensor, int]:
         index, seed = key
         rng = np.random.default_rng(seed)
-        square = _channels_first(self.pictures.squares[index])
+        square, index = self.pictures.read(index)
+        square = _channels_first(square)
         picture = in_channels(self._reframed(square, rng).float() / 255, self.channels)
         if self.config.flip and rng.random() < 0.5:
             picture = picture.flip(-1)

@@ -1,6 +1,6 @@
 """Encode a data set once: codes, statistics and labels in one file that everything later reads.
 
-python training/encode_latents.py --config training/configs/faces64/latents.yaml
+python training/encode_latents.py --config training/configs/faces128/latents.yaml
 """
 
 import json

@@ -8,6 +8,7 @@ times the batch.
 
 import copy
 import math
+import os
 import sys
 from collections.abc import Callable
 from contextlib import contextmanager, nullcontext
@@ -25,9 +26,10 @@ from tqdm import tqdm
 from pdae_app.bundle import Bundle, load_bundle, save_bundle
 from pdae_app.hub import push
 from pdae_app.whole import whole_file
-from training.checkpoints import checkpoints, last_good, write_checkpoint
+from training.checkpoints import checkpoints, last_good, set_aside, write_checkpoint
 from training.data import SeededBatches
 from training.metrics import Metrics
+from training.resuming import COMPARED, TrainingError, compare, lock_folder, newest
 from training.timesteps import Timesteps
 
 
@@ -75,10 +77,6 @@ class LoopConfig:
             raise ValueError(
                 f"accumulate {self.accumulate} must divide batch_size {self.batch_size}"
             )
-
-
-class TrainingError(RuntimeError):
-    """Training cannot go on; the message says why, and what to do."""
 
 
 class Objective(nn.Module):
@@ -271,7 +269,7 @@ class Run:
         self.optimizer = adamw(config, self.parameters, objective.decayed)
         self.ema = Ema(self.parameters, config.ema, config.ema_warmup)
         self.metrics = Metrics(config.out, config.log_every, self.accelerator)
-        self.steps = 0
+        self.steps, self._lock = 0, None
         self.total_batch = config.batch_size * self.accelerator.num_processes
 
     @property
@@ -281,24 +279,49 @@ class Run:
 
     def resume(self) -> None:
         """Load the newest checkpoint, if there is one."""
-        found = checkpoints(self.config.out)
-        if not found:
+        path, state, damaged = newest(self.config.out, self.accelerator.print)
+        if state is None:
             return
-        state = torch.load(found[-1], map_location="cpu", weights_only=True)
         if state["model"].keys() != self.parameters.keys():
-            raise TrainingError(
-                f"{found[-1]} belongs to another architecture; choose another loop.out"
-            )
+            raise TrainingError(f"{path} belongs to another architecture; choose another loop.out")
+        compare(path, state.get("config"), self._facts(), self.accelerator.print)
+        self.accelerator.wait_for_everyone()
+        if self.accelerator.is_main_process:
+            for other in damaged:
+                set_aside(other)
         copy_into(self.parameters, state["model"])
         copy_into(self.ema.average, state["ema"])
         self.optimizer.load_state_dict(state["optimizer"])
         if self.accelerator.scaler is not None and state.get("scaler"):
             self.accelerator.scaler.load_state_dict(state["scaler"])
         self.steps = state["steps"]
-        self.accelerator.print(f"resuming {found[-1]}")
+        self.accelerator.print(f"resuming {path}")
+
+    def _facts(self) -> dict:
+        """Of the configuration what the weights come from."""
+        facts = {key: getattr(self.config, key) for key in COMPARED}
+        return facts | {"total_batch": self.total_batch}
 
     def train(self, dataset: Dataset) -> None:
-        """All remaining steps, with a progress bar."""
+        """All remaining steps, with a progress bar; nobody else may write to this run's folder."""
+        with self._alone():
+            self._train(dataset)
+
+    @contextmanager
+    def _alone(self):
+        if self.accelerator.is_main_process:
+            self._lock = lock_folder(self.config.out)
+        try:
+            yield
+        finally:
+            self._release()
+
+    def _release(self) -> None:
+        handle, self._lock = self._lock, None
+        if handle is not None:
+            os.close(handle)
+
+    def _train(self, dataset: Dataset) -> None:
         forward = torch.compile(self.objective) if self.config.compile else self.objective
         forward, self.optimizer = self.accelerator.prepare(forward, self.optimizer)
         self.objective.train()
@@ -336,9 +359,13 @@ class Run:
             batch_sampler=sampler,
             num_workers=self.config.workers,
             pin_memory=self.accelerator.device.type == "cuda",
-            # A worker has one thread: the model needs the cores.
-            worker_init_fn=lambda _: torch.set_num_threads(1),
+            worker_init_fn=lambda _: self._begin_worker(),
         )
+
+    def _begin_worker(self) -> None:
+        """A worker has one thread, for the model needs the cores; and no share in the lock."""
+        torch.set_num_threads(1)
+        self._release()
 
     def _note(self, loss: Tensor, norm: Tensor) -> None:
         """Take down a finished step.
@@ -395,9 +422,9 @@ class Run:
             self.accelerator.backward(loss)
         return loss.detach()
 
-    def _diverged(self, step: int, value: float) -> str:
+    def _diverged(self, step: int, what: str) -> str:
         return (
-            f"the loss became {value} at step {step}; {last_good(self.config.out)}. "
+            f"the {what} at step {step}; {last_good(self.config.out)}. "
             "Lower loop.learning_rate and run the command again."
         )
 
@@ -423,6 +450,7 @@ class Run:
             "ema": self.ema.average,
             "optimizer": self.optimizer.state_dict(),
             "scaler": scaler.state_dict() if scaler is not None else None,
+            "config": self._facts(),
         }
         out = Path(self.config.out)
         try:

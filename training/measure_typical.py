@@ -1,7 +1,7 @@
 """Measure what is typical of pictures like a bundle's own, and write it into the bundle.
 
 The app then says when an upload is not: python training/measure_typical.py --config
-training/configs/faces64/typical.yaml
+training/configs/faces128/typical.yaml
 """
 
 from dataclasses import dataclass, replace

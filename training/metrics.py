@@ -25,21 +25,25 @@ class Metrics:
         """Take a step's loss and gradient norm, without waiting for the device."""
         self._unread.append((loss, norm))
 
-    def read(self, step: int, seen: int, rate: float) -> tuple[int, float] | None:
+    def read(self, step: int, seen: int, rate: float) -> tuple[int, str] | None:
         """Read what was added, and at intervals write a line.
 
         Args:
             step: steps done; `seen` pictures seen by all processes, `rate` the learning rate.
 
         Returns:
-            The first step whose loss was not finite, counted from 0, and that loss; or None.
+            The first step whose loss or gradient was not finite, counted from 0, and what became
+            of which; or None.
         """
         table = torch.stack([torch.stack([a.float(), b.float()]) for a, b in self._unread])
         losses, norms = table.T.tolist()
         self._unread.clear()
-        for i, loss in enumerate(losses):
+        for i, (loss, norm) in enumerate(zip(losses, norms, strict=True)):
             if not math.isfinite(loss):
-                return step - len(losses) + i, loss
+                return step - len(losses) + i, f"loss became {loss}"
+            # A scaler of half-precision gradients skips such a step, which is nothing unusual.
+            if not math.isfinite(norm) and self.accelerator.scaler is None:
+                return step - len(losses) + i, f"gradient's norm became {norm}"
             first = math.isnan(self.average)
             self.average = loss if first else 0.99 * self.average + 0.01 * loss
         self._losses += losses

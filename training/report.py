@@ -9,17 +9,9 @@ import json
 import sys
 from pathlib import Path
 
+from training.markdown import table
+
 MEASURES = ("carried", "leak", "identity")
-
-
-def row(*cells: object) -> str:
-    """One line of a table."""
-    return "| " + " | ".join(map(str, cells)) + " |"
-
-
-def head(*cells: object) -> list[str]:
-    """A table's first two lines."""
-    return [row(*cells), "|" + "---|" * len(cells)]
 
 
 def spoken(name: str) -> str:
@@ -35,21 +27,20 @@ def measures(figures: dict | None) -> list[str]:
     return ["" if value is None else form.format(value) for form, value in pairs]
 
 
-def reconstruction(figures: dict) -> list[str]:
+def reconstruction(figures: dict) -> str:
     """MSE and SSIM with inferred and random x_T."""
-    steps = figures["steps"]
-    lines = head("", "MSE on [0, 1]", "SSIM")
+    steps, rows = figures["steps"], []
     for name, values in figures["reconstruction"].items():
         way = f", {steps} steps" if "random" in name else ""
         way = f", {steps} + {steps} plain DDIM steps" if "inferred" in name else way
         cells = f"{values['MSE']:.2g}", f"{values['SSIM']:.4f}"
-        lines.append(row(f"reconstruction, {name}{way}", *cells))
-    return lines
+        rows.append((f"reconstruction, {name}{way}", *cells))
+    return table(("", "MSE on [0, 1]", "SSIM"), rows)
 
 
-def attributes(figures: dict) -> list[str]:
+def attributes(figures: dict) -> str:
     """AUROC, and what the judge says of edits."""
-    lines = head(
+    columns = (
         "attribute",
         "AUROC of the direction on z",
         "AUROC of the judge on pixels",
@@ -58,15 +49,16 @@ def attributes(figures: dict) -> list[str]:
         "identity",
         "the judge's probability rises from -1 to +1 for",
     )
-    ours, judge = figures["AUROC of z"], figures["AUROC of the judge"]
+    ours, judge, rows = figures["AUROC of z"], figures["AUROC of the judge"], []
     for name in ours:
         edit = figures["edits"].get(name)
         scores = (f"{scores[name]:.3f}" if scores.get(name) else "" for scores in (ours, judge))
         rises = f"{edit['rises for']:.0%}" if edit else ""
-        lines.append(row(spoken(name), *scores, *measures(edit), rises))
+        rows.append((spoken(name), *scores, *measures(edit), rises))
     scores = ([score for score in scores.values() if score] for scores in (ours, judge))
     means = (f"{sum(known) / len(known):.3f}" if known else "" for known in scores)
-    return [*lines, row("mean", *means, *measures(mean_at(figures, 1.0)), "")]
+    rows.append(("mean", *means, *measures(mean_at(figures, 1.0)), ""))
+    return table(columns, rows)
 
 
 def mean_at(figures: dict, strength: float) -> dict:
@@ -75,49 +67,49 @@ def mean_at(figures: dict, strength: float) -> dict:
     return next(row for row in means if row["strength"] == strength)
 
 
-def curves(figures: dict) -> list[str]:
+def curves(figures: dict) -> str:
     """Means over all attributes by strength."""
-    lines = head("sliders at", *MEASURES)
     means = [row for row in figures["curves"] if row["attribute"] == "mean"]
-    return lines + [row(f"±{mean['strength']:g}", *measures(mean)) for mean in means]
+    rows = ((f"±{mean['strength']:g}", *measures(mean)) for mean in means)
+    return table(("sliders at", *MEASURES), rows)
 
 
-def gap(figures: dict) -> list[str]:
+def gap(figures: dict) -> str:
     """The posterior-mean gap by timestep."""
-    rows = figures["gap"]
-    lines = head("t", *(r["t"] for r in rows))
-    for name in ("without", "with"):
-        lines.append(row(name, *(f"{r[name]:.1e}" for r in rows)))
-    return [*lines, row("filled", *(f"{r['filled']:.0%}" for r in rows))]
+    places = figures["gap"]
+    rows = [(name, *(f"{p[name]:.1e}" for p in places)) for name in ("without", "with")]
+    rows.append(("filled", *(f"{p['filled']:.0%}" for p in places)))
+    return table(("t", *(p["t"] for p in places)), rows)
 
 
-def side_by_side(models: list[dict]) -> list[str]:
+def side_by_side(models: list[dict]) -> str:
     """Carried, leak and identity of several models, an attribute a line."""
     names = list(dict.fromkeys(name for model in models for name in model["edits"]))
     titles = [Path(model["model"]).name for model in models]
-    lines = head("attribute", *(f"{title}: {m}" for title in titles for m in MEASURES))
+    columns, rows = ("attribute", *(f"{title}: {m}" for title in titles for m in MEASURES)), []
     for name in names:
         cells = (measures(model["edits"].get(name)) for model in models)
-        lines.append(row(spoken(name), *(cell for part in cells for cell in part)))
+        rows.append((spoken(name), *(cell for part in cells for cell in part)))
     means = (measures(mean_at(model, 1.0)) for model in models)
-    return [*lines, row("mean", *(cell for part in means for cell in part))]
+    rows.append(("mean", *(cell for part in means for cell in part)))
+    return table(columns, rows)
 
 
 def report(figures: dict) -> str:
     """All tables of a model."""
     parts = [f"Edits of {figures['people']} held-out people, {figures['edit steps']} steps:"]
-    parts += ["\n".join(attributes(figures)), "\n".join(curves(figures))]
+    parts += [attributes(figures), curves(figures)]
     known = figures.get("identity of photographs", {})
     parts += [f"Identity of {k}: {v:.3f}." for k, v in known.items() if v is not None]
     if "reconstruction" in figures:
         std = figures["reconstruction"]["inferred x_T"]["x_T std"]
         parts += [
             f"On {figures['pictures']} held-out pictures:",
-            "\n".join(reconstruction(figures)),
+            reconstruction(figures),
         ]
         parts += [f"The inferred x_T has a standard deviation of {std:.2f} (1 would be ideal)."]
         parts += ["The posterior-mean gap (mean squared error), without and with the shift:"]
-        parts += ["\n".join(gap(figures))]
+        parts += [gap(figures)]
     return "\n\n".join(parts)
 
 
@@ -125,7 +117,7 @@ def main(*paths: str) -> None:
     """The command line."""
     models = [json.loads(Path(path).read_text()) for path in paths]
     if len(models) > 1:
-        print("\n".join(side_by_side(models)) + "\n")
+        print(side_by_side(models) + "\n")
     for figures in models:
         print(f"## {figures['model']}\n\n{report(figures)}\n")
 

@@ -1,6 +1,6 @@
 """Fit one direction an attribute on encoded pictures, and write the bundle for the app.
 
-python training/train_attributes.py --config training/configs/faces64/attributes.yaml
+python training/train_attributes.py --config training/configs/faces128/attributes.yaml
 """
 
 from dataclasses import dataclass, replace
@@ -26,8 +26,8 @@ class AttributesConfig:
     `latents` is a file of `encode_latents.py`; `split` names its training rows, `test_split` the
     rows that the AUROC is measured on; `attributes` the label columns (default: every column of 0s
     and 1s); `person` the column that groups pictures of the same person; `controls` columns of
-    kinds (where a picture comes from) that no direction should carry along. `floor` and `info`
-    go into the bundle as they are.
+    kinds (where a picture comes from) that no direction should carry along. `stepping`, `floor`,
+    `coupled_from` and `info` go into the bundle as they are.
 
     `few_shot` fits on so many positives and as many negatives, drawn by `seed`, and nothing else;
     with `unlabelled`, on the positives and so many codes whose labels are not looked at.
@@ -42,7 +42,9 @@ class AttributesConfig:
     person: str | None = None
     controls: tuple[str, ...] = ()
     folds: int = 5
+    stepping: str | None = None
     floor: int | None = None
+    coupled_from: int | None = None
     info: dict[str, str] | None = None
     few_shot: int | None = None
     unlabelled: int | None = None
@@ -129,7 +131,9 @@ def main() -> None:
     else:
         bundle.latents = fit_latent_space(train, test, config.folds, statistics)
     bundle.info |= config.info or {}
-    bundle.floor = bundle.floor if config.floor is None else config.floor
+    for name in ("stepping", "floor", "coupled_from"):
+        if getattr(config, name) is not None:
+            setattr(bundle, name, getattr(config, name))
     save_bundle(bundle, config.bundle)
     for attribute in bundle.latents.attributes:
         print(f"{attribute.name:24} AUROC {attribute.auroc}")

@@ -1,6 +1,6 @@
 """Train a diffusion model: unconditional, the one that PDAE adapts, or told a class.
 
-accelerate launch training/train_dpm.py --config training/configs/faces64/dpm.yaml
+accelerate launch training/train_dpm.py --config training/configs/faces128/dpm.yaml
 """
 
 from dataclasses import dataclass, field, replace

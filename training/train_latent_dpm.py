@@ -1,6 +1,6 @@
 """Train the latent diffusion model: new codes, hence new pictures (Diff-AE; PDAE, Table 2).
 
-accelerate launch training/train_latent_dpm.py --config training/configs/faces64/latent_dpm.yaml
+accelerate launch training/train_latent_dpm.py --config training/configs/faces128/latent_dpm.yaml
 """
 
 from dataclasses import dataclass, field, replace

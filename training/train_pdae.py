@@ -2,7 +2,7 @@
 
 The code is made of the picture, or with data.class_column of its class (Section 4.6).
 
-accelerate launch training/train_pdae.py --config training/configs/faces64/pdae.yaml
+accelerate launch training/train_pdae.py --config training/configs/faces128/pdae.yaml
 """
 
 from dataclasses import dataclass, field
@@ -105,6 +105,10 @@ class PdaeObjective(Objective):
         if config.warm_start:
             copy_agreeing(frozen.unet.decoder, self.model.shift)
         self.model.freeze_unet()
+        if config.stage == "sketch":
+            # What has no part in the loss must not be waited for when processes exchange gradients.
+            self.model.shift.requires_grad_(False).sketch.requires_grad_(True)
+            self.model.shift.sketch.enter.requires_grad_(False)
         self.variational = frozen.variational
         if config.keep_codes:
             self.model.encoder.requires_grad_(False)

@@ -139,7 +139,7 @@ def read_settings(path: str | Path) -> dict:
     try:
         text = path.read_text()
         settings = json.loads(text) if path.suffix == ".json" else yaml.safe_load(text)
-    except (yaml.YAMLError, ValueError) as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise ConvertError(f"{path} cannot be read: {error}") from error
     if not isinstance(settings, dict):
         raise ConvertError(f"{path} is no mapping of settings")

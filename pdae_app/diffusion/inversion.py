@@ -70,16 +70,37 @@ def exact_states(
 
 @dataclass
 class Solution:
-    """x_t with the eps found there, what remains of x_s, and what it cost."""
+    """x_t with the eps found there, what remains of x_s, and what it cost.
+
+    `error` (N,) is the root mean square of each picture's residual.
+    """
 
     x: Tensor
     eps: Tensor
     residual: Tensor
-    evaluations: int
+    error: Tensor
+    evaluations: int = 1
+
+    def replaced(self, other: "Solution", which: Tensor) -> "Solution":
+        """With the pictures `which` (N,) of another."""
+
+        def chosen(new: Tensor, old: Tensor) -> Tensor:
+            return torch.where(expanded(which, old), new, old)
+
+        return Solution(
+            chosen(other.x, self.x),
+            chosen(other.eps, self.eps),
+            chosen(other.residual, self.residual),
+            chosen(other.error, self.error),
+            other.evaluations,
+        )
 
 
 class FixedPoint:
-    """One step: x = g(x) = (x_s - b eps(x, t)) / a, by Anderson mixing of the last iterates."""
+    """One step: x = g(x) = (x_s - b eps(x, t)) / a, by Anderson mixing of the last iterates.
+
+    Every picture of a batch goes its own way: what is found does not depend on its batch mates.
+    """
 
     def __init__(self, x_s: Tensor, a: float, b: float, iterations: int, tolerance: float, memory):
         self.x_s, self.a, self.b = x_s, a, b
@@ -87,45 +108,79 @@ class FixedPoint:
 
     def solve(self, denoiser: Denoiser, times: Tensor, eps: Tensor) -> Solution:
         """From a guess of eps to the best iterate that `iterations` evaluations find."""
-        x = self._next(eps)
-        images, updates, best = [], [], None
-        for evaluations in range(1, self.iterations + 1):
-            eps = denoiser(x, times)
-            image = self._next(eps)
-            residual = self.x_s - (self.a * x + self.b * eps)
-            if best is None or residual.square().mean() < best.residual.square().mean():
-                best = Solution(x, eps, residual, evaluations)
-            elif len(images) > 1:
-                # It went astray: start the memory anew from the best, with a damped step.
-                x = best.x + DAMPING * (self._next(best.eps) - best.x)
-                images, updates = [], []
-                continue
-            if float(residual.square().mean().sqrt()) < self.tolerance:
-                break
-            images.append(image)
-            updates.append(image - x)
-            images, updates = images[-self.memory :], updates[-self.memory :]
-            x = mixed(images, updates)
-        best.evaluations = evaluations
+        x, memory = self._next(eps), Iterates(self.memory)
+        best = found = self._tried(denoiser, x, times)
+        astray = torch.zeros(len(x), dtype=torch.bool, device=x.device)
+        while found.evaluations < self.iterations and not (best.error < self.tolerance).all():
+            memory.add(self._next(found.eps), x, astray)
+            x = memory.mixed()
+            # Where it went astray: anew from the best, with a damped step.
+            damped = best.x + DAMPING * (self._next(best.eps) - best.x)
+            x = torch.where(expanded(astray, x), damped, x)
+            found = self._tried(denoiser, x, times, found.evaluations + 1)
+            better = (found.error < best.error) & ~(best.error < self.tolerance)
+            astray = ~better & (memory.counts() > 1)
+            best = best.replaced(found, better)
         return best
+
+    def _tried(self, denoiser: Denoiser, x: Tensor, times: Tensor, evaluations=1) -> Solution:
+        eps = denoiser(x, times)
+        residual = self.x_s - (self.a * x + self.b * eps)
+        error = residual.flatten(1).square().mean(dim=1).sqrt()
+        return Solution(x, eps, residual, error, evaluations)
 
     def _next(self, eps: Tensor) -> Tensor:
         return (self.x_s - self.b * eps) / self.a
 
 
-def mixed(images: list[Tensor], updates: list[Tensor]) -> Tensor:
+class Iterates:
+    """The last images g(x) and updates g(x) - x, and which pictures still use each."""
+
+    def __init__(self, most: int):
+        self.most = most
+        self.images: list[Tensor] = []
+        self.updates: list[Tensor] = []
+        self.used: list[Tensor] = []
+
+    def add(self, image: Tensor, x: Tensor, astray: Tensor) -> None:
+        """One more iterate; pictures that went `astray` (N,) forget it and all before."""
+        self.images = [*self.images, image][-self.most :]
+        self.updates = [*self.updates, image - x][-self.most :]
+        self.used = [used & ~astray for used in (*self.used, torch.ones_like(astray))][-self.most :]
+
+    def counts(self) -> Tensor:
+        """So many iterates each picture uses (N,)."""
+        return torch.stack(self.used).sum(dim=0)
+
+    def mixed(self) -> Tensor:
+        """See `mixed`."""
+        return mixed(self.images, self.updates, torch.stack(self.used, dim=1))
+
+
+def mixed(images: list[Tensor], updates: list[Tensor], used: Tensor) -> Tensor:
     """The combination of images g(x_k) whose updates g(x_k) - x_k cancel best, for each picture.
 
     Anderson acceleration with no damping (Walker & Ni 2011, Section 2): weights that sum to one and
-    minimise the norm of the combined update.
+    minimise the norm of the combined update. `used` (N, m): which of them a picture takes.
     """
-    if len(images) == 1:
-        return images[0]
     f = torch.stack([update.flatten(1) for update in updates], dim=1)  # (N, m, D)
-    gram = (f @ f.transpose(1, 2)).double()
-    size = gram.diagonal(dim1=1, dim2=2).mean(dim=1)[:, None, None]
-    eye = torch.eye(len(images), dtype=gram.dtype, device=gram.device)
-    ones = torch.ones(len(gram), len(images), 1, dtype=gram.dtype, device=gram.device)
-    weights = torch.linalg.solve(gram + RIDGE * size.clamp(min=1e-300) * eye, ones)
-    weights = weights / weights.sum(dim=1, keepdim=True)
+    gram = in_double(f @ f.transpose(1, 2))
+    taken = used.to(gram)
+    diagonal = gram.diagonal(dim1=1, dim2=2)
+    size = (diagonal * taken).sum(dim=1) / taken.sum(dim=1).clamp(min=1)
+    # What is not taken stands in a row of its own, with nothing on the other side.
+    gram = gram * taken[:, :, None] * taken[:, None, :]
+    gram = gram + torch.diag_embed(RIDGE * size.clamp(min=1e-300)[:, None] * taken + (1 - taken))
+    weights = torch.linalg.solve(gram, taken[:, :, None])
+    weights = (weights / weights.sum(dim=1, keepdim=True)).to(f)
     return sum(expand(w, image) * image for w, image in zip(weights.unbind(1), images, strict=True))
+
+
+def in_double(gram: Tensor) -> Tensor:
+    """A small matrix in float64; on the CPU where its device has none (MPS)."""
+    return (gram.cpu() if gram.device.type == "mps" else gram).double()
+
+
+def expanded(which: Tensor, like: Tensor) -> Tensor:
+    """`which` (N,) in the shape of `like` (N, ...), but for its sizes."""
+    return which.view(-1, *[1] * (like.ndim - 1))

@@ -23,7 +23,7 @@ class Diffusion:
     `prediction`: "eps", "v", "x0", or "residual": x0_hat = c_skip x_t / alpha + c_out output, which
     is x0 where the noise is stronger than `skip_sigma` and passes over to eps below (EDM's
     preconditioning, Karras et al. 2022, Table 1, with a skip of its own width).
-    `shift`: "G" (the paper's), or the shift's effect on v or x0.
+    `shift`: "G" (the paper's), "x0" (the shift's effect on x0_hat), or "v" (what it takes off v).
     """
 
     schedule: Schedule | LinearLogSNR = field(default_factory=Schedule)

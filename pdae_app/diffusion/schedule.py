@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from pdae_app.diffusion.process import Process, Time
+from pdae_app.typed_config import check_sizes
 
 
 def linear_betas(timesteps: int, first: float = 1e-4, last: float = 0.02) -> Tensor:
@@ -53,8 +54,7 @@ class Schedule(Process):
     def __post_init__(self):
         if self.kind not in BETAS:
             raise ValueError(f"unknown schedule {self.kind!r}; known: {', '.join(BETAS)}")
-        if self.timesteps < 1:
-            raise ValueError(f"a schedule needs at least one timestep, got {self.timesteps}")
+        check_sizes(self, timesteps=100_000)
 
     @property
     def most(self) -> int:
@@ -75,6 +75,26 @@ class Schedule(Process):
         products = torch.cumprod(1 - self.betas, dim=0)
         return torch.cat([products, torch.tensor([0.0, 1.0], dtype=torch.float64)])
 
+    @cached_property
+    def log_snrs(self) -> Tensor:
+        """(T,) float64: the log signal-to-noise ratio at every timestep."""
+        return self.alpha_bars[: self.timesteps].logit()
+
+    @cached_property
+    def _copies(self) -> dict[tuple[str, torch.device], Tensor]:
+        return {}
+
+    def _beside(self, name: str, t: Tensor) -> Tensor:
+        """A table on the device of `t`, in float64 where the device has it (MPS has not).
+
+        It is copied there once: every copy would wait for the device.
+        """
+        key = name, t.device
+        if key not in self._copies:
+            dtype = torch.float32 if t.device.type == "mps" else torch.float64
+            self._copies[key] = getattr(self, name).to(t.device, dtype)
+        return self._copies[key]
+
     @property
     def pure_noise(self) -> int:
         """The level at which nothing is left of the image."""
@@ -88,11 +108,11 @@ class Schedule(Process):
         if not isinstance(t, Tensor):
             whole = int(t)
             return float(self.alpha_bars[whole] if whole == t else self._between(torch.tensor(t)))
-        return self._between(t) if t.is_floating_point() else _beside(self.alpha_bars, t)[t]
+        return self._between(t) if t.is_floating_point() else self._beside("alpha_bars", t)[t]
 
     def _between(self, t: Tensor) -> Tensor:
         """alpha_bar at real t, those at CLEAN included."""
-        known = _beside(self.alpha_bars[: self.timesteps].logit(), t)
+        known = self._beside("log_snrs", t)
         below = t.floor().long().clamp(0, max(0, self.timesteps - 2))
         above = (below + 1).clamp(max=self.most)
         part = (t - below).clamp(0, 1).to(known.dtype)
@@ -124,7 +144,7 @@ class Schedule(Process):
 
     def beta(self, t: Tensor) -> Tensor:
         """Beta at timesteps `t`, float64."""
-        return _beside(self.betas, t)[t]
+        return self._beside("betas", t)[t]
 
     def previous(self, t: Time | Tensor) -> Time | Tensor:
         return t - 1
@@ -162,8 +182,3 @@ class Schedule(Process):
 
     def asked(self, t: Time, x: Tensor) -> Tensor:
         return torch.full((len(x),), max(t, 0), device=x.device)
-
-
-def _beside(table: Tensor, t: Tensor) -> Tensor:
-    """`table` on the device of `t`, in float64 where the device has it (MPS has not)."""
-    return table.to(t.device, torch.float32 if t.device.type == "mps" else torch.float64)

@@ -1,4 +1,4 @@
-"""Loss weightings lambda_t on the squared error of eps, side by side (PDAE, Section 3.5, Fig. 4).
+"""Loss weightings lambda_t on the squared error of eps, side by side (PDAE, Section 3.4, Fig. 4).
 
 Each is a function of a process and times t (N,), and returns (N,) float64.
 """
@@ -14,7 +14,7 @@ def constant(process: Process, t: Tensor) -> Tensor:
 
 
 def pdae(process: Process, t: Tensor, gamma: float = 0.1) -> Tensor:
-    """(1 / (1 + SNR))^(1 - gamma) (SNR / (1 + SNR))^gamma: PDAE's redesigned weighting (Eq. 11)."""
+    """(1 / (1 + SNR))^(1 - gamma) (SNR / (1 + SNR))^gamma: PDAE's redesigned weighting (Eq. 10)."""
     snr = process.snr(t)
     return (1 / (1 + snr)) ** (1 - gamma) * (snr / (1 + snr)) ** gamma
 

@@ -4,15 +4,20 @@ import math
 from collections.abc import Iterable, Sequence
 
 from pdae_app.engine.code import EditError
+from pdae_app.typed_config import short
 
 STRONGEST = 5.0
 LARGEST_SCALE = 10.0
-LONGEST_SHOWN = 40
 
 
 def is_number(value: object) -> bool:
     """A finite number, and not a yes or no."""
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        return False
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # a whole number beyond every float
+        return False
 
 
 def check_known(names: Iterable[str], known: Sequence[str]) -> None:
@@ -61,9 +66,3 @@ def check_part(name: str, part: float) -> None:
     """
     if not 0 <= part <= 1:
         raise EditError(f"The {name} part must be between 0 and 1, got {part}.")
-
-
-def short(value: object) -> str:
-    """A value for a message, however long it is."""
-    text = repr(value)
-    return text if len(text) <= LONGEST_SHOWN else f"{text[:LONGEST_SHOWN]}…"

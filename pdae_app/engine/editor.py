@@ -14,6 +14,7 @@ from torch import Tensor
 from pdae_app.engine import sliders as attributes
 from pdae_app.engine.code import Code, EditError, Progress
 from pdae_app.engine.encoding import square_steps, squares_to_codes
+from pdae_app.engine.framing import Framed, as_framed, frame
 from pdae_app.engine.generation import Drawn, draw_class, draw_code
 from pdae_app.engine.loaded import LoadedModel
 from pdae_app.engine.rendering import (
@@ -28,7 +29,7 @@ from pdae_app.engine.rendering import (
     shared_start,
 )
 from pdae_app.engine.sampler import Sampling
-from pdae_app.faces.align import Alignment, center_square, crop, find_alignment
+from pdae_app.faces.align import Alignment
 from pdae_app.faces.paste import pasted
 from pdae_app.faces.photo import open_photo
 from pdae_app.latents.few_shot import FewShot
@@ -46,12 +47,11 @@ class Editor(LoadedModel):
         Raises:
             PhotoError: the picture cannot be used. NoFaceError: it shows no face.
         """
-        photo = open_photo(photo)
-        return crop(photo, find_alignment(photo, which, self.framing), self.image_size)
+        return frame(photo, self.framing, which + 1).square(self.image_size)
 
     def encode(
         self,
-        photo: Image.Image,
+        photo: Image.Image | Framed,
         steps: int = STEPS,
         align: bool | Alignment = True,
         iterations: int | None = None,
@@ -61,7 +61,7 @@ class Editor(LoadedModel):
         Args:
             steps: of the decoding that x_T is made for.
             align: True finds the face; False takes the picture as the square that it is; an
-                `Alignment` says where the square lies.
+                `Alignment` says where the square lies, and so does a `Framed` photograph.
             iterations: the most network evaluations to solve each step exactly with (see
                 `pdae_app.diffusion.inversion`); 0 takes the plain inversion of PDAE's Eq. 8, one a
                 step. By default exact, but plain where x0_hat is clamped, which cannot be undone.
@@ -71,7 +71,7 @@ class Editor(LoadedModel):
 
     def encode_steps(
         self,
-        photo: Image.Image,
+        photo: Image.Image | Framed,
         steps: int = STEPS,
         align: bool | Alignment = True,
         iterations: int | None = None,
@@ -79,11 +79,10 @@ class Editor(LoadedModel):
         """As `encode`, yielding (part done, None) after every step, at last (1, code)."""
         if not self.bundle.family.reads_pictures:
             raise EditError(f"{self.name} knows classes only, and cannot read a picture.")
-        photo = open_photo(photo)
-        if isinstance(align, bool):
-            align = find_alignment(photo, framing=self.framing) if align else None
-        square = crop(photo, align or center_square(photo), self.image_size)
-        return square_steps(self.sampler, square, align, steps, iterations)
+        framed = as_framed(photo, align, self.framing)
+        place = framed.alignment if align else None
+        square = framed.square(self.image_size)
+        return square_steps(self.sampler, square, place, steps, iterations)
 
     def encode_squares(self, squares: Tensor, steps: int = STEPS) -> list[Code]:
         """The codes of aligned squares (N, C, S, S) in [-1, 1], found together."""

@@ -89,11 +89,14 @@ def variations(
 
 
 def weighting_curves(schedule: Schedule, points: int = 100) -> list[dict]:
-    """Rows {t, weighting, weight} of the loss weightings, each by its largest value (Fig. 4)."""
+    """Rows {t, weighting, weight} of the loss weightings relative to the variational bound's.
+
+    Each is divided by its largest value (PDAE, Fig. 4).
+    """
     t = torch.linspace(1, schedule.timesteps - 1, points).long()
-    rows = []
+    rows, bound = [], loss_weight("variational", schedule, t)
     for name in WEIGHTINGS:
-        weight = loss_weight(name, schedule, t)
+        weight = loss_weight(name, schedule, t) / bound
         weight = weight / weight.max()
         rows += [
             {"t": int(at), "weighting": name, "weight": float(value)}

@@ -71,7 +71,7 @@ class LoadedModel:
     def compile(self: Loaded, backend: str = "inductor") -> Loaded:
         """Compile the networks (torch.compile); the first pictures of each size then take longer.
 
-        On two CPU cores faces64 evaluates about 1.5 times as fast. Needs a C++ compiler on CPUs.
+        On two CPU cores faces128 evaluates about 1.5 times as fast. Needs a C++ compiler on CPUs.
 
         Raises:
             EditError: this machine cannot compile.

@@ -8,10 +8,11 @@ from PIL import Image
 
 from pdae_app.engine.code import Code, EditError
 from pdae_app.engine.editor import Editor
+from pdae_app.engine.framing import frame
 from pdae_app.engine.preset import Preset
-from pdae_app.faces.align import Alignment, align_face, center_square, find_alignment
+from pdae_app.faces.align import Alignment, align_face
 from pdae_app.faces.detect import Face
-from pdae_app.faces.photo import PhotoError, open_photo
+from pdae_app.faces.photo import PhotoError
 
 # Steps by the only two words that people need.
 QUALITY = {"Fast": 10, "Best": 40}
@@ -34,17 +35,6 @@ class Outcome:
     name: str
     whole: Image.Image | None = None
     error: str | None = None
-
-
-def framed(editor: Editor, photo: Image.Image, face: int = 1, center: bool = False) -> Alignment:
-    """Where the square lies: at face number `face`, the largest being 1, or in the centre.
-
-    Raises:
-        NoFaceError: there is no such face, and `center` was not asked for.
-    """
-    if center:
-        return center_square(photo)
-    return find_alignment(photo, face - 1, editor.framing)
 
 
 def framed_by_eyes(
@@ -84,9 +74,9 @@ def edit_many(
     """Edit photographs one by one; one that cannot be edited does not end the rest."""
     for path in map(Path, paths):
         try:
-            photo = open_photo(path)
-            code = editor.encode(photo, steps, framed(editor, photo, center=center))
-            *_, last = edit_photo(editor, photo, code, preset)
+            framed = frame(path, editor.framing, center=center)
+            code = editor.encode(framed, steps)
+            *_, last = edit_photo(editor, framed.photo, code, preset)
         except (PhotoError, EditError) as error:
             yield Outcome(path.name, error=str(error))
         else:

@@ -4,8 +4,9 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from pdae_app.engine.checks import check_known, check_strength, is_number, short
+from pdae_app.engine.checks import check_known, check_strength, is_number
 from pdae_app.engine.code import EditError
+from pdae_app.typed_config import short
 
 FORMAT = "pdae_app preset 1"
 # A preset has a line an attribute; what is larger is none.
@@ -19,6 +20,11 @@ class Preset:
     sliders: dict[str, float] = field(default_factory=dict)
     scale: float = 1.0
     model: str = ""
+
+    @property
+    def recipe(self) -> dict:
+        """What provenance says of a picture edited so."""
+        return {"edit": self.sliders, "scale": self.scale}
 
     def to_json(self) -> str:
         """The text of the file."""

@@ -101,7 +101,7 @@ class Sampler:
         """Pictures that are computed together, where there are many."""
         if self.device.type == "cuda":
             return 8
-        return max(1, 4 * 64**2 // self.bundle.picture_size**2)  # above 64 px one keeps a CPU busy
+        return max(1, 4 * 64**2 // self.shape[-1] ** 2)  # above 64 px one keeps a CPU busy
 
     def compile(self, backend: str) -> None:
         """Compile the networks, and try them once."""

@@ -1,6 +1,6 @@
 """Attribute directions in z-space: logistic regressions on normalised codes, and sliders of them.
 
-Diff-AE (Preechakul et al., CVPR 2022, Section 5.1 and Eq. 11); PDAE, Section 4.4.
+Diff-AE (Preechakul et al., CVPR 2022, Section 5.1 and Eq. 11); PDAE, Section 4.5.
 """
 
 from dataclasses import dataclass, field
@@ -11,8 +11,13 @@ from torch import Tensor
 # A picture that already lies at or beyond the typical positive (negative) still moves when its
 # slider is dragged: by at least this part of the way between the two medians.
 SMALLEST_STEP = 0.25
+# Beyond this condition number, sliders are told apart by rounding errors alone.
+LARGEST_CONDITION = 1e4
 
 MOST_GAIN = 10.0
+
+# No classifier is so certain; beyond, sums of float32 lose what is small.
+LARGEST_LOGIT = 1e6
 
 
 @dataclass(frozen=True)
@@ -41,12 +46,21 @@ class Attribute:
             raise ValueError(f"an attribute's gain must be between 0 and {MOST_GAIN:g}")
         if self.unit is None and None in (self.positive_logit, self.negative_logit):
             raise ValueError("an attribute needs positive_logit and negative_logit, or unit")
+        for name in ("bias", "positive_logit", "negative_logit", "unit"):
+            if abs(getattr(self, name) or 0.0) > LARGEST_LOGIT:
+                raise ValueError(f"{name} must be between -{LARGEST_LOGIT:g} and {LARGEST_LOGIT:g}")
+        if self.auroc is not None and not 0 <= self.auroc <= 1:
+            raise ValueError("auroc must be between 0 and 1")
 
     def standing(self, logit: float) -> float | None:
-        """-1 at the typical negative, +1 at the typical positive; None where they are unknown."""
+        """-1 at the typical negative, +1 at the typical positive; None where they are unknown, or
+        one and the same.
+        """
         if self.unit is not None:
             return None
         gap = self.positive_logit - self.negative_logit
+        if gap == 0:
+            return None
         return 2 * (logit - self.negative_logit) / gap - 1
 
 
@@ -112,13 +126,23 @@ class LatentSpace:
             ]
         )
         # directions^T a with weights . (directions^T a) = change
-        amounts = torch.linalg.solve(self.weights[rows] @ self.directions[rows].T, change)
+        amounts = solved(self.weights[rows] @ self.directions[rows].T, change)
         return z + amounts @ self.directions[rows] * self.std
 
     def _row(self, name: str) -> int:
         if name not in self.names:
             raise KeyError(f"there is no attribute {name!r}; known: {', '.join(self.names)}")
         return self.names.index(name)
+
+
+def solved(matrix: Tensor, change: Tensor) -> Tensor:
+    """The amounts (A,) with matrix (A, A) @ amounts = change.
+
+    Where sliders are one and the same way under two names, the smallest amounts that come nearest.
+    """
+    if torch.linalg.cond(matrix) < LARGEST_CONDITION:
+        return torch.linalg.solve(matrix, change)
+    return torch.linalg.pinv(matrix, rtol=1 / LARGEST_CONDITION) @ change
 
 
 def step_to(attribute: Attribute, logit: float, up: bool) -> float:

@@ -1,4 +1,4 @@
-"""Attributes from a handful of pictures (Diff-AE, Section 5.3 and Appendix D; PDAE, Section 4.5).
+"""Attributes from a handful of pictures (Diff-AE, Appendix A.2; PDAE, Section 4.7).
 
 Either with examples of both kinds, or positive-unlabelled: examples that have the attribute, beside
 codes of which nothing is known. The latter counts every positive as often as it takes to balance

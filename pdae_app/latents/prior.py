@@ -1,4 +1,4 @@
-"""The latent diffusion model: new codes from noise (Diff-AE, Section 3.2; PDAE, Section 4.5)."""
+"""The latent diffusion model: new codes from noise (Diff-AE, Section 3.2; PDAE, Section 4.8)."""
 
 from dataclasses import dataclass, field
 

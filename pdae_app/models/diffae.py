@@ -19,6 +19,7 @@ from pdae_app.models.layers import (
     skip_connection,
 )
 from pdae_app.models.unet import UNet, UNetConfig
+from pdae_app.typed_config import check_sizes
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,10 @@ class PooledEncoderConfig:
     heads: int = 1
 
     def __post_init__(self):
+        check_sizes(self, image_size=1024, base_channels=1024, multipliers=64, res_blocks=16)
+        check_sizes(self, z_dim=8192, in_channels=64, attention_resolutions=1024, heads=64)
+        if not self.multipliers:
+            raise ValueError("an encoder needs at least one level in multipliers")
         coarsest = 2 ** (len(self.multipliers) - 1)
         if self.image_size % coarsest:
             raise ValueError(f"image_size {self.image_size} must be a multiple of {coarsest}")

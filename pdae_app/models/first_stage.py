@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pdae_app.models.layers import zero_init
+from pdae_app.typed_config import check_sizes
 
 
 class Pixels(nn.Module):
@@ -53,6 +54,8 @@ class PatchAutoencoderConfig:
     in_channels: int = 3
 
     def __post_init__(self):
+        check_sizes(self, patch_size=64, state_channels=64, channels=4096, in_channels=64)
+        check_sizes(self, least=0, encoder_blocks=64, decoder_blocks=64)
         if self.patch_size < 2 or self.patch_size & (self.patch_size - 1):
             raise ValueError(f"patch_size must be a power of two from 2, got {self.patch_size}")
 

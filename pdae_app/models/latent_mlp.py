@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pdae_app.models.layers import timestep_embedding
+from pdae_app.typed_config import check_sizes
 
 
 @dataclass(frozen=True)
@@ -19,6 +20,7 @@ class LatentMLPConfig:
     time_channels: int = 64
 
     def __post_init__(self):
+        check_sizes(self, z_dim=8192, width=16384, layers=100, time_channels=4096)
         if self.layers < 2:
             raise ValueError(f"the latent MLP needs at least 2 layers, got {self.layers}")
 

@@ -20,20 +20,21 @@ PRESETS: dict[str, PDAEConfig] = {
     "celebahq128": _AT_128,
     "horse128": _AT_128,
     "bedroom128": _AT_128,
-    # Ours: 4x4 pixels folded, so that two CPU cores train and run it.
-    "faces64": PDAEConfig(
+    # Ours: states of 4 x 32 x 32, folded 2x2, so that two CPU cores train and run it.
+    "faces128": PDAEConfig(
         UNetConfig(
-            image_size=64,
-            base_channels=64,
-            multipliers=(1, 2, 2),
+            image_size=32,
+            in_channels=4,
+            base_channels=96,
+            multipliers=(1, 2),
             res_blocks=1,
             attention_resolutions=(8,),
             heads=4,
             dropout=0.0,
-            patch_size=4,
+            patch_size=2,
         ),
         EncoderConfig(image_size=64, z_dim=512),
-        sketch=SketchConfig(),
+        sketch=SketchConfig(width=192, blocks=1),
     ),
 }
 

@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pdae_app.models.layers import SelfAttention, check_images, group_norm
+from pdae_app.typed_config import check_sizes
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,7 @@ class EncoderConfig:
     heads: int = 4
 
     def __post_init__(self):
+        check_sizes(self, image_size=1024, z_dim=8192, channels=4096, in_channels=64, heads=64)
         if self.channels is None:
             object.__setattr__(self, "channels", paper_channels(self.image_size))
         if self.image_size % 2 ** len(self.channels):
@@ -87,6 +89,9 @@ class ClassEncoderConfig:
 
     classes: int
     z_dim: int = 512
+
+    def __post_init__(self):
+        check_sizes(self, classes=100_000, z_dim=8192)
 
 
 class ClassEncoder(nn.Module):

@@ -1,6 +1,6 @@
 """The ADM U-Net, cut in two halves that can be called apart.
 
-PDAE (Zhang et al., NeurIPS 2022, Section 3.4, Fig. 2) keeps a pre-trained U-Net frozen and hangs a
+PDAE (Zhang et al., NeurIPS 2022, Section 3.3, Fig. 2) keeps a pre-trained U-Net frozen and hangs a
 second decoder on the *same* encoder features. So the encoder half returns its features, and one
 decoder class serves both: the U-Net's own half, and (with a code `z`) the gradient estimator.
 """
@@ -25,6 +25,7 @@ from pdae_app.models.layers import (
     timestep_embedding,
     zero_init,
 )
+from pdae_app.typed_config import check_sizes
 
 RESAMPLINGS = ("residual", "conv", "conv_asymmetric")
 
@@ -68,6 +69,12 @@ class UNetConfig:
     add_input: bool = False
 
     def __post_init__(self):
+        check_sizes(self, image_size=1024, base_channels=1024, multipliers=64, res_blocks=64)
+        check_sizes(self, in_channels=64, patch_size=64, attention_resolutions=1024, heads=64)
+        check_sizes(self, emb_channels=8192, head_channels=1024, norm_groups=256, classes=100_000)
+        check_sizes(self, least=0, frequency_shift=1)
+        if not self.multipliers:
+            raise ValueError("a U-Net needs at least one level in multipliers")
         if self.resampling not in RESAMPLINGS:
             raise ValueError(
                 f"unknown resampling {self.resampling!r}; known: {', '.join(RESAMPLINGS)}"
@@ -118,7 +125,10 @@ class UNetConfig:
 
     def attention_heads(self, channels: int) -> int:
         """The number of heads at this width."""
-        return channels // self.head_channels if self.head_channels else self.heads
+        heads = channels // self.head_channels if self.head_channels else self.heads
+        if not heads or channels % heads:
+            raise ValueError(f"{channels} channels cannot be split into {heads} attention heads")
+        return heads
 
     def res(
         self, channels: int, width: int, code: CodeInput | None, resample: str | None = None
@@ -156,6 +166,10 @@ class SketchConfig:
 
     width: int = 128
     blocks: int = 0
+
+    def __post_init__(self):
+        check_sizes(self, width=8192)
+        check_sizes(self, least=0, blocks=16)
 
 
 @dataclass(frozen=True)
@@ -275,7 +289,7 @@ class UNetDecoder(nn.Module):
     """Middle, up-sampling half and output on the encoder's features.
 
     Without `code` it is the U-Net's own half. With it, it is PDAE's gradient estimator
-    (Section 3.4): the code enters every residual block through the twice-applied AdaGN (Eq. 9);
+    (Section 3.3): the code enters every residual block through the twice-applied AdaGN (Eq. 9);
     or the decoder half of Diff-AE. With `sketch`, it also starts from a rough picture drawn from
     the code (see `Sketch`).
     """

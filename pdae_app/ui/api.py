@@ -3,23 +3,24 @@
 import gradio as gr
 
 from pdae_app.engine import MODES, Code, EditError, Editor
-from pdae_app.engine.checks import is_number, short
+from pdae_app.engine.checks import is_number
+from pdae_app.engine.framing import frame
 from pdae_app.engine.generation import LARGEST_SEED
-from pdae_app.engine.photo_edit import QUALITY, edit_many, edit_photo, framed
+from pdae_app.engine.photo_edit import QUALITY, edit_many, edit_photo
 from pdae_app.engine.preset import Preset, parse_sliders
 from pdae_app.export.credentials import signed_film
 from pdae_app.export.provenance import Provenance
-from pdae_app.faces.align import Alignment, crop
-from pdae_app.faces.photo import open_photo
+from pdae_app.typed_config import short
 from pdae_app.ui.events import ONE_AT_A_TIME, ModelThread, shown
 from pdae_app.ui.files import preview, saved, stored
 from pdae_app.ui.generate_tab import MOST as MOST_PICTURES
 from pdae_app.ui.generate_tab import STEPS as GENERATION_STEPS
-from pdae_app.ui.many_tab import check_many, zipped
+from pdae_app.ui.many_tab import checked_many
 from pdae_app.ui.models import Models
 from pdae_app.ui.own_slider_tab import check_counts, checked_name, readable, slider_file
 from pdae_app.ui.photo_input import PhotoInput
 from pdae_app.ui.raw_inputs import RawFlag, RawJSON, RawNumber, RawText
+from pdae_app.ui.result_zip import ResultZip
 from pdae_app.ui.session import TIME_TO_LIVE
 
 CODES_KEPT = 4
@@ -103,8 +104,8 @@ class Endpoints:
             typical opposite and 1 a typical example; sentences about an unusual picture.
         """
         editor = self._editor(model)
-        opened, code, codes = self._encoded(editor, photo, quality, face, center, codes)
-        square = crop(opened, code.alignment, editor.image_size)
+        framed, code, codes = self._encoded(editor, photo, quality, face, center, codes)
+        square = framed.square(editor.image_size)
         path = saved(square, "square", Provenance(editor.title, {"encode": quality}))
         standings = {name: round(at, 3) for name, at in editor.strengths(code).items()}
         yield path, standings, editor.notices(code), codes
@@ -138,9 +139,9 @@ class Endpoints:
         """
         editor = self._editor(model)
         preset = _preset(editor, sliders, scale)
-        opened, code, codes = self._encoded(editor, photo, quality, face, center, codes)
-        recipe = Provenance(editor.title, {"edit": preset.sliders, "scale": preset.scale})
-        for state in edit_photo(editor, opened, code, preset):
+        framed, code, codes = self._encoded(editor, photo, quality, face, center, codes)
+        recipe = Provenance(editor.title, preset.recipe)
+        for state in edit_photo(editor, framed.photo, code, preset):
             done = state.whole is not None
             if not done and state.step not in (1, state.steps // 2):
                 continue
@@ -168,11 +169,10 @@ class Endpoints:
         count = _whole(frames, "frames", 2, MOST_FRAMES)
         if mode not in MODES:
             raise EditError(f"There is no mode {short(mode)}. Known: {', '.join(MODES)}.")
-        codes = []
-        for path in (first, second):
-            opened = open_photo(_given(path))
-            place = framed(editor, opened, center=bool(center))
-            codes.append(editor.encode(opened, steps, place))
+        framed = [
+            frame(_given(path), editor.framing, center=bool(center)) for path in (first, second)
+        ]
+        codes = [editor.encode(photo, steps) for photo in framed]
         pictures = [shown(p) for p in editor.interpolate(*codes, count, mode, steps)]
         recipe = Provenance(editor.title, {"interpolate": mode, "frames": count})
         paths = [saved(picture, f"frame-{i}", recipe) for i, picture in enumerate(pictures)]
@@ -253,10 +253,14 @@ class Endpoints:
         """
         editor = self._editor(model)
         preset = _preset(editor, sliders, scale)
-        check_many(photos, preset)
-        done = list(edit_many(editor, photos, preset, _steps(quality), bool(center)))
-        errors = {outcome.name: outcome.error for outcome in done if outcome.error}
-        yield zipped(editor, preset, done), errors
+        photos, errors = checked_many(photos, preset), {}
+        with ResultZip(editor, preset) as archive:
+            for outcome in edit_many(editor, photos, preset, _steps(quality), bool(center)):
+                added = archive.add(outcome)
+                errors |= {added.name: added.error} if added.error else {}
+                yield gr.skip(), gr.skip()  # where an abandoned batch ends
+            path = archive.finish()
+        yield path, errors
 
     def _editor(self, model: object) -> Editor:
         if not isinstance(model, str):
@@ -264,15 +268,14 @@ class Endpoints:
         return self.models.named(model)
 
     def _encoded(self, editor: Editor, photo, quality, face, center, codes: dict | None):
-        """The opened photograph and its code, which a session's next edit finds again."""
-        steps, opened = _steps(quality), open_photo(_given(photo))
-        number = _whole(face, "face", 1, 100)
-        place: Alignment = framed(editor, opened, number, bool(center))
-        codes, key = dict(codes or {}), (editor.title, photo, place, steps)
+        """The framed photograph and its code, which a session's next edit finds again."""
+        steps, number = _steps(quality), _whole(face, "face", 1, 100)
+        framed = frame(_given(photo), editor.framing, number, center=bool(center))
+        codes, key = dict(codes or {}), (editor.title, photo, framed.alignment, steps)
         if key not in codes:
-            codes[key] = editor.encode(opened, steps, place)
+            codes[key] = editor.encode(framed, steps)
         code: Code = codes[key]
-        return opened, code, dict([*codes.items()][-CODES_KEPT:])
+        return framed, code, dict([*codes.items()][-CODES_KEPT:])
 
 
 def _preset(editor: Editor, sliders: object, scale: object) -> Preset:

@@ -1,14 +1,22 @@
 """The page: its tabs put together, its look, and how it is served."""
 
+import os
+
 import gradio as gr
+from gradio.utils import get_upload_folder
+from starlette.middleware import Middleware
 
 from pdae_app.bundle import BundleError
 from pdae_app.engine import EditError, Editor
+from pdae_app.limits import Limits
+from pdae_app.private_folder import Sweep
 from pdae_app.ui import api
 from pdae_app.ui.about_tab import AboutTab
+from pdae_app.ui.connections import PatientProtocol
 from pdae_app.ui.edit_tab import EditTab
-from pdae_app.ui.events import HIDDEN, ONE_AT_A_TIME, ModelThread
+from pdae_app.ui.events import HIDDEN, LAST_WINS, ONE_AT_A_TIME, ModelThread, Newest
 from pdae_app.ui.generate_tab import GenerateTab
+from pdae_app.ui.guard import LOOPBACK, Guard, Rules
 from pdae_app.ui.inside_tab import InsideTab
 from pdae_app.ui.interpolate_tab import InterpolateTab
 from pdae_app.ui.many_tab import ManyTab
@@ -103,6 +111,7 @@ class Page:
         self.models = models
         self.intro = gr.Markdown(introduction(models.first))
         self.chosen = gr.State(Chosen(models.first.title))
+        self.wanted = gr.State(Newest())
         self.picker = gr.Dropdown(
             models.titles,
             value=models.first.title,
@@ -140,16 +149,18 @@ class Page:
             self.about = AboutTab(self.models)
 
     def _connect(self, model: ModelThread) -> None:
+        quiet = {"show_progress": "hidden", **LAST_WINS, **HIDDEN}
         self.picker.input(
+            Newest.want, [self.wanted, self.picker], None, queue=False, **quiet
+        ).success(
             model.told(self.switch),
-            [self.picker, self.chosen],
+            [self.wanted, self.chosen],
             self._adapting,
-            show_progress="hidden",
-            **HIDDEN,
+            **quiet,
             **ONE_AT_A_TIME,
         )
         self.generate.edit.click(
-            lambda path: path, self.generate.picked, self.edit.photo, queue=False, **HIDDEN
+            lambda path: path, self.generate.picked, self.edit.photo, queue=False, **quiet
         ).then(None, js="() => document.querySelector('button[role=tab]').click()", **HIDDEN)
 
     @property
@@ -165,10 +176,10 @@ class Page:
     def _adapted(self, editor: Editor) -> dict:
         return {key: value for part in self._parts for key, value in part.adapted(editor).items()}
 
-    def switch(self, title: str | None, chosen: Chosen):
-        """Load another model; where that fails, everything stays as it was."""
+    def switch(self, wanted: Newest, chosen: Chosen):
+        """Load the model that was chosen last; where that fails, everything stays as it was."""
         try:
-            editor = self.models.named(title)
+            editor = self.models.named(wanted.wish)
         except (BundleError, EditError) as error:
             gr.Warning(str(error))
             yield {self.picker: chosen.title}
@@ -220,9 +231,22 @@ def build(models: Models, model: ModelThread) -> gr.Blocks:
 
 def launch(page: gr.Blocks, host: str | None = None, port: int | None = None, **options):
     """Serve the page; blocks until it is stopped, unless told otherwise in `options`."""
-    return page.launch(
+    limits, sweep = Limits.of(), Sweep(get_upload_folder())
+    sweep.start()
+    host = host or os.environ.get("GRADIO_SERVER_NAME", "127.0.0.1")
+    rules = Rules(
+        answered_hosts(host, os.environ.get("PDAE_HOSTS", "")),
+        int(limits.upload_mb * 1e6),
+        int(limits.in_flight_mb * 1e6),
+        lambda: limits.disk_mb * 1e6 - sweep.bytes,
+    )
+    waits = options.pop("prevent_thread_lock", False)
+    served = page.launch(
         server_name=host,
         server_port=port,
+        prevent_thread_lock=True,
+        app_kwargs={"middleware": [Middleware(Guard, rules=rules)]},
+        state_session_capacity=int(limits.sessions),
         theme=THEME,
         css=CSS,
         head=HEAD,
@@ -231,3 +255,17 @@ def launch(page: gr.Blocks, host: str | None = None, port: int | None = None, **
         footer_links=["api"],
         **options,
     )
+    page.server.config.http_protocol_class = PatientProtocol
+    if not waits:
+        page.block_thread()
+    return served
+
+
+def answered_hosts(host: str, named: str) -> frozenset[str] | None:
+    """The names that an app answers to which listens at `host`; None is any.
+
+    On the visitor's own machine it answers to that machine's names, and to those that the operator
+    `named`, as behind a proxy; on a network, to any, unless some are named.
+    """
+    names = frozenset(named.lower().split())
+    return names | LOOPBACK if names or host in LOOPBACK else None

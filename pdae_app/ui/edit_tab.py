@@ -1,5 +1,6 @@
 """The Edit tab: a photograph in, sliders, the edit out, coarse first and then final."""
 
+import functools
 import time
 
 import gradio as gr
@@ -12,11 +13,15 @@ from pdae_app.faces.align import crop
 from pdae_app.faces.photo import PhotoError, open_photo
 from pdae_app.ui.events import (
     HIDDEN,
+    LAST_WINS,
     ONE_AT_A_TIME,
     OURS,
+    STOPPED,
     WAITING,
     ModelThread,
+    Newest,
     explained,
+    in_words,
     shown,
     stops,
 )
@@ -26,7 +31,14 @@ from pdae_app.ui.keep_panel import KeepPanel
 from pdae_app.ui.models import Chosen, Models
 from pdae_app.ui.photo_panel import CLICK, PhotoPanel
 from pdae_app.ui.result_panel import Finished, Look, ResultPanel
-from pdae_app.ui.session import TIME_TO_LIVE, Keep, Portrait, open_portrait, preview_steps
+from pdae_app.ui.session import (
+    TIME_TO_LIVE,
+    Keep,
+    Opening,
+    Portrait,
+    open_portrait,
+    preview_steps,
+)
 from pdae_app.ui.slider_pool import SliderPool
 from pdae_app.ui.strip_panel import StripPanel
 
@@ -41,9 +53,7 @@ SCALE_INFO = (
     "How strongly the code steers: 1 reconstructs, 0 ignores the code, above 1 exaggerates."
 )
 QUIET = {"show_progress": "hidden"}
-AT_ONCE = {"queue": False, **QUIET, **HIDDEN}
-# A change during a rendering is not dropped: the last one wins.
-LAST_WINS = {"trigger_mode": "always_last"}
+AT_ONCE = {"queue": False, **QUIET, **HIDDEN, **LAST_WINS}
 
 
 class EditTab:
@@ -55,6 +65,7 @@ class EditTab:
         self.codes = gr.State({}, time_to_live=TIME_TO_LIVE)
         self.history = gr.State(History())
         self.finished = gr.State(None, time_to_live=TIME_TO_LIVE)
+        self.opening, self.rendering = gr.State(Newest()), gr.State(Newest())
         with gr.Row():
             with gr.Column(scale=4, min_width=280):
                 self.panel = PhotoPanel(models.first)
@@ -98,34 +109,48 @@ class EditTab:
     def connect(self) -> None:
         """Wire the events. Everything that runs the model waits in one line."""
         running = [*self._connect_opening(), *self._connect_changes()]
-        # The handler stops within a step; the cancel also takes what still waits out of the line.
-        self.stopping.click(self.stop, self.portrait, **AT_ONCE)
-        stops(self.stopping, self.status, *running)
+        stops(
+            self.stopping,
+            [self.opening, self.rendering],
+            running,
+            fn=self.stopped,
+            inputs=[self.chosen, self.portrait, self.history, self.finished],
+            outputs=[self.history, self.result.face, self.status, *self.controls],
+        )
 
     def _connect_opening(self) -> list[Dependency]:
         """A photograph is chosen, or opened anew in another way; what of it runs the model."""
         opening = {
-            "fn": self.model.told(self.open),
-            "inputs": [self.chosen, *self.panel.wish, self.codes],
+            "fn": self.model.reported(self.open, self.status),
+            "inputs": [self.chosen, self.opening, self.panel.quality, self.codes],
             "outputs": [
                 *(self.portrait, self.finished, self.codes, self.panel.square, self.notice),
                 *(self.keep.canvas, self.status),
             ],
             **QUIET,
             **ONE_AT_A_TIME,
+            **LAST_WINS,
         }
         chosen = self.photo.change(
             self.offer_framings,
-            [self.chosen, self.photo],
+            [self.chosen, self.opening, self.rendering, self.result.pasting, self.photo],
             self.emptying,
             **QUIET,
             api_name="ui_choose",
             **OURS,
         )
-        other_quality = self.panel.quality.input(**self._superseding)
         openings = [chosen.success(**opening, api_name="ui_open", **OURS)]
-        for choice in (other_quality, *self.panel.choosing({**QUIET, **HIDDEN})):
-            openings.append(choice.success(**opening, **LAST_WINS, **HIDDEN))
+        reopening = {
+            "fn": self.reopen,
+            "inputs": [self.opening, *self.panel.choice, *self._look],
+            "outputs": self.status,
+            **AT_ONCE,
+        }
+        changes = [
+            choice.success(**reopening) for choice in self.panel.choosing({**QUIET, **HIDDEN})
+        ]
+        for change in (self.panel.quality.input(**reopening), *changes):
+            openings.append(change.success(**opening, **HIDDEN))
         return [*openings, *(self._rendered(opened, **HIDDEN) for opened in openings)]
 
     def _connect_changes(self) -> list[Dependency]:
@@ -133,18 +158,19 @@ class EditTab:
         released = gr.on(
             [self.scale.release, *(slot.release for slot in self.sliders.slots)],
             self.remember,
-            [self.chosen, self.portrait, self.history, *self.controls],
+            [self.chosen, *self._look, *self.controls],
             [self.history, self.status],
-            **AT_ONCE,
+            **AT_ONCE | OURS,
+            api_name="ui_release",
         )
         completing = {"api_name": "ui_complete", **OURS}
-        rendered = self._rendered(released, completing, **LAST_WINS, api_name="ui_render", **OURS)
+        rendered = self._rendered(released, completing, api_name="ui_render", **OURS)
         changes = [
             self.result.pasting.input(**self._superseding),
             *(kept.success(**self._superseding) for kept in self.keep.changes),
             *self._connect_history(),
         ]
-        return [rendered, *(self._rendered(after, **LAST_WINS, **HIDDEN) for after in changes)]
+        return [rendered, *(self._rendered(after, **HIDDEN) for after in changes)]
 
     def _connect_history(self) -> list[Dependency]:
         """What sets all sliders at a time."""
@@ -155,15 +181,16 @@ class EditTab:
         )
         loaded = self.load_preset.upload(
             explained(self.preset_loaded),
-            [self.chosen, self.portrait, self.history, self.load_preset],
+            [self.chosen, *self._look, self.load_preset],
             [self.history, self.status, *self.controls],
             **QUIET,
             **HIDDEN,
+            **LAST_WINS,
         )
         return [loaded] + [
             button.click(
                 self._moved_by(move),
-                [self.chosen, self.portrait, self.history],
+                [self.chosen, *self._look],
                 [self.history, self.status, *self.controls],
                 **AT_ONCE,
             )
@@ -173,21 +200,29 @@ class EditTab:
     @property
     def _superseding(self) -> dict:
         """The event before a newer rendering."""
-        return {"fn": self.supersede, "inputs": self.portrait, "outputs": self.status, **AT_ONCE}
+        return {"fn": self.supersede, "inputs": self._look, "outputs": self.status, **AT_ONCE}
+
+    @property
+    def _look(self) -> list:
+        """What the newest look is made of."""
+        return [
+            *(self.portrait, self.rendering, self.result.pasting, self.keep.state, self.history)
+        ]
 
     def _rendered(self, after: Dependency, completing=HIDDEN, **options) -> Dependency:
         """Render after an event. Its reports reach few components: Gradio rebuilds all others."""
         rendering = after.success(
-            self.model.told(self.render),
-            [self.chosen, self.portrait, self.result.pasting, self.keep.state, *self.controls],
+            self.model.reported(self.render, self.status),
+            [self.chosen, self.portrait, self.rendering, self.finished],
             [self.result.face, self.finished, self.status],
             **QUIET,
             **ONE_AT_A_TIME,
+            **LAST_WINS,
             **options,
         )
         rendering.success(
-            explained(self.complete),
-            [self.chosen, self.portrait, self.finished],
+            self._reported(self.complete),
+            [self.chosen, self.portrait, self.rendering, self.finished],
             [*self.result.parts, self.status],
             **{**AT_ONCE, **completing},
         )
@@ -230,45 +265,71 @@ class EditTab:
         """Nothing new: a generator that yields nothing would empty its outputs."""
         return {self.status: gr.skip()}
 
-    def _unfinished(self) -> dict:
-        """Nothing new, and nothing to complete."""
-        return self._unchanged() | {self.finished: None}
+    def _reported(self, function):
+        """A handler off the model's thread whose status says what went wrong; it never fails."""
 
-    def offer_framings(self, chosen: Chosen, path: str | None) -> dict:
+        @functools.wraps(function)
+        def handler(*args):
+            try:
+                return function(*args)
+            except Exception as error:
+                return {self.status: in_words(error)}
+
+        return handler
+
+    def offer_framings(
+        self, chosen: Chosen, opening: Newest, rendering: Newest, pasting: str, path: str | None
+    ) -> dict:
         """A new picture: offer its faces and its centre, and forget the last one."""
+        opening.drop()
+        rendering.want(Look(pasting, None, 1.0, {}))
         editor = self.models.of(chosen)
-        if path is None:
-            return self.emptied(editor)
+        wish, offer = Opening(None, None, told=WELCOME), {}
         try:
-            status, offer = self.panel.offered(editor, path)
+            if path is not None:
+                wish, offer = self.panel.offered(editor, path)
         except PhotoError as error:
             gr.Warning(str(error))
-            return self.emptied(editor, str(error))
-        return self.emptied(editor, status) | offer
+            wish = Opening(path, None, told=str(error))
+        opening.want(wish)
+        return self.emptied(editor, wish.told) | offer
 
-    def open(
-        self,
-        chosen: Chosen,
-        path: str | None,
-        framing: str | None,
-        eyes: Eyes,
-        quality: str,
-        codes: dict,
-    ):
-        """Encode a picture and render its reconstruction; yields the progress.
+    def reopen(self, opening: Newest, path: str | None, framing, eyes: Eyes, *look) -> dict:
+        """Another square of the picture, or another quality."""
+        told = opening.wish.told if opening.wish else STOPPED
+        opening.want(Opening(path, framing, eyes, told))
+        return self.supersede(*look)
 
-        `codes` are the visitor's last ones, so that going back to a picture costs nothing.
+    def open(self, chosen: Chosen, opening: Newest, quality: str, codes: dict):
+        """Encode the picture that was chosen last and render its reconstruction.
+
+        Yields the progress; ends within a step when another is chosen. `codes` are the visitor's
+        last ones, so that going back to a picture costs nothing.
         """
-        if path is None or framing is None:
-            yield self._unchanged()
+        number, wish = opening.number, opening.wish
+        if wish is None or wish.framing is None:
+            yield self._closed(wish.told if wish else STOPPED)
             return
-        editor, start = self.models.of(chosen), time.monotonic()
+        for report in self._opened(self.models.of(chosen), wish, QUALITY[quality], codes):
+            if opening.number != number:
+                yield self._unchanged()
+                return
+            if report:
+                yield report
+
+    def _closed(self, told: str) -> dict:
+        """Without a portrait: said once more, after whatever was on its way."""
+        gone = dict.fromkeys([self.portrait, self.finished, self.panel.square, self.keep.canvas])
+        return gone | {self.notice: gr.Markdown("", visible=False), self.status: told}
+
+    def _opened(self, editor: Editor, wish: Opening, steps: int, codes: dict):
+        """The reports of an opening, the last one with the portrait; None where nothing is new."""
+        path, start = wish.path, time.monotonic()
         photo = open_photo(path)
-        alignment = chosen_alignment(editor, photo, framing, eyes)
+        alignment = chosen_alignment(editor, photo, wish.framing, wish.eyes)
         if alignment is None:
             yield {self.status: CLICK}
             return
-        steps = QUALITY[quality]
         square = shown(crop(photo, alignment, editor.image_size))
         yield {
             **{self.portrait: None, self.finished: None, self.panel.square: square},
@@ -277,11 +338,11 @@ class EditTab:
         told_at, key = start, (editor.title, path, alignment, steps)
         if key not in codes:
             for part, code in editor.encode_steps(photo, steps, alignment):  # noqa: B007
-                if time.monotonic() - told_at > 0.3:
-                    told_at = time.monotonic()
-                    yield {self.status: f"Finding the code… {part:.0%}"}
+                due = time.monotonic() - told_at > 0.3
+                told_at = time.monotonic() if due else told_at
+                yield {self.status: f"Finding the code… {part:.0%}"} if due else None
             codes = dict([*codes.items(), (key, code)][-CODES_KEPT:])
-        portrait = open_portrait(editor, photo, alignment, codes[key], steps)
+        portrait = open_portrait(editor, path, photo, alignment, codes[key], steps)
         yield {
             self.portrait: portrait,
             self.codes: codes,
@@ -294,21 +355,22 @@ class EditTab:
         self,
         chosen: Chosen,
         portrait: Portrait | None,
-        pasting: str,
-        keep: Keep | None,
-        scale: float,
-        *values: float,
+        rendering: Newest,
+        finished: Finished | None,
     ):
-        """The picture with the sliders as they stand; yields previews, then the final one."""
+        """The picture as it was wished for last; yields previews, then the final one."""
+        number, look = rendering.number, rendering.wish
         if portrait is None:
-            yield self._unfinished()
+            yield {self.result.face: None, self.finished: None}
             return
-        editor, turn = self.models.of(chosen), portrait.turn.number
-        look = Look(pasting, keep, scale, self.sliders.read(editor, values))
+        if look is None or (finished is not None and finished.number == number):
+            yield self._unchanged()
+            return
+        editor = self.models.of(chosen)
         start, marks = time.monotonic(), preview_steps(portrait.steps)
         for progress in self._steps(editor, portrait, look):
-            if portrait.turn.number != turn:
-                yield self._unfinished()
+            if rendering.number != number:
+                yield self._unchanged()
                 return
             if progress.step in marks and not progress.done:
                 told = f"Step {progress.step} of {progress.steps}…"
@@ -316,18 +378,26 @@ class EditTab:
                 yield glimpse | {self.status: told}
         image = portrait.kept(progress.image, portrait.steps, look.keep)
         file, face = self.result.finish(editor, portrait, look, image)
-        finished = Finished(look, image, file, turn, time.monotonic() - start)
+        finished = Finished(look, image, file, number, time.monotonic() - start)
         yield face | {self.finished: finished, self.status: FINISHING}
 
     def complete(
-        self, chosen: Chosen, portrait: Portrait | None, finished: Finished | None
+        self,
+        chosen: Chosen,
+        portrait: Portrait | None,
+        rendering: Newest,
+        finished: Finished | None,
     ) -> dict:
         """The whole photograph and the downloads of the newest rendering, if it has finished."""
-        if portrait is None or finished is None or portrait.turn.number != finished.turn:
+        if portrait is None:
+            return self.result.emptied()
+        if finished is None or finished.older_than(rendering):
+            return self._unchanged()
+        parts = self.result.completed(self.models.of(chosen), portrait, finished)
+        if finished.older_than(rendering):
             return self._unchanged()
         told = f"Done in {finished.seconds:.1f} s." if finished.look.changed else READY
-        parts = self.result.completed(self.models.of(chosen), portrait, finished)
-        return parts | {self.status: told}
+        return parts | {self.status: told if rendering.wish else STOPPED}
 
     def _steps(self, editor: Editor, portrait: Portrait, look: Look):
         keep = look.keep.weights(editor.image_size) if look.keep else None
@@ -340,45 +410,73 @@ class EditTab:
             keep=keep,
         )
 
-    def stop(self, portrait: Portrait | None) -> None:
-        """End the rendering that runs."""
-        if portrait is not None:
-            portrait.turn.next()
+    def stopped(
+        self,
+        chosen: Chosen,
+        portrait: Portrait | None,
+        history: History,
+        finished: Finished | None,
+    ) -> dict:
+        """After *Stop*: the last finished picture, and the sliders as they stand in it."""
+        told = {self.status: STOPPED}
+        if portrait is None or finished is None:
+            return told
+        look = finished.look
+        history = history.back_to(Settings(look.scale, tuple(look.sliders.items())))
+        face = self.result.shown_again(portrait, finished)
+        return self._positions(self.models.of(chosen), history) | face | told
 
-    def supersede(self, portrait: Portrait | None) -> dict:
-        """End the rendering that runs; a newer one waits."""
-        self.stop(portrait)
+    def supersede(
+        self,
+        portrait: Portrait | None,
+        rendering: Newest,
+        pasting: str,
+        keep: Keep | None,
+        history: History,
+    ) -> dict:
+        """A newer look is wanted, which ends the rendering of the older."""
+        now = history.now
+        rendering.want(Look(pasting, keep, now.scale, dict(now.sliders)))
         return {self.status: WAITING if portrait else gr.skip()}
 
-    def remember(self, chosen, portrait, history: History, scale: float, *values: float) -> dict:
-        """A slider was let go: the newest wish, and one step to undo."""
+    def remember(
+        self,
+        chosen: Chosen,
+        portrait: Portrait | None,
+        rendering: Newest,
+        pasting: str,
+        keep: Keep | None,
+        history: History,
+        scale: float,
+        *values: float,
+    ) -> dict:
+        """A slider was let go: the newest look, and one step to undo."""
         sliders = self.sliders.read(self.models.of(chosen), values)
         history = history.then(Settings(scale, tuple(sliders.items())))
-        return {self.history: history} | self.supersede(portrait)
+        told = self.supersede(portrait, rendering, pasting, keep, history)
+        return {self.history: history} | told
 
     def _moved_by(self, move):
         """A handler that moves through the history and sets the sliders so."""
 
-        def handler(chosen: Chosen, portrait: Portrait | None, history: History) -> dict:
-            return self._at(self.models.of(chosen), portrait, move(history))
+        def handler(chosen: Chosen, *look) -> dict:
+            *others, history = look
+            moved = move(history)
+            told = self.supersede(*others, moved)
+            return self._positions(self.models.of(chosen), moved) | told
 
         return handler
 
-    def _at(self, editor: Editor, portrait: Portrait | None, history: History) -> dict:
-        now = history.now
-        positions = self.sliders.at(editor, dict(now.sliders))
-        return {
-            **{self.history: history, self.scale: now.scale},
-            **positions,
-            **self.supersede(portrait),
-        }
+    def _positions(self, editor: Editor, history: History) -> dict:
+        """The sliders as they stand in a history."""
+        positions = self.sliders.at(editor, dict(history.now.sliders))
+        return {self.history: history, self.scale: history.now.scale, **positions}
 
-    def preset_loaded(
-        self, chosen: Chosen, portrait: Portrait | None, history: History, path: str
-    ) -> dict:
+    def preset_loaded(self, chosen: Chosen, *look) -> dict:
         """The sliders as a preset's file says."""
+        *look, path = look
         editor = self.models.of(chosen)
         with open(path, "rb") as file:
             preset = parse_preset(file.read(), editor.attributes)
         settings = Settings(preset.scale, tuple(preset.sliders.items()))
-        return self._at(editor, portrait, history.then(settings))
+        return self._moved_by(lambda history: history.then(settings))(chosen, *look)

@@ -3,6 +3,7 @@
 import contextvars
 import functools
 import os
+import traceback
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
@@ -15,24 +16,49 @@ from pdae_app.engine import EditError
 from pdae_app.export.credentials import CredentialsError
 from pdae_app.faces.photo import PhotoError
 from pdae_app.latents.slider_file import SliderFileError
+from pdae_app.limits import BusyError, Limits
 
 # Every event that runs the model waits in one line for it.
 ONE_AT_A_TIME = {"concurrency_limit": 1, "concurrency_id": "model"}
 # Of the page's own events: clients may call them, but their names are not promised.
 OURS = {"api_visibility": "undocumented"}
 HIDDEN = {"api_visibility": "private"}
+# A wish that comes while an older one is being fulfilled is not dropped: the last one wins.
+LAST_WINS = {"trigger_mode": "always_last"}
 
 # Said at once, for others may be before this visitor.
 WAITING = "Waiting for the model…"
+STOPPED = "Stopped."
+
+WENT_WRONG = "Something went wrong here. Try again; if it happens again, tell who runs this page."
 
 # Previews are small pictures; they are shown enlarged, smoothly.
 SHOWN_SIDE = 384
 
 # What a person can do something about, told as a sentence.
-EXPECTED = (PhotoError, EditError, SliderFileError, BundleError, CredentialsError)
+EXPECTED = (PhotoError, EditError, SliderFileError, BundleError, CredentialsError, BusyError)
 
 # Seconds of a ZeroGPU lease for one request.
 LEASE = 60
+
+
+class Newest:
+    """A visitor's newest wish for one kind of work; work for an older one ends within a step.
+
+    `number` tells wishes apart, also where one has gone through another process. A wish of None:
+    nothing is wanted, as after *Stop*.
+    """
+
+    def __init__(self):
+        self.number, self.wish = 0, None
+
+    def want(self, wish) -> None:
+        """A newer wish, which ends the work for the older."""
+        self.number, self.wish = self.number + 1, wish
+
+    def drop(self) -> None:
+        """Nothing is wanted any more."""
+        self.want(None)
 
 
 class ModelThread:
@@ -64,20 +90,52 @@ class ModelThread:
                 generator.close()
 
     def told(self, function: Callable) -> Callable:
-        """A generator handler run on the thread, its expected errors told to the person."""
-        leased = on_zero_gpu(function)
+        """A generator handler run on the thread, its expected errors told to the caller."""
+        run = self._running(function)
 
         @functools.wraps(function)
         def handler(*args, **kwargs):
             try:
-                if leased is not None:
-                    yield from leased(*args, **kwargs)
-                else:
-                    yield from self.iterate(function(*args, **kwargs))
+                Limits.of().check_memory()
+                yield from run(*args, **kwargs)
             except EXPECTED as error:
                 raise gr.Error(str(error), print_exception=False) from error
 
         return handler
+
+    def reported(self, function: Callable, status: gr.Markdown) -> Callable:
+        """A generator handler run on the thread, whose status says what went wrong.
+
+        It never fails: Gradio drops the wish that waits for an event that failed, and a failure
+        would be taken for *Stop*.
+        """
+        run = self._running(function)
+
+        @functools.wraps(function)
+        def handler(*args, **kwargs):
+            try:
+                yield from run(*args, **kwargs)
+            except Exception as error:
+                yield {status: in_words(error)}
+
+        return handler
+
+    def _running(self, function: Callable) -> Callable:
+        leased = on_zero_gpu(function)
+        return leased or (lambda *args, **kwargs: self.iterate(function(*args, **kwargs)))
+
+
+def in_words(error: Exception) -> str:
+    """What an error says to a person, who is warned too; of an unexpected one the log has all."""
+    if isinstance(error, gr.Error):  # as ZeroGPU's, of its quota
+        text = str(error.message)
+    elif isinstance(error, EXPECTED):
+        text = str(error)
+    else:
+        traceback.print_exception(error)
+        text = WENT_WRONG
+    gr.Warning(text)
+    return text
 
 
 def explained(function: Callable) -> Callable:
@@ -105,15 +163,21 @@ def on_zero_gpu(function: Callable) -> Callable | None:
     return spaces.GPU(duration=LEASE)(function)
 
 
-def stops(button: gr.Button, status: gr.Markdown, *running: Dependency) -> None:
-    """Let a button end running events, whose status then says so.
+def stops(button: gr.Button, newest: list[gr.State], running: list[Dependency], **stopped) -> None:
+    """Let a button end running events, and what waits behind them; `stopped` is what follows.
 
     The cancel and the button's own event travel separately: a last report of the run could
     come after a word from the button. What follows a run's failure comes after all its reports.
     """
-    button.click(None, cancels=list(running), **HIDDEN)
+
+    def drop(*wishes: Newest) -> None:
+        for wish in wishes:
+            wish.drop()
+
+    button.click(drop, newest, None, queue=False, show_progress="hidden", **HIDDEN)
+    button.click(None, cancels=running, **HIDDEN)
     for run in running:
-        run.failure(lambda: "Stopped.", None, status, show_progress="hidden", **HIDDEN)
+        run.failure(**stopped, show_progress="hidden", **HIDDEN)
 
 
 def long_run(
@@ -129,13 +193,35 @@ def long_run(
     Gradio rebuilds every output that a report leaves out, in some milliseconds each: what changes
     at the end only, and is much, belongs to an event that follows.
     """
-    start, stop = buttons
-    start.click(None, None, status, js=f"() => '{WAITING}'", show_progress="hidden", **HIDDEN)
+    (start, stop), newest = buttons, gr.State(Newest())
+    quiet = {"show_progress": "hidden", **LAST_WINS, **HIDDEN}
+    start.click(None, None, status, js=f"() => '{WAITING}'", **quiet)
+    start.click(lambda newest: newest.want(True), newest, None, queue=False, **quiet)
     running = start.click(
-        model.told(function), inputs, outputs, show_progress="hidden", **HIDDEN, **ONE_AT_A_TIME
+        model.reported(while_newest(function, status), status),
+        [newest, *inputs],
+        outputs,
+        **quiet,
+        **ONE_AT_A_TIME,
     )
-    stops(stop, status, running)
+    stops(stop, [newest], [running], fn=lambda: STOPPED, outputs=status)
     return running
+
+
+def while_newest(function: Callable, status: gr.Markdown) -> Callable:
+    """A generator handler that ends at the first report after a newer wish or *Stop*."""
+
+    def handler(newest: Newest, *args):
+        number = newest.number
+        yield {status: gr.skip()}  # a generator that yields nothing would empty its outputs
+        if newest.wish is None:
+            return
+        for report in function(*args):
+            if newest.number != number:
+                return
+            yield report
+
+    return handler
 
 
 def shown(square: Image.Image) -> Image.Image:

@@ -6,7 +6,7 @@ from PIL import Image
 
 from pdae_app.engine import Editor
 from pdae_app.engine.photo_edit import framed_by_eyes
-from pdae_app.faces.align import FRAMINGS, Alignment, NoFaceError, align_face, center_square
+from pdae_app.faces.align import FRAMINGS, Alignment, align_face, center_square
 from pdae_app.faces.detect import detect_faces
 from pdae_app.faces.photo import PhotoError, opened
 
@@ -46,22 +46,10 @@ def made_here(path: str) -> bool:
 def chosen_alignment(
     editor: Editor, photo: Image.Image, framing: str, eyes: Eyes
 ) -> Alignment | None:
-    """The square of a choice; None while the eyes are still to be clicked on."""
+    """The square of a choice; None while the eyes are still to be clicked on.
+
+    None, too, where the choice is another picture's, whose faces are still on the page.
+    """
     if framing == BY_HAND:
         return framed_by_eyes(editor, *eyes) if len(eyes) == 2 else None
-    return framings(photo, editor.framing)[framing]
-
-
-def largest_face(photo: Image.Image, framing: str, use_center: bool = False) -> Alignment:
-    """The first choice.
-
-    Raises:
-        NoFaceError: there is no face, and the centre square was not asked for.
-    """
-    name, alignment = next(iter(framings(photo, framing).items()))
-    if name == CENTER and not use_center and FRAMINGS[framing] is not None:
-        raise NoFaceError(
-            "No face was found in this picture. Use one where the face looks towards the camera "
-            'and is well lit, or choose "Centre square".'
-        )
-    return alignment
+    return framings(photo, editor.framing).get(framing)

@@ -106,7 +106,7 @@ class GenerateTab:
         }
 
     def _connect(self, model: ModelThread, chosen: gr.State) -> None:
-        quiet = {"show_progress": "hidden", **HIDDEN}
+        quiet = {"show_progress": "hidden", "queue": False, **HIDDEN}
         long_run(
             model,
             (self.run, self.stop),
@@ -118,7 +118,10 @@ class GenerateTab:
             ],
             [self.gallery, self.picked, self.edit, self.status],
         )
-        self.gallery.select(self.pick, None, [self.picked, self.edit], **quiet)
+        # Not the last alone, for a click that waits would come with the one before it.
+        self.gallery.select(
+            self.pick, None, [self.picked, self.edit], trigger_mode="multiple", **quiet
+        )
 
     def pick(self, event: gr.SelectData) -> dict:
         """Remember the picture that was clicked on, for *Edit the picked one*."""

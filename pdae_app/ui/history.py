@@ -28,6 +28,13 @@ class History:
             return self
         return History(settings, (*self.past, self.now)[-KEPT:])
 
+    def back_to(self, settings: Settings) -> "History":
+        """The changes after these settings undone."""
+        history = self
+        while history.now != settings and history.past:
+            history = history.undone()
+        return history if history.now == settings else self.then(settings)
+
     def undone(self) -> "History":
         """One change back, if there is one."""
         if not self.past:

@@ -4,13 +4,11 @@ import gradio as gr
 import pandas as pd
 
 from pdae_app.engine import EditError, Editor
+from pdae_app.engine.framing import frame
 from pdae_app.engine.generation import LARGEST_SEED
 from pdae_app.engine.inside import OneStep, one_step, variations, weighting_curves
 from pdae_app.engine.photo_edit import QUALITY
-from pdae_app.faces.align import crop
-from pdae_app.faces.photo import open_photo
 from pdae_app.ui.events import ModelThread, long_run, shown
-from pdae_app.ui.framing import largest_face
 from pdae_app.ui.models import Chosen, Models
 from pdae_app.ui.photo_input import photo_input
 from pdae_app.ui.session import EXAMPLES
@@ -29,7 +27,8 @@ VARIATION_NOTE = """
 code (mean), what differs in the noise (standard deviation, scaled).
 """
 WEIGHTING_NOTE = """
-**Weightings of the training loss** over t, each by its largest value (PDAE, Fig. 4).
+**Weightings of the training loss** over t, relative to the variational bound's, each divided by its
+largest value (PDAE, Fig. 4).
 """
 
 
@@ -113,11 +112,11 @@ class InsideTab:
             raise EditError("Choose a photograph first.")
         if seed is None or not 0 <= seed <= LARGEST_SEED:
             raise EditError(f"The seed must be a whole number from 0 to {LARGEST_SEED}.")
-        editor, photo = self.models.of(chosen), open_photo(path)
-        alignment = largest_face(photo, editor.framing, center)
-        square = crop(photo, alignment, editor.image_size)
+        editor = self.models.of(chosen)
+        framed = frame(path, editor.framing, or_center=center)
+        square = framed.square(editor.image_size)
         yield {self.status: "Finding the code…"}
-        code = editor.encode(photo, QUALITY["Fast"], alignment)
+        code = editor.encode(framed, QUALITY["Fast"])
         steps: list[OneStep] = []
         for step in one_step(editor, square, code, seed=int(seed)):
             steps.append(step)

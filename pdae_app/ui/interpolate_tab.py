@@ -6,13 +6,12 @@ import gradio as gr
 from PIL import Image
 
 from pdae_app.engine import EditError
+from pdae_app.engine.framing import frame
 from pdae_app.engine.photo_edit import QUALITY
 from pdae_app.export import FILMS
 from pdae_app.export.provenance import Provenance
-from pdae_app.faces.photo import open_photo
-from pdae_app.ui.events import HIDDEN, ModelThread, explained, long_run, shown
+from pdae_app.ui.events import HIDDEN, LAST_WINS, ModelThread, explained, long_run, shown
 from pdae_app.ui.files import saved
-from pdae_app.ui.framing import largest_face
 from pdae_app.ui.models import Chosen, Models
 from pdae_app.ui.photo_input import photo_input
 from pdae_app.ui.session import EXAMPLES, TIME_TO_LIVE
@@ -80,7 +79,7 @@ class InterpolateTab:
             )
 
     def _connect(self, model: ModelThread, chosen: gr.State) -> None:
-        quiet = {"show_progress": "hidden", **HIDDEN}
+        quiet = {"show_progress": "hidden", **HIDDEN, **LAST_WINS}
         long_run(
             model,
             (self.run, self.stop),
@@ -105,10 +104,9 @@ class InterpolateTab:
         unsaved = gr.DownloadButton(value=None, interactive=False)
         yield {self.frames: [], self.gallery: [], self.frame: None, self.save: unsaved}
         for number, path in enumerate((first, second), 1):
-            photo = open_photo(path)
-            alignment = largest_face(photo, editor.framing, center)
+            framed = frame(path, editor.framing, or_center=center)
             yield {self.status: f"Finding the code of photograph {number}…"}
-            codes.append(editor.encode(photo, STEPS, alignment))
+            codes.append(editor.encode(framed, STEPS))
         done: list[Image.Image] = []
         files: list[str] = []
         recipe = Provenance(editor.title, {"interpolate": MODES[mode], "frames": int(count)})

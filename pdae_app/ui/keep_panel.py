@@ -5,7 +5,7 @@ from PIL import Image
 
 from pdae_app.engine import EditError
 from pdae_app.ui.canvas import Canvas
-from pdae_app.ui.events import HIDDEN, SHOWN_SIDE, explained
+from pdae_app.ui.events import HIDDEN, LAST_WINS, SHOWN_SIDE, explained
 from pdae_app.ui.session import TIME_TO_LIVE, Keep, Portrait
 
 NOTE = (
@@ -37,7 +37,7 @@ class KeepPanel:
             with gr.Row():
                 self.take = gr.Button("Keep what is painted", size="sm", elem_id="keep-take")
                 self.drop = gr.Button("Keep nothing", size="sm", elem_id="keep-drop")
-        quiet = {"show_progress": "hidden", "queue": False, **HIDDEN}
+        quiet = {"show_progress": "hidden", "queue": False, **HIDDEN, **LAST_WINS}
         self.changes = (
             self.take.click(explained(self._painted), self.canvas, self.state, **quiet),
             self.drop.click(self._cleared, portrait, [self.state, self.canvas], **quiet),

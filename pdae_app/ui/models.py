@@ -5,8 +5,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from pdae_app.bundle import load_bundle
 from pdae_app.engine import EditError, Editor
 from pdae_app.latents.few_shot import FewShot
+from pdae_app.ui.downloads import Downloads
 
 # Of models beside the first one, so many stay in memory.
 KEPT = 2
@@ -45,6 +47,7 @@ class Models:
             title = Path(place).name if Path(place).is_dir() else place
             self._places.setdefault(title, place)
         self._loaded: OrderedDict[str, Editor] = OrderedDict()
+        self._downloads = Downloads()
 
     @property
     def titles(self) -> list[str]:
@@ -64,18 +67,21 @@ class Models:
         if not title or title == self.first.title:
             return self.first
         if title not in self._loaded:
-            device, precision = self.first.device, self.precision
-            self._loaded[title] = Editor.from_pretrained(
-                self._place(title), device=device, precision=precision
-            )
+            self._loaded[title] = self._opened(title)
         self._loaded.move_to_end(title)
         while len(self._loaded) > KEPT:
             self._loaded.popitem(last=False)
         return self._loaded[title]
 
-    def _place(self, title: str) -> str:
+    def _opened(self, title: str) -> Editor:
+        device, precision = self.first.device, self.precision
         if title in self._places:
-            return self._places[title]
+            place = self._places[title]
+            return Editor.from_pretrained(place, device=device, precision=precision)
+        folder = self._downloads.folder(self._free_name(title))
+        return Editor(load_bundle(folder, device), title, device, precision=precision)
+
+    def _free_name(self, title: str) -> str:
         # A free name is the Hub's: no visitor may point at the server's own folders.
         if not self.free or Path(title).exists() or title.count("/") != 1 or ".." in title:
             offered = ", ".join(self.titles)

@@ -1,6 +1,5 @@
 """The tab for a slider of one's own: from a few pictures, for this session or to keep."""
 
-import re
 import time
 from pathlib import Path
 
@@ -8,19 +7,19 @@ import gradio as gr
 from gradio.utils import get_upload_folder
 
 from pdae_app.engine import Code, EditError, Editor
+from pdae_app.engine.framing import frame
 from pdae_app.engine.sliders import load_slider_of, save_slider_of
-from pdae_app.faces.photo import PhotoError, open_photo
+from pdae_app.faces.photo import PhotoError
 from pdae_app.latents.few_shot import FewShot
+from pdae_app.latents.slider_file import LONGEST_NAME, NAME
 from pdae_app.ui.edit_tab import EditTab
-from pdae_app.ui.events import HIDDEN, ModelThread, explained, long_run
+from pdae_app.ui.events import HIDDEN, LAST_WINS, ModelThread, explained, long_run
 from pdae_app.ui.files import stored
-from pdae_app.ui.framing import largest_face
 from pdae_app.ui.history import History
 from pdae_app.ui.models import Chosen, Models
 from pdae_app.ui.slider_pool import SLOTS
 
 FEWEST, MOST = 5, 200
-LONGEST_NAME = 40
 # z alone is wanted: one step of the inversion is made and thrown away.
 ONE_STEP = 1
 WHERE = "It stands in the **Edit** tab, behind the others."
@@ -66,7 +65,7 @@ class OwnSliderTab:
             [self.chosen, self.name, self.having, self.lacking],
             [self.fitted, self.status],
         )
-        quiet = {"queue": False, "show_progress": "hidden", **HIDDEN}
+        quiet = {"queue": False, "show_progress": "hidden", **HIDDEN, **LAST_WINS}
         loading = self.load.upload(
             explained(self.loaded), [self.chosen, self.load], [self.fitted, self.status], **quiet
         )
@@ -82,6 +81,7 @@ class OwnSliderTab:
     def fit(self, chosen: Chosen, name: str, having, lacking):
         """Encode the pictures and fit the direction."""
         editor, start = self.models.of(chosen), time.monotonic()
+        yield {self.fitted: None}
         name = checked_name(name, editor, chosen)
         skipped: list[str] = []
         codes: dict[str, list[Code]] = {}
@@ -127,7 +127,7 @@ def checked_name(name: str | None, editor: Editor, chosen: Chosen | None = None)
         EditError: it is empty, too long, or taken.
     """
     name = (name or "").strip()
-    if not re.fullmatch(rf"[\w][\w -]{{0,{LONGEST_NAME - 1}}}", name):
+    if not NAME.fullmatch(name):
         raise EditError(
             f"Give the slider a name of letters, digits and spaces, at most {LONGEST_NAME}."
         )
@@ -142,9 +142,7 @@ def checked_name(name: str | None, editor: Editor, chosen: Chosen | None = None)
 def readable(editor: Editor, path: str, skipped: list[str]) -> Code | None:
     """The picture's code; None, and its name among the skipped, where it cannot be used."""
     try:
-        photo = open_photo(path)
-        alignment = largest_face(photo, editor.framing)
-        return editor.encode(photo, ONE_STEP, alignment, iterations=0)
+        return editor.encode(frame(path, editor.framing), ONE_STEP, iterations=0)
     except PhotoError as error:
         skipped.append(f"{Path(path).name}: {error}")
         return None

@@ -6,9 +6,10 @@ from gradio.events import Dependency
 from pdae_app.engine import Editor
 from pdae_app.engine.photo_edit import QUALITY
 from pdae_app.faces.photo import open_photo
+from pdae_app.ui.events import HIDDEN, LAST_WINS
 from pdae_app.ui.framing import BY_HAND, CENTER, Eyes, framings, made_here
 from pdae_app.ui.photo_input import photo_input
-from pdae_app.ui.session import EXAMPLES
+from pdae_app.ui.session import EXAMPLES, Opening
 
 NO_FACE = (
     "No face was found. Use a picture where the face looks towards the camera and is well lit, "
@@ -27,7 +28,21 @@ class PhotoPanel:
         self.eyes = gr.State(())
         self.photo = photo_input("Photograph", elem_id="photo", height=260)
         with gr.Column(visible=editor.of_faces) as self.examples:
-            gr.Examples([[str(path)] for path in EXAMPLES], self.photo, label="Synthetic people")
+            people = gr.Dataset(
+                components=[self.photo],
+                samples=[[str(path)] for path in EXAMPLES],
+                label="Synthetic people",
+                type="index",
+            )
+            people.click(
+                lambda number: str(EXAMPLES[number]),
+                people,
+                self.photo,
+                queue=False,
+                show_progress="hidden",
+                **HIDDEN,
+                **LAST_WINS,
+            )
         self.framing = gr.Radio(label="Part of the picture", visible=False, elem_id="framing")
         picture = {"interactive": False, "buttons": []}
         self.by_hand = gr.Image(
@@ -41,9 +56,9 @@ class PhotoPanel:
         )
 
     @property
-    def wish(self) -> list:
-        """What says which square of which picture is opened, in how many steps."""
-        return [self.photo, self.framing, self.eyes, self.quality]
+    def choice(self) -> list:
+        """What says which square of which picture is opened."""
+        return [self.photo, self.framing, self.eyes]
 
     @property
     def emptying(self) -> list:
@@ -63,8 +78,8 @@ class PhotoPanel:
         """The column for another model."""
         return {self.photo: None, self.examples: gr.Column(visible=editor.of_faces)}
 
-    def offered(self, editor: Editor, path: str) -> tuple[str, dict]:
-        """What is said of a new picture, and the choice of its faces and its centre.
+    def offered(self, editor: Editor, path: str) -> tuple[Opening, dict]:
+        """The square that is opened first, and the choice of a picture's faces and its centre.
 
         Raises:
             PhotoError: the picture cannot be used.
@@ -76,7 +91,8 @@ class PhotoPanel:
             choices.append(BY_HAND)
         first = None if faceless else CENTER if made else choices[0]
         offer = gr.Radio(choices=choices, value=first, visible=len(choices) > 1)
-        return NO_FACE if faceless else READING, {self.framing: offer}
+        wish = Opening(path, first, told=NO_FACE if faceless else READING)
+        return wish, {self.framing: offer}
 
     def choosing(self, quiet: dict) -> list[Dependency]:
         """The choices of another square, after which the photograph is opened anew."""

@@ -8,7 +8,7 @@ from PIL import Image
 from pdae_app.engine import Editor
 from pdae_app.engine.preset import Preset
 from pdae_app.export.provenance import Provenance
-from pdae_app.ui.events import shown
+from pdae_app.ui.events import Newest, shown
 from pdae_app.ui.files import preview, saved, stored
 from pdae_app.ui.session import Keep, Portrait
 
@@ -32,13 +32,17 @@ class Look:
 
 @dataclass(frozen=True)
 class Finished:
-    """A rendering that came to its end, the file of its face, and the turn that it was."""
+    """A rendering that came to its end, the file of its face, and which wish it was."""
 
     look: Look
     image: Image.Image
     face: str
-    turn: int
+    number: int
     seconds: float
+
+    def older_than(self, rendering: Newest) -> bool:
+        """Whether another look is wanted; not after *Stop*, which takes the last finished one."""
+        return rendering.wish is not None and rendering.number != self.number
 
 
 class ResultPanel:
@@ -95,11 +99,16 @@ class ResultPanel:
         face = saved(view, "face", _recipe(editor, look))
         return face, {self.face: (_before(portrait), face)}
 
+    def shown_again(self, portrait: Portrait, finished: Finished) -> dict:
+        """The face of a finished rendering, in place of a preview."""
+        return {self.face: (_before(portrait), finished.face)}
+
     def completed(self, editor: Editor, portrait: Portrait, finished: Finished) -> dict:
         """What follows the face: the whole photograph, the model's square, the downloads."""
         look, edited = finished.look, finished.image
         reference = None if look.pasting == REPLACE else portrait.reconstructions[portrait.steps]
-        pasted = editor.paste(portrait.photo, portrait.code, edited, reference)
+        photo = portrait.photo()
+        pasted = editor.paste(photo, portrait.code, edited, reference)
         recipe = _recipe(editor, look)
         whole = saved(pasted, "edited", recipe)
         preset = Preset(look.sliders, look.scale, editor.title).to_json()
@@ -108,7 +117,7 @@ class ResultPanel:
             self.save_whole: whole,
             self.save_preset: stored(preset.encode(), "preset.json"),
         }
-        before = stored(portrait.photo_file, "before.png")
+        before = portrait.photo_file(photo)
         square = stored(portrait.square_file, "before.png")
         return {
             self.whole: (before, whole),

@@ -1,5 +1,6 @@
 """What a visitor's session holds: a photograph and its code. Nothing is shared between visitors."""
 
+import os
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -11,8 +12,10 @@ from pdae_app.engine import Code, Editor
 from pdae_app.engine.rendering import Shared
 from pdae_app.faces.align import Alignment, center_square, crop
 from pdae_app.faces.paste import paste_difference
+from pdae_app.faces.photo import PhotoError, open_photo
 from pdae_app.ui.events import SHOWN_SIDE, shown
-from pdae_app.ui.files import encoded
+from pdae_app.ui.files import encoded, stored
+from pdae_app.ui.framing import Eyes
 
 EXAMPLES = sorted((Path(__file__).parent / "examples").glob("*.jpg"))
 
@@ -24,17 +27,6 @@ PREVIEWS = (0.0, 0.5)
 
 # The seam of a kept part is this soft, in parts of the square's side.
 SEAM = 1 / 32
-
-
-class Turn:
-    """Which of a visitor's renderings is the newest; the older ones stop within a step."""
-
-    def __init__(self):
-        self.number = 0
-
-    def next(self) -> None:
-        """A newer wish has come, or the person wants to stop."""
-        self.number += 1
 
 
 @dataclass(frozen=True)
@@ -60,6 +52,19 @@ class Keep:
 
 
 @dataclass(frozen=True)
+class Opening:
+    """Which square of which picture is to be opened; `eyes` are those that were clicked on.
+
+    Without a framing nothing is opened, and `told` says why.
+    """
+
+    path: str | None
+    framing: str | None
+    eyes: Eyes = ()
+    told: str = ""
+
+
+@dataclass(frozen=True)
 class Portrait:
     """An encoded photograph.
 
@@ -67,10 +72,10 @@ class Portrait:
     `reconstructions` are the pictures of the unchanged code: x0_hat at the preview steps, and the
     final one at the last step. An edit's picture is compared with the one of the same step, so
     that even the first, coarse one shows the change and nothing else. `notice` says what to expect
-    of an unusual picture.
+    of an unusual picture. Of the photograph `path` is kept, and not the pixels.
     """
 
-    photo: Image.Image
+    path: str
     square: Image.Image
     view: Image.Image
     code: Code
@@ -78,17 +83,30 @@ class Portrait:
     steps: int
     start: Shared | None = None
     notice: str = ""
-    turn: Turn = field(default_factory=Turn)
+    stored: dict[str, str] = field(default_factory=dict)
 
     @cached_property
     def view_file(self) -> bytes:
         """The view, encoded once: it stands beside every edit."""
         return encoded(self.view)
 
-    @cached_property
-    def photo_file(self) -> bytes:
-        """The photograph, encoded once."""
-        return encoded(self.photo)
+    def photo(self) -> Image.Image:
+        """The photograph, opened anew.
+
+        Raises:
+            PhotoError: it was deleted meanwhile.
+        """
+        if not Path(self.path).is_file():
+            raise PhotoError("This photograph has been deleted. Choose it again.")
+        return open_photo(self.path)
+
+    def photo_file(self, photo: Image.Image) -> str:
+        """The path of the opened photograph as PNG, encoded anew only where it was deleted."""
+        path = self.stored.get("photo")
+        if path is None or not Path(path).is_file():
+            self.stored["photo"] = path = stored(encoded(photo), "before.png")
+        os.utime(path)
+        return path
 
     @cached_property
     def square_file(self) -> bytes:
@@ -114,9 +132,9 @@ def preview_steps(steps: int) -> set[int]:
 
 
 def open_portrait(
-    editor: Editor, photo: Image.Image, alignment: Alignment, code: Code, steps: int
+    editor: Editor, path: str, photo: Image.Image, alignment: Alignment, code: Code, steps: int
 ) -> Portrait:
-    """The portrait of an encoded photograph; renders its reconstruction."""
+    """The portrait of an encoded photograph, opened from `path`; renders its reconstruction."""
     marks, start = preview_steps(steps), editor.start(code, steps)
     reconstructions = {
         progress.step: progress.image
@@ -126,4 +144,4 @@ def open_portrait(
     square = crop(photo, alignment, editor.image_size)
     view = crop(photo, alignment, SHOWN_SIDE)
     notice = " ".join(editor.notices(code))
-    return Portrait(photo, square, view, code, reconstructions, steps, start, notice)
+    return Portrait(path, square, view, code, reconstructions, steps, start, notice)

@@ -1,0 +1,137 @@
+"""What is asked of every request before the page sees it: who sends it, and how much."""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from starlette.datastructures import Headers
+from starlette.requests import ClientDisconnect
+from starlette.responses import PlainTextResponse
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
+UPLOAD = "/gradio_api/upload"
+# Bytes of a request that is no upload: sliders, a painted layer.
+MOST_ELSE = 8 << 20
+# Seconds without a byte of a request that is not complete.
+PATIENCE = 30
+
+Refusal = tuple[int, str]
+
+
+@dataclass(frozen=True)
+class Rules:
+    """`hosts` are the names that the app answers to, None being any; bounds are in bytes.
+
+    `room` says how many bytes of uploads still fit on the disk.
+    """
+
+    hosts: frozenset[str] | None = None
+    upload: int = 400_000_000
+    in_flight: int = 1_000_000_000
+    room: Callable[[], float] = lambda: float("inf")
+
+
+class Guard:
+    """Refuses requests for other hosts, from other sites, and of unbounded size.
+
+    A page elsewhere can send requests to an app on the visitor's own machine; with a name that it
+    has pointed to 127.0.0.1 (DNS rebinding) it could read the answers too.
+    """
+
+    def __init__(self, app: ASGIApp, rules: Rules):
+        self.app, self.rules, self.in_flight = app, rules, 0
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        headers, size = Headers(scope=scope), 0
+        refusal = self._stranger(scope["method"], headers)
+        if refusal is None and scope["method"] not in ("GET", "HEAD", "OPTIONS"):
+            size, refusal = self._measured(scope["path"], headers)
+        if refusal is not None:
+            status, sentence = refusal
+            await PlainTextResponse(sentence, status)(scope, receive, _marked(send))
+            return
+        self.in_flight += size
+        try:
+            await self.app(scope, _impatient(receive), _marked(send))
+        except ClientDisconnect:  # an upload was broken off: nobody waits for an answer
+            pass
+        finally:
+            self.in_flight -= size
+
+    def _stranger(self, method: str, headers: Headers) -> Refusal | None:
+        host, hosts = _name(headers.get("host", "")), self.rules.hosts
+        if hosts is not None and host not in hosts:
+            return 421, "This app does not answer to that name; see PDAE_HOSTS."
+        if method in ("GET", "HEAD", "OPTIONS"):
+            return None
+        site, origin = headers.get("sec-fetch-site"), headers.get("origin")
+        if site is None and origin is not None:  # browsers say the site on secure pages alone
+            same = origin != "null" and urlsplit(origin).netloc == headers.get("host")
+            known = hosts is not None and _name(urlsplit(origin).netloc) in hosts - LOOPBACK
+            site = "same-origin" if same or known else "cross-site"
+        if site in ("cross-site", "same-site"):
+            return 403, "This request comes from another site's page, and was refused."
+        return None
+
+    def _measured(self, path: str, headers: Headers) -> tuple[int, Refusal | None]:
+        given = headers.get("content-length", "0" if _empty(headers) else "")
+        if not given.isascii() or not given.isdigit() or len(given) > 18:
+            return 0, (411, "Say how long the request is (Content-Length).")
+        size, upload = int(given), path.rstrip("/") == UPLOAD
+        most = self.rules.upload if upload else MOST_ELSE
+        if size > most:
+            return size, (413, f"This is too much at once: use at most {most // 1_000_000} MB.")
+        if self.in_flight + size > self.rules.in_flight:
+            return size, (503, "Too much is being uploaded at this moment. Try again in a minute.")
+        if upload and size > self.rules.room():
+            return size, (
+                507,
+                "There is no room for more pictures now. Try again later.",
+            )
+        return size, None
+
+
+def _empty(headers: Headers) -> bool:
+    return "transfer-encoding" not in headers
+
+
+def _name(netloc: str) -> str:
+    """The host without its port, as `urlsplit` reads it; empty where it cannot be read."""
+    try:
+        return urlsplit(f"//{netloc}").hostname or ""
+    except ValueError:
+        return ""
+
+
+def _marked(send: Send) -> Send:
+    """Browsers take every answer for what it says it is."""
+
+    async def marked(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            message["headers"] = [*message["headers"], (b"x-content-type-options", b"nosniff")]
+        await send(message)
+
+    return marked
+
+
+def _impatient(receive: Receive) -> Receive:
+    """Takes a sender who falls silent before the end for one who has left."""
+    complete = False
+
+    async def impatient() -> Message:
+        nonlocal complete
+        if complete:
+            return await receive()
+        try:
+            message = await asyncio.wait_for(receive(), PATIENCE)
+        except asyncio.TimeoutError:
+            return {"type": "http.disconnect"}
+        complete = not message.get("more_body", False)
+        return message
+
+    return impatient

@@ -1,0 +1,60 @@
+"""A zip of finished pictures, written as they come: none is kept in memory."""
+
+import uuid
+import zipfile
+from pathlib import Path
+
+from gradio.utils import get_upload_folder
+
+from pdae_app.engine import Editor
+from pdae_app.engine.photo_edit import Outcome
+from pdae_app.engine.preset import Preset
+from pdae_app.export.credentials import signed_still
+from pdae_app.export.provenance import Provenance
+
+MOST_BYTES = 2_000_000_000
+FULL = "The zip is full: edit the rest in another run."
+
+
+class ResultZip:
+    """A context in which outcomes are added; what is not finished within it is deleted."""
+
+    def __init__(self, editor: Editor, preset: Preset, most: int = MOST_BYTES):
+        self._recipe = Provenance(editor.title, {"edit": preset.sliders, "scale": preset.scale})
+        self._most, self._names, self._finished = most, set(), False
+        self._path = Path(get_upload_folder()) / uuid.uuid4().hex / "edited.zip"
+
+    def __enter__(self) -> "ResultZip":
+        self._path.parent.mkdir(parents=True)
+        self._archive = zipfile.ZipFile(self._path, "w", zipfile.ZIP_STORED)
+        return self
+
+    def __exit__(self, *_) -> None:
+        self._archive.close()
+        if not self._finished:
+            self._path.unlink(missing_ok=True)
+
+    def add(self, outcome: Outcome) -> Outcome:
+        """Write a picture, if it came out; the outcome without its pixels."""
+        if outcome.whole is None:
+            return outcome
+        data = signed_still(outcome.whole, self._recipe)
+        if self._path.stat().st_size + len(data) > self._most:
+            return Outcome(outcome.name, error=FULL)
+        self._archive.writestr(self._free_name(outcome.name), data)
+        return Outcome(outcome.name)
+
+    def finish(self) -> str | None:
+        """The path of the zip; None where nothing came out."""
+        self._archive.close()
+        self._finished = bool(self._names)
+        return str(self._path) if self._finished else None
+
+    def _free_name(self, given: str) -> str:
+        """A PNG's name after the photograph's, counted up where it is taken; never a path."""
+        stem = Path(given).name.rsplit(".", 1)[0] or "picture"
+        name, number = f"{stem}.png", 2
+        while name in self._names:
+            name, number = f"{stem}-{number}.png", number + 1
+        self._names.add(name)
+        return name

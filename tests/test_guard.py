@@ -1,0 +1,208 @@
+"""What a running app asks of requests and connections."""
+
+import asyncio
+import http.client
+import json
+import socket
+import threading
+import time
+from urllib.parse import urlsplit
+
+import pytest
+import uvicorn
+
+from pdae_app.limits import BusyError, LimitError, Limits, resident_mb
+from pdae_app.ui import connections
+from pdae_app.ui.app import answered_hosts
+from pdae_app.ui.guard import LOOPBACK, MOST_ELSE, Guard, Rules
+
+
+def asked(address, path="/", method="GET", body=None, **headers):
+    """Status, headers and text of an answer; names of headers with _ for -."""
+    connection = http.client.HTTPConnection(urlsplit(address).netloc, timeout=20)
+    headers = {name.replace("_", "-"): value for name, value in headers.items()}
+    connection.request(method, path, body, headers)
+    answer = connection.getresponse()
+    return answer.status, answer.headers, answer.read().decode()
+
+
+@pytest.mark.parametrize("host", ["evil.com", "127.0.0.1.evil.com", "", "[", "evil.com:7860"])
+def test_a_page_elsewhere_cannot_read_a_local_app(address, host):
+    """DNS rebinding: its own name points to 127.0.0.1."""
+    for path in ("/", "/config", "/gradio_api/info"):
+        status, _, text = asked(address, path, Host=host)
+        assert status == 421 and "does not answer to that name" in text
+
+
+def test_the_own_names_are_answered(address):
+    port = urlsplit(address).port
+    for host in (f"127.0.0.1:{port}", f"localhost:{port}", "LOCALHOST"):
+        status, headers, _ = asked(address, "/config", Host=host)
+        assert status == 200 and headers["X-Content-Type-Options"] == "nosniff"
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Sec_Fetch_Site": "cross-site"},
+        {"Sec_Fetch_Site": "same-site"},
+        {"Origin": "http://evil.com"},
+        {"Origin": "null"},
+        {"Origin": "http://127.0.0.1:1"},
+    ],
+    ids=str,
+)
+def test_requests_of_other_sites_are_refused(address, headers):
+    for path in ("/gradio_api/upload", "/gradio_api/queue/join"):
+        status, _, text = asked(address, path, "POST", b"{}", **headers)
+        assert status == 403 and "another site" in text
+
+
+def test_requests_have_bounds(address):
+    path = "/gradio_api/component_server"
+    large = {"Content_Length": str(MOST_ELSE + 1)}
+    assert asked(address, path, "POST", None, **large)[0] == 413
+    assert asked(address, "/gradio_api/upload", "POST", None, Content_Length=str(10**12))[0] == 413
+    for wrong in ("many", "-5"):
+        # h11 itself refuses what is no number
+        assert asked(address, path, "POST", None, Content_Length=wrong)[0] in (400, 411)
+    chunked = asked(address, path, "POST", iter([b"{}"]), Transfer_Encoding="chunked")
+    assert chunked[0] == 411
+
+
+def test_no_list_of_the_server_grows_to_an_index(address):
+    """Gradio's own canvas lengthened a list to any index: 152 MB a request."""
+    config = json.loads(asked(address, "/config")[2])
+    canvas = next(c["id"] for c in config["components"] if c["type"] == "imageeditor")
+    for index in (10**7, "999999999", 10**300):
+        body = {
+            "session_hash": "a",
+            "component_id": canvas,
+            "fn_name": "accept_blobs",
+            "data": {"data": {"type": "layer", "id": "x", "index": index}, "files": [["a", "b"]]},
+        }
+        status = asked(
+            address,
+            "/gradio_api/component_server",
+            "POST",
+            json.dumps(body),
+            Content_Type="application/json",
+        )[0]
+        assert status == 200
+
+
+def guarded(rules, size, path="/gradio_api/upload"):
+    """The status of a request of so many bytes, and what the guard still counts of it."""
+    guard, sent = Guard(answer, rules), []
+    headers = [(b"content-length", str(size).encode()), (b"host", b"x")]
+    scope = {"type": "http", "method": "POST", "path": path, "headers": headers}
+
+    async def send(message):
+        sent.append(message)
+
+    asyncio.run(guard(scope, nothing, send))
+    return sent[0]["status"], guard.in_flight
+
+
+async def answer(scope, receive, send):
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    await send({"type": "http.response.body", "body": b""})
+
+
+async def nothing():
+    return {"type": "http.request", "body": b"", "more_body": False}
+
+
+def test_uploads_are_refused_where_there_is_no_room():
+    assert guarded(Rules(), 1000) == (200, 0)
+    assert guarded(Rules(upload=999), 1000)[0] == 413
+    assert guarded(Rules(in_flight=999), 1000)[0] == 503
+    assert guarded(Rules(room=lambda: 999), 1000)[0] == 507
+
+
+def test_a_sender_who_falls_silent_has_left(monkeypatch):
+    monkeypatch.setattr("pdae_app.ui.guard.PATIENCE", 0.05)
+    heard = []
+
+    async def app(scope, receive, send):
+        heard.append(await receive())
+
+    async def silent():
+        await asyncio.sleep(60)
+
+    scope = {"type": "http", "method": "GET", "path": "/", "headers": []}
+    asyncio.run(Guard(app, Rules())(scope, silent, None))
+    assert heard == [{"type": "http.disconnect"}]
+
+
+def test_which_names_are_answered():
+    assert answered_hosts("127.0.0.1", "") == LOOPBACK
+    assert answered_hosts("0.0.0.0", "") is None
+    assert answered_hosts("127.0.0.1", "Faces.example.org") == LOOPBACK | {"faces.example.org"}
+    assert answered_hosts("0.0.0.0", "a.org") == LOOPBACK | {"a.org"}
+
+
+@pytest.fixture
+def server(monkeypatch):
+    """A tiny server with our protocol, in a hurry."""
+    monkeypatch.setattr(connections, "PATIENCE", 0.3)
+    monkeypatch.setattr(connections, "MOST", 20)
+    config = uvicorn.Config(
+        answer, "127.0.0.1", 0, http=connections.PatientProtocol, log_level="error"
+    )
+    server = uvicorn.Server(config)
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    while not server.started:
+        time.sleep(0.01)
+    yield server.servers[0].sockets[0].getsockname()
+    server.should_exit = True
+    thread.join()
+
+
+def closed(connection, seconds=3):
+    connection.settimeout(seconds)
+    try:
+        return connection.recv(1) == b""
+    except ConnectionError:
+        return True
+
+
+@pytest.mark.parametrize("begun", [b"", b"GET / HTTP/1.1\r\nHost: a\r\n"])
+def test_half_open_connections_are_closed(server, begun):
+    with socket.create_connection(server) as connection:
+        connection.sendall(begun)
+        assert closed(connection)
+
+
+def test_a_second_half_request_is_closed_too(server):
+    with socket.create_connection(server) as connection:
+        connection.sendall(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+        assert connection.recv(1000).startswith(b"HTTP/1.1 200")
+        connection.sendall(b"GET / HT")
+        assert closed(connection)
+
+
+def test_there_are_only_so_many_connections(server):
+    held = [socket.create_connection(server) for _ in range(20)]
+    time.sleep(0.05)
+    with socket.create_connection(server) as connection:
+        assert closed(connection, 0.2)
+    for connection in held:
+        connection.close()
+
+
+def test_limits_come_from_the_environment():
+    assert Limits.of({}).pixels == 25_000_000
+    assert Limits.of({"PDAE_MEGAPIXELS": "2", "PDAE_SESSIONS": "5"}) == Limits(2, sessions=5)
+    for value in ("many", "-1", "0", "nan", "inf"):
+        with pytest.raises(LimitError, match="PDAE_MEMORY_MB must be a number above 0"):
+            Limits.of({"PDAE_MEMORY_MB": value})
+
+
+def test_new_work_is_refused_beyond_the_memory_limit(monkeypatch):
+    if not resident_mb():
+        pytest.skip("this system does not say how much memory a process takes")
+    Limits().check_memory()
+    with pytest.raises(BusyError, match="no memory left"):
+        Limits(memory_mb=1).check_memory()
