@@ -8,6 +8,7 @@ import torch
 
 from pdae_app.diffusion.depth_loss import depth_loss
 from pdae_app.diffusion.encoding import LearnedEncoding
+from pdae_app.diffusion.heat import coloured, heat_maps
 from pdae_app.diffusion.likelihood import (
     bits_per_dimension,
     decoded,
@@ -202,3 +203,19 @@ def test_first_weights():
     up = networks.encoder.up[0].conv.weight
     assert math.isclose(float(up.var().detach()), 1 / (up.shape[0] * 4), rel_tol=0.05)
     assert up.abs().max() <= 2.28 * (up.shape[0] * 4) ** -0.5
+
+
+def test_heat_maps_to_look_at():
+    X = scaled(batch()[0])
+    fixed = tiny_vdm("diffenc_fixed")
+    maps = heat_maps(fixed, X, (0.4, 1.0))
+    variances = [fixed.process.sigma(t) ** 2 for t in (0.3, 0.4, 0.9, 1.0)]
+    assert torch.allclose(maps[:, 1], -(variances[3] - variances[2]) * X.sum(1) / 0.1, atol=1e-4)
+    colours = coloured(maps)
+    assert colours.shape == (4, 2, 3, 8, 8) and colours.min() >= 0 and colours.max() <= 1
+    largest = maps.abs().amax(dim=(1, 2, 3))
+    strongest = colours.amin(dim=2).amin(dim=(1, 2, 3))
+    assert (strongest < 1e-6).all() and (largest > 0).all()
+    assert torch.equal(coloured(torch.zeros(1, 1, 2, 2)), torch.ones(1, 1, 3, 2, 2))
+    with pytest.raises(ValueError, match="plain VDM"):
+        heat_maps(tiny_vdm("vdm_v"), X)

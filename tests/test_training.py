@@ -40,6 +40,7 @@ from training.data import (
 )
 from training.encode_latents import LatentsConfig, load_latents
 from training.evaluate import EvaluateConfig
+from training.evaluate_likelihood import LikelihoodConfig
 from training.loop import (
     LoopConfig,
     TrainingError,
@@ -56,6 +57,7 @@ from training.train_dpm import DpmConfig, DpmObjective
 from training.train_first_stage import FirstStageTrainConfig
 from training.train_latent_dpm import LatentDpmConfig
 from training.train_pdae import PdaeObjective, PdaeTrainConfig
+from training.train_vdm import VdmTrainConfig
 
 ROOT = Path(__file__).parent.parent
 CONFIGS = ROOT / "training" / "configs"
@@ -83,6 +85,11 @@ SHIPPED = {
     "latent_dpm": LatentDpmConfig,
     "attributes": AttributesConfig,
     "evaluate": EvaluateConfig,
+    "vdm": VdmTrainConfig,
+    "vdm_v": VdmTrainConfig,
+    "diffenc": VdmTrainConfig,
+    "diffenc_fixed": VdmTrainConfig,
+    "likelihood": LikelihoodConfig,
     "typical": TypicalConfig,
     "calibrate": CalibrateConfig,
 }

@@ -69,7 +69,7 @@ class UNetConfig:
     add_input: bool = False
 
     def __post_init__(self):
-        check_sizes(self, image_size=1024, base_channels=1024, multipliers=64, res_blocks=16)
+        check_sizes(self, image_size=1024, base_channels=1024, multipliers=64, res_blocks=64)
         check_sizes(self, in_channels=64, patch_size=64, attention_resolutions=1024, heads=64)
         check_sizes(self, emb_channels=8192, head_channels=1024, norm_groups=256, classes=100_000)
         check_sizes(self, least=0, frequency_shift=1)
