@@ -57,7 +57,6 @@ SECTIONS = {
         "runs, loader : memory 0.93 to 1.03.",
     ),
     "training_speed_compiled": ("Training, half precision and compiled", ""),
-    "diffenc_step": ("Training DiffEnc against VDM", ""),
     "pdae_or_diffae": ("Training PDAE or Diff-AE", ""),
     "memory": ("Memory", ""),
     "load": ("Many clients at once", ""),

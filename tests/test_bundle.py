@@ -244,7 +244,7 @@ def at_depth(config, path, value):
 @pytest.mark.parametrize(
     ("path", "value", "message"),
     [
-        ("unet.res_blocks", 10**9, "res_blocks must be between 1 and 16"),
+        ("unet.res_blocks", 10**9, "res_blocks must be between 1 and 64"),
         ("unet.multipliers", [1] * 10**5, "multipliers may have 16 entries"),
         ("unet.base_channels", -8, "base_channels must be between"),
         ("unet.heads", 3, "cannot be split into 3"),

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from pdae_app.diffusion.prediction import Diffusion
 from pdae_app.diffusion.process import Time
 from pdae_app.diffusion.solvers import Denoiser
-from pdae_app.models.unet import Features
+from pdae_app.models.layers import Features
 
 
 @dataclass(frozen=True)

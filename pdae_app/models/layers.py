@@ -201,6 +201,27 @@ class NormedBlock(nn.Module):
         return x + self.conv2(F.silu(self.norm(self.conv1(F.silu(x)))))
 
 
+@dataclass(frozen=True)
+class Features:
+    """What the encoder half hands over: skip features, finest first, and the time embedding.
+
+    `x` is the input, where the output is added to it.
+    """
+
+    skips: tuple[Tensor, ...]
+    emb: Tensor
+    x: Tensor | None = None
+
+    def repeated(self, count: int) -> "Features":
+        """Of one image, for a batch of so many that share them."""
+        skips = (
+            skip.expand(count, -1, -1, -1).contiguous(memory_format=torch.channels_last)
+            for skip in self.skips
+        )
+        x = None if self.x is None else self.x.expand(count, -1, -1, -1)
+        return Features(tuple(skips), self.emb.expand(count, -1), x)
+
+
 class SelfAttention(nn.Module):
     """Residual multi-head self-attention over the pixels of a feature map.
 

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from pdae_app.models.layers import (
     CodeInput,
     ConvResample,
+    Features,
     Norm,
     NormedBlock,
     ResBlock,
@@ -170,27 +171,6 @@ class SketchConfig:
     def __post_init__(self):
         check_sizes(self, width=8192)
         check_sizes(self, least=0, blocks=16)
-
-
-@dataclass(frozen=True)
-class Features:
-    """What the encoder half hands over: skip features, finest first, and the time embedding.
-
-    `x` is the input, where the output is added to it.
-    """
-
-    skips: tuple[Tensor, ...]
-    emb: Tensor
-    x: Tensor | None = None
-
-    def repeated(self, count: int) -> "Features":
-        """Of one image, for a batch of so many that share them."""
-        skips = (
-            skip.expand(count, -1, -1, -1).contiguous(memory_format=torch.channels_last)
-            for skip in self.skips
-        )
-        x = None if self.x is None else self.x.expand(count, -1, -1, -1)
-        return Features(tuple(skips), self.emb.expand(count, -1), x)
 
 
 class Block(nn.Module):
