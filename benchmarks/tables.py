@@ -18,8 +18,9 @@ INTRO = """# Benchmarks
 
 A script an area. Each prints its table and leaves it in `results` as Markdown and JSON, with the
 command and the machine; what is compared runs side by side in one process, medians after a warm-up.
-`python -m benchmarks.tables` writes this page from them. `../shared/faces` is the folder of the
-photographs that faces64 was trained on; any folder with a `manifest.csv` of splits does.
+`python -m benchmarks.tables` writes this page from them. `../shared/faces` is a folder of labelled
+photographs; any folder with a `manifest.csv` of splits does. Tables of a shipped model are of
+faces64, the one before faces128: 64 x 64 pixels, edited through x_T.
 """
 # Name of the result: its title, and what it says.
 SECTIONS = {
