@@ -690,3 +690,18 @@ def test_curves_of_several_runs(tmp_path):
     assert wrong.returncode == 1 and "known: error, other" in wrong.stderr
     missing = launch("curves.py", "--figure", "loss", "--out", out, f"mine={tmp_path}")
     assert missing.returncode == 1 and "data.held_out=SPLIT" in missing.stderr
+
+
+def test_the_run_on_a_gpu_has_valid_commands():
+    """Every line that the script would run, with its overrides."""
+    script = CONFIGS / "faces128" / "gpu.sh"
+    told = subprocess.run(
+        ["bash", script], env=os.environ | {"PYTHON": "echo"}, capture_output=True, text=True
+    )
+    assert told.returncode == 0, told.stderr
+    commands = [line.split() for line in told.stdout.splitlines() if line.startswith("training/")]
+    assert len(commands) == 10
+    for script, flag, config, *overrides in commands:
+        assert (CONFIGS.parent.parent / script).is_file() and flag == "--config"
+        path = Path(config)
+        load(SHIPPED[path.stem], Path(*path.parts[-2:]), *overrides)
