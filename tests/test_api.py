@@ -20,6 +20,7 @@ from pdae_app import Editor
 from pdae_app.engine.photo_edit import edit_photo
 from pdae_app.engine.preset import Preset
 from pdae_app.faces.photo import open_photo
+from pdae_app.private_folder import PREFIX
 from pdae_app.ui.session import EXAMPLES
 
 SMILE = {"Smiling": 1.0}
@@ -250,7 +251,7 @@ def upload(address, name, content):
 
 def test_a_path_in_a_file_name_leads_nowhere(address):
     (path,) = upload(address, "../../../../tmp/pdae_app_evil.png", JPEG)
-    assert "pdae_app-" in path and ".." not in path
+    assert PREFIX in path and ".." not in path
 
 
 def test_a_file_of_200_megabytes_is_refused(address):
