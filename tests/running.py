@@ -124,6 +124,7 @@ def tab(page, name):
 
 def click_example(page, number=2):
     page.locator("button.gallery-item, .gallery-item").nth(number).click()
+    settled(page)  # the status may still be that of the photograph before
     status(page, "Ready: drag a slider")
 
 
