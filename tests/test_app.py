@@ -20,7 +20,7 @@ from pdae_app.ui.models import Chosen, Models
 from pdae_app.ui.result_panel import ADD, Look
 from pdae_app.ui.session import EXAMPLES, Opening, open_portrait
 from pdae_app.ui.slider_pool import SLOTS
-from tests.running import ROOT, click_example, drag, opened, picture, slider, status
+from tests.running import ROOT, click_example, drag, opened, picture, settled, slider, status
 
 
 @pytest.fixture
@@ -156,6 +156,7 @@ def test_two_people_do_not_see_each_other(browser, address, page):
     drag(page, "Smiling", 0.9)
     status(page, "Done in")
     drag(page, "Smiling", 0.5)
+    settled(page)
     status(page, "Ready: drag a slider")
     assert picture(page) == mine
 

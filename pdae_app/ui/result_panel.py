@@ -130,7 +130,7 @@ def _before(portrait: Portrait) -> str:
 
 
 def _recipe(editor: Editor, look: Look) -> Provenance:
-    return Provenance(editor.title, {"edit": look.sliders, "scale": look.scale})
+    return Provenance(editor.title, {"edit": look.sliders, "scale": float(look.scale)})
 
 
 def _offer(files: dict) -> dict:
