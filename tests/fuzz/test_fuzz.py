@@ -17,6 +17,7 @@ from PIL import Image
 from pdae_app.bundle import BundleError, check_config
 from pdae_app.engine import EditError
 from pdae_app.engine.preset import Preset, parse_preset
+from pdae_app.engine.sliders import load_slider_of, save_slider_of
 from pdae_app.faces.photo import PhotoError, open_photo
 from pdae_app.latents.slider_file import SliderFileError
 from tests.attacks import ENDLESS_EPS, corrupt_exif_jpeg, encoded, many_scans_jpeg
@@ -90,8 +91,8 @@ def test_presets(text):
 @pytest.fixture(scope="module")
 def slider(editor, tmp_path_factory):
     path = tmp_path_factory.mktemp("sliders") / "grin.safetensors"
-    codes = [editor.sample_code(seed, steps=5) for seed in range(12)]
-    editor.save_slider(editor.fit_attribute("Grin", codes[:6], codes[6:]), path)
+    codes = [editor.draw(seed, steps=5).code for seed in range(12)]
+    save_slider_of(editor.bundle, editor.fit_attribute("Grin", codes[:6], codes[6:]), path)
     return path
 
 
@@ -101,8 +102,8 @@ def test_slider_files(editor, slider, data):
     crafted = slider.with_name("crafted.safetensors")
     crafted.write_bytes(data.draw(mutated_bytes(st.just(slider.read_bytes()))))
     with contextlib.suppress(SliderFileError):
-        fitted = editor.load_slider(crafted)
-        code = editor.sample_code(0, steps=2)
+        fitted = load_slider_of(editor.bundle, crafted)
+        code = editor.draw(0, steps=2).code
         assert editor.with_attributes(fitted).moved(code, {"Grin": 1.0}).z.isfinite().all()
 
 
