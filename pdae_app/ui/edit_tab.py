@@ -392,7 +392,7 @@ class EditTab:
         if portrait is None:
             return self.result.emptied()
         if finished is None or finished.older_than(rendering):
-            return self._unchanged()
+            return self._unchanged() if rendering.wish else {self.status: STOPPED}
         parts = self.result.completed(self.models.of(chosen), portrait, finished)
         if finished.older_than(rendering):
             return self._unchanged()

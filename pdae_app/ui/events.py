@@ -225,9 +225,12 @@ def while_newest(function: Callable, status: gr.Markdown) -> Callable:
         number = newest.number
         yield {status: gr.skip()}  # a generator that yields nothing would empty its outputs
         if newest.wish is None:
+            yield {status: STOPPED}
             return
         for report in function(*args):
             if newest.number != number:
+                # *Stop* may come here before the cancel does, and then nothing fails.
+                yield {status: STOPPED if newest.wish is None else gr.skip()}
                 return
             yield report
 
