@@ -21,7 +21,8 @@ from benchmarks.tables import publish
 from pdae_app.bundle import Bundle
 from pdae_app.models.unet import UNet
 from training.config import load
-from training.loop import Objective, Run
+from training.loop import Run
+from training.objective import Objective
 from training.train_diffae import DiffAEObjective, DiffAETrainConfig
 from training.train_dpm import DpmConfig
 from training.train_pdae import PdaeObjective, PdaeTrainConfig

@@ -38,17 +38,11 @@ from training.data import (
     load_pictures,
     plain_squares,
 )
+from training.dry_run import activation_bytes, describe_run
 from training.encode_latents import LatentsConfig, load_latents
 from training.evaluate import EvaluateConfig
 from training.evaluate_likelihood import LikelihoodConfig
-from training.loop import (
-    LoopConfig,
-    TrainingError,
-    activation_bytes,
-    describe_run,
-    learning_rate,
-    train,
-)
+from training.loop import LoopConfig, TrainingError, learning_rate, train
 from training.measure_typical import TypicalConfig
 from training.resuming import lock_folder
 from training.train_attributes import AttributesConfig

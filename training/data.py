@@ -33,20 +33,15 @@ CACHE_MARGIN = 0.0625
 
 
 @dataclass(frozen=True)
-class DataConfig:
-    """Where the pictures are and how they are varied.
+class SourceConfig:
+    """Where pictures are.
 
     `folder` holds picture files, or an LMDB as Diff-AE's scripts write it. Instead of it,
     `dataset` is a name or path for Hugging Face's `datasets`, or `torchvision` one of its sets
     (CelebA, CIFAR10, LSUN, MNIST), which lies in `folder`.
     `labels` is a CSV with a column `file` (relative to `folder`), optionally `split`, and one 0/1
     column an attribute; or CelebA's own text file. `split` names the training part (or several:
-    "train+small"), `held_out` the part on which progress is measured. `class_column` gives each
-    picture its class.
-    `align` is one of `FRAMINGS`. The jitters are standard deviations: of the frame's scale, of its
-    place (in squares), and of brightness, contrast and saturation. `cache` is where aligned squares
-    are kept, read piece by piece; null aligns them anew at every use, for sets beyond the disk.
-    `views` variations of every picture are encoded for a latent model, once.
+    "train+small"), `held_out` the part on which progress is measured.
     """
 
     folder: str | None = None
@@ -56,6 +51,19 @@ class DataConfig:
     labels: str | None = None
     split: str | None = None
     held_out: str | None = None
+
+
+@dataclass(frozen=True)
+class DataConfig(SourceConfig):
+    """Where the pictures are and how they are varied.
+
+    `class_column` gives each picture its class. `align` is one of `FRAMINGS`. The jitters are
+    standard deviations: of the frame's scale, of its place (in squares), and of brightness,
+    contrast and saturation. `cache` is where aligned squares are kept, read piece by piece; null
+    aligns them anew at every use, for sets beyond the disk. `views` variations of every picture are
+    encoded for a latent model, once.
+    """
+
     class_column: str | None = None
     align: str = "face"
     flip: bool = True
@@ -123,7 +131,7 @@ def load_pictures(config: DataConfig, image_size: int) -> Pictures:
     return Pictures(squares, [source.rows[i] for i in index], skipped, identity)
 
 
-def open_source(config: DataConfig) -> Source:
+def open_source(config: SourceConfig) -> Source:
     """What the configuration names, restricted to its split.
 
     Raises:
@@ -137,7 +145,7 @@ def open_source(config: DataConfig) -> Source:
     return source
 
 
-def _named_source(config: DataConfig) -> Source:
+def _named_source(config: SourceConfig) -> Source:
     if config.dataset:
         return HubDataset(config.dataset, config.split)
     if config.folder is None:

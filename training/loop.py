@@ -6,7 +6,6 @@ for the batches of all processes together, and each takes its part; so n process
 times the batch.
 """
 
-import copy
 import math
 import os
 import sys
@@ -28,9 +27,10 @@ from pdae_app.hub import push
 from pdae_app.whole import whole_file
 from training.checkpoints import checkpoints, last_good, set_aside, write_checkpoint
 from training.data import SeededBatches
+from training.ema import Ema, averaged, copy_into
 from training.metrics import Metrics
+from training.objective import Objective
 from training.resuming import COMPARED, TrainingError, compare, lock_folder, newest
-from training.timesteps import Timesteps
 
 
 @dataclass(frozen=True)
@@ -77,73 +77,6 @@ class LoopConfig:
             raise ValueError(
                 f"accumulate {self.accumulate} must divide batch_size {self.batch_size}"
             )
-
-
-class Objective(nn.Module):
-    """What a script gives to the loop.
-
-    `trained()` are the modules, by name, whose parameters are trained, averaged and saved, as far
-    as they ask for gradients;
-    `draw(shape, device)` the random numbers of a batch of this shape; `forward(x_0, *drawn)` is the
-    loss, with what else an item holds (a class, the picture of a state) as the last argument;
-    `samples(device)` a grid of pictures (N, C, S, S) in [-1, 1]; `validate(*batch)` figures of
-    held-out items by name. `timesteps` says which are learned most from.
-    """
-
-    timesteps = Timesteps()
-
-    def trained(self) -> dict[str, nn.Module]:
-        raise TypeError(f"{type(self).__name__} does not say what it trains")
-
-    def draw(self, shape: tuple[int, ...], device: torch.device) -> tuple[Tensor, ...]:
-        """Timesteps (N,) and noise of this shape, for the objective's `schedule`."""
-        t = self.timesteps.draw(self.schedule, shape[0], device)
-        return t, torch.randn(shape, device=device)
-
-    def samples(self, device: torch.device) -> Tensor:
-        raise TypeError(f"{type(self).__name__} does not draw samples")
-
-    def decayed(self, name: str) -> bool:
-        """Whether weight decay is for the parameter of this name; it is for all."""
-        return True
-
-    def validate(self, *batch: Tensor) -> dict[str, float]:
-        """Nothing, unless a script knows better."""
-        return {}
-
-
-class Ema:
-    """Exponential moving average of the trained parameters, in float32."""
-
-    def __init__(self, parameters: dict[str, Tensor], decay: float, warmup: bool = True):
-        self.decay, self.warmup = decay, warmup
-        self.average = {name: p.detach().float().clone() for name, p in parameters.items()}
-
-    @torch.no_grad()
-    def update(self, parameters: dict[str, Tensor], step: int) -> None:
-        """Avg <- d avg + (1 - d) p; with warm-up, d = min(decay, (1 + step) / (10 + step))."""
-        decay = min(self.decay, (1 + step) / (10 + step)) if self.warmup else self.decay
-        weight = 1 - decay
-        average = list(self.average.values())
-        torch._foreach_lerp_(average, [p.detach().float() for p in parameters.values()], weight)
-
-
-@contextmanager
-def averaged(parameters: dict[str, Tensor], ema: Ema):
-    """Within this context, the parameters hold the averaged values."""
-    saved = {name: p.detach().clone() for name, p in parameters.items()}
-    copy_into(parameters, ema.average)
-    try:
-        yield
-    finally:
-        copy_into(parameters, saved)
-
-
-@torch.no_grad()
-def copy_into(parameters: dict[str, Tensor], values: dict[str, Tensor]) -> None:
-    """Overwrite parameters by name."""
-    for name, parameter in parameters.items():
-        parameter.copy_(values[name])
 
 
 def adamw(
@@ -194,58 +127,6 @@ def train(
     elif not run.steps:
         raise TrainingError(f"there is no checkpoint in {config.out} to export")
     copy_into(run.parameters, run.ema.average)
-
-
-def describe_run(config: LoopConfig, objective: Objective, *shapes: tuple[int, ...]) -> str:
-    """What `--dry-run` prints: parameters and the memory that training takes.
-
-    Args:
-        shapes: of what an item of a batch holds: a picture or a state, and what comes with it;
-            () is a class.
-    """
-    rows = {name: _parameters(module) for name, module in objective.trained().items()}
-    trained, whole = sum(rows.values()), _parameters(objective)
-    # Of every parameter its value; of a trained one also gradient, EMA and Adam's two moments.
-    weights = 4 * (whole + 4 * trained)
-    n = config.batch_size // config.accumulate
-    batch = [
-        torch.empty(n, *shape, device="meta", dtype=torch.float if shape else torch.long)
-        for shape in shapes
-    ]
-    kept = activation_bytes(objective, *batch)
-    lines = [f"{name}: {count:,} parameters, trained" for name, count in rows.items()]
-    lines += [f"frozen: {whole - trained:,} parameters"] if whole > trained else []
-    lines.append(
-        f"memory: about {(weights + kept) / 1e6:,.0f} MB a process ({weights / 1e6:,.0f} for "
-        f"weights and optimiser, {kept / 1e6:,.0f} kept for the backward pass in float32)"
-    )
-    batches = math.ceil(config.pictures / config.batch_size)
-    lines.append(f"{batches:,} steps of {config.batch_size} pictures on one process")
-    return "\n".join(lines)
-
-
-def _parameters(module: nn.Module) -> int:
-    return sum(parameter.numel() for parameter in module.parameters())
-
-
-def activation_bytes(objective: Objective, x_0: Tensor, *labels: Tensor) -> int:
-    """What a forward pass keeps for the backward pass, counted on tensors without memory.
-
-    Args:
-        x_0: a batch on the meta device; `labels` what comes with it.
-    """
-    ghost, kept = copy.deepcopy(objective).to("meta").train(), {}
-
-    def count(tensor: Tensor) -> Tensor:
-        storage = tensor.untyped_storage()
-        kept[storage._cdata] = storage.nbytes()
-        return tensor
-
-    with torch.autograd.graph.saved_tensors_hooks(count, lambda tensor: tensor):
-        loss = ghost(x_0, *ghost.draw(tuple(x_0.shape), x_0.device), *labels)
-    weights = {tensor.untyped_storage()._cdata for tensor in ghost.parameters()}
-    # The graph, which holds what was counted, must live till here.
-    return sum(size for key, size in kept.items() if key not in weights) if loss.ndim == 0 else 0
 
 
 class Run:

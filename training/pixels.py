@@ -14,33 +14,24 @@ from torch.utils.data import Dataset
 from tqdm import tqdm
 
 from pdae_app.faces.photo import PhotoError
-from training.data import DataConfig, open_source
+from training.data import SourceConfig, open_source
 from training.sources import Source
 
 
 @dataclass(frozen=True)
-class PixelConfig:
-    """Where the pictures are; sources as in `DataConfig`.
+class PixelConfig(SourceConfig):
+    """Where the pictures are, and how they are varied.
 
     Pictures of the model's size are taken as they are; others are cut to the square in their middle
     and reduced. `flip` mirrors half of them, which the papers do not.
     """
 
-    folder: str | None = None
-    dataset: str | None = None
-    torchvision: str | None = None
-    download: bool = False
-    labels: str | None = None
-    split: str | None = None
-    held_out: str | None = None
     flip: bool = False
     cache: str = "runs/cache"
 
     def source(self, split: str | None) -> Source:
         """The pictures of a split."""
-        names = ("folder", "dataset", "torchvision", "download", "labels")
-        where = {name: getattr(self, name) for name in names}
-        return open_source(DataConfig(**where, split=split))
+        return open_source(replace(self, split=split))
 
 
 class Pixels(Dataset):

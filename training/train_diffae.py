@@ -18,8 +18,10 @@ from pdae_app.models.first_stage import Pixels
 from pdae_app.models.unet import UNetConfig
 from training.config import parse
 from training.data import DataConfig, example_pictures, training_set
-from training.loop import LoopConfig, Objective, describe_run, finish, run_script, train
+from training.dry_run import describe_run
+from training.loop import LoopConfig, finish, run_script, train
 from training.losses import weighted_mse
+from training.objective import Objective
 from training.samples import decoding_errors, in_pairs_of_rows, random_decodings
 from training.states import Sizes, held_out_states
 

@@ -16,8 +16,10 @@ from pdae_app.models.first_stage import FirstStage, Pixels
 from pdae_app.models.unet import UNet, UNetConfig
 from training.config import parse
 from training.data import DataConfig
-from training.loop import LoopConfig, Objective, describe_run, finish, run_script, train
+from training.dry_run import describe_run
+from training.loop import LoopConfig, finish, run_script, train
 from training.losses import dpm_loss
+from training.objective import Objective
 from training.samples import one_step_error, random_decodings
 from training.states import Sizes, held_out_states, state_set
 from training.timesteps import Timesteps

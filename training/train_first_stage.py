@@ -15,7 +15,9 @@ from pdae_app.bundle import save_first_stage
 from pdae_app.models.first_stage import PatchAutoencoder, PatchAutoencoderConfig, Pixels
 from training.config import parse
 from training.data import DataConfig, example_pictures, training_set
-from training.loop import LoopConfig, Objective, describe_run, run_script, train
+from training.dry_run import describe_run
+from training.loop import LoopConfig, run_script, train
+from training.objective import Objective
 from training.samples import in_pairs_of_rows
 from training.states import Sizes, held_out_states
 

@@ -17,8 +17,10 @@ from pdae_app.latents.directions import LatentSpace
 from pdae_app.latents.prior import Prior
 from pdae_app.models.latent_mlp import LatentMLP, LatentMLPConfig
 from training.config import ConfigError, parse
+from training.dry_run import describe_run
 from training.encode_latents import load_latents
-from training.loop import LoopConfig, Objective, describe_run, finish, run_script, train
+from training.loop import LoopConfig, finish, run_script, train
+from training.objective import Objective
 
 
 @dataclass(frozen=True)

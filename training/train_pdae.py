@@ -19,8 +19,10 @@ from pdae_app.models.semantic import ClassEncoderConfig, EncoderConfig
 from pdae_app.models.unet import SketchConfig
 from training.config import parse
 from training.data import DataConfig
-from training.loop import LoopConfig, Objective, describe_run, finish, run_script, train
+from training.dry_run import describe_run
+from training.loop import LoopConfig, finish, run_script, train
 from training.losses import pdae_loss
+from training.objective import Objective
 from training.samples import decoding_errors, gap_filled, in_pairs_of_rows, random_decodings
 from training.states import Sizes, held_out_states, shown_items, state_set
 from training.timesteps import Timesteps

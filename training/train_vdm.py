@@ -18,7 +18,9 @@ from pdae_app.models.presets import vdm_preset
 from pdae_app.models.vdm import VDMConfig, initialise, score_config
 from training.bits import bits_of_pictures, mean_bits
 from training.config import parse
-from training.loop import LoopConfig, Objective, describe_run, finish, run_script, train
+from training.dry_run import describe_run
+from training.loop import LoopConfig, finish, run_script, train
+from training.objective import Objective
 from training.pixels import PixelConfig, held_out_pixels, pixel_set
 
 

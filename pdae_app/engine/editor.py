@@ -11,7 +11,6 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from pdae_app.engine import sliders as attributes
 from pdae_app.engine.code import Code, EditError, Progress
 from pdae_app.engine.encoding import square_steps, squares_to_codes
 from pdae_app.engine.framing import Framed, as_framed, frame
@@ -29,6 +28,7 @@ from pdae_app.engine.rendering import (
     shared_start,
 )
 from pdae_app.engine.sampler import Sampling
+from pdae_app.engine.sliders import fitted, moved, notices, standings
 from pdae_app.faces.align import Alignment
 from pdae_app.faces.paste import pasted
 from pdae_app.faces.photo import open_photo
@@ -164,17 +164,17 @@ class Editor(LoadedModel):
     def moved(self, code: Code, sliders: Mapping[str, float]) -> Code:
         """The code with its attributes changed, nothing rendered yet."""
         self._check(code)
-        return code.with_z(attributes.moved(self.bundle.latents, code.z, sliders))
+        return code.with_z(moved(self.bundle.latents, code.z, sliders))
 
     def strengths(self, code: Code) -> dict[str, float]:
         """Where the picture stands on each attribute: -1 typical negative, +1 typical positive."""
         self._check(code)
-        return attributes.standings(self.bundle.latents, code)
+        return standings(self.bundle.latents, code)
 
     def notices(self, code: Code) -> list[str]:
         """What to expect of a picture that is unlike the training pictures; mostly nothing."""
         self._check(code)
-        return attributes.notices(self.bundle, code)
+        return notices(self.bundle, code)
 
     def interpolate(
         self,
@@ -258,7 +258,7 @@ class Editor(LoadedModel):
         """
         for code in (*positives, *negatives):
             self._check(code)
-        return attributes.fitted(self.sampler, name, positives, negatives)
+        return fitted(self.sampler, name, positives, negatives)
 
     def paste(
         self,

@@ -1,5 +1,7 @@
 """Named architectures: the rows of PDAE's Table 1, DiffEnc's models, and ours for CPUs."""
 
+from typing import Any
+
 from pdae_app.models.diffenc import multi_resolution, one_block_a_level
 from pdae_app.models.pdae import PDAEConfig
 from pdae_app.models.semantic import EncoderConfig
@@ -45,9 +47,7 @@ def preset(name: str) -> PDAEConfig:
     Raises:
         ValueError: there is none of that name; the known ones are listed.
     """
-    if name not in PRESETS:
-        raise ValueError(f"there is no preset {name!r}; known: {', '.join(PRESETS)}")
-    return PRESETS[name]
+    return _named(PRESETS, name)
 
 
 def _paper_vdms() -> dict[str, VDMConfig]:
@@ -78,6 +78,10 @@ def vdm_preset(name: str) -> VDMConfig:
     Raises:
         ValueError: there is none of that name; the known ones are listed.
     """
-    if name not in VDM_PRESETS:
-        raise ValueError(f"there is no preset {name!r}; known: {', '.join(VDM_PRESETS)}")
-    return VDM_PRESETS[name]
+    return _named(VDM_PRESETS, name)
+
+
+def _named(presets: dict[str, Any], name: str) -> Any:
+    if name not in presets:
+        raise ValueError(f"there is no preset {name!r}; known: {', '.join(presets)}")
+    return presets[name]
