@@ -632,11 +632,13 @@ def test_dry_run_and_export(pipeline, tmp_path):
     told = launch("train_dpm.py", *config, "--dry-run", "data.folder=nowhere")
     assert told.returncode == 0, told.stderr
     assert "parameters, trained" in told.stdout and "batch_size: 4" in told.stdout
-    done = launch("train_dpm.py", *config, "--export", f"bundle={tmp_path / 'b'}")
+    longer = "loop.pictures=1_000"  # which the run has not come to
+    done = launch("train_dpm.py", *config, "--export", f"bundle={tmp_path / 'b'}", longer)
     assert done.returncode == 0, done.stderr
-    first, second = load_bundle(out / "dpm" / "bundle").unet, load_bundle(tmp_path / "b").unet
-    for name, value in first.state_dict().items():
-        assert torch.equal(value, second.state_dict()[name])
+    first, second = load_bundle(out / "dpm" / "bundle"), load_bundle(tmp_path / "b")
+    assert second.info["dpm"]["pictures"] == first.info["dpm"]["pictures"] < 1_000
+    for name, value in first.unet.state_dict().items():
+        assert torch.equal(value, second.unet.state_dict()[name])
     empty = launch("train_dpm.py", *config[:2], "--export", f"loop.out={tmp_path / 'none'}")
     assert empty.returncode == 1 and "no checkpoint" in empty.stderr
     assert "Traceback" not in empty.stderr

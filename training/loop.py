@@ -110,12 +110,15 @@ def train(
     objective: Objective,
     dataset: Dataset,
     held_out: tuple[Tensor, ...] | None = None,
-) -> None:
+) -> int:
     """Train until `config.pictures` were seen; leaves the averaged weights in `objective`.
 
     To resume, run the same command again. `held_out`, a batch of items, is measured whenever
     samples are drawn, a line of `validation.jsonl` each time. With `config.export` nothing is
     trained: the newest checkpoint's average is taken.
+
+    Returns:
+        How many pictures these weights have seen.
 
     Raises:
         TrainingError: the loss is not finite, the disk is full, or there is nothing to export.
@@ -127,6 +130,7 @@ def train(
     elif not run.steps:
         raise TrainingError(f"there is no checkpoint in {config.out} to export")
     copy_into(run.parameters, run.ema.average)
+    return run.seen
 
 
 class Run:

@@ -89,8 +89,8 @@ def main() -> None:
     dataset = training_set(config.data, size, channels)
     objective = DiffAEObjective(config, example_pictures(dataset))
     held_out = held_out_states(config.data, Pixels(channels), Sizes(size))
-    train(config.loop, objective, dataset, held_out)
-    model, info = objective.model, {"diffae": {"pictures": config.loop.pictures}}
+    seen = train(config.loop, objective, dataset, held_out)
+    model, info = objective.model, {"diffae": {"pictures": seen}}
     trained = Bundle(model.unet, config.diffusion, model, framing=config.data.align, info=info)
     finish(trained, config.bundle, config.loop)
 

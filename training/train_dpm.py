@@ -107,13 +107,13 @@ def main() -> None:
     dataset = state_set(config.data, first_stage, sizes)
     config = replace(config, unet=replace(config.unet, classes=len(dataset.classes) or None))
     objective = DpmObjective(config, first_stage)
-    train(config.loop, objective, dataset, held_out_states(config.data, first_stage, sizes))
+    seen = train(config.loop, objective, dataset, held_out_states(config.data, first_stage, sizes))
     trained = Bundle(
         objective.unet,
         config.diffusion,
         framing=config.data.align,
         classes=tuple(dataset.classes),
-        info={"dpm": {"pictures": config.loop.pictures}},
+        info={"dpm": {"pictures": seen}},
         first_stage=first_stage,
     )
     finish(trained, config.bundle, config.loop)

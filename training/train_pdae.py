@@ -208,14 +208,14 @@ def main() -> None:
     shown = () if config.by_class else shown_items(dataset)
     objective = PdaeObjective(config, frozen, shown, len(dataset.classes))
     held_out = held_out_states(config.data, frozen.first_stage, sizes)
-    train(config.loop, objective, dataset, held_out)
+    seen = train(config.loop, objective, dataset, held_out)
     trained = Bundle(
         frozen.unet,
         frozen.diffusion,
         objective.model,
         framing=config.data.align,
         classes=tuple(dataset.classes),
-        info=frozen.info | {"pdae": {"pictures": config.loop.pictures}},
+        info=frozen.info | {"pdae": {"pictures": seen}},
         first_stage=frozen.first_stage,
     )
     finish(trained, config.bundle, config.loop)

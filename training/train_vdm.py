@@ -117,13 +117,13 @@ def main() -> None:
     held_out = None
     if config.data.held_out:
         held_out = (held_out_pixels(config.data, size, channels, config.measured),)
-    train(config.loop, objective, pixel_set(config.data, size, channels), held_out)
+    seen = train(config.loop, objective, pixel_set(config.data, size, channels), held_out)
     model = objective.model
     trained = Bundle(
         model.networks.unet,
         Diffusion(model.sampling_process, model.config.prediction, shift="v"),
         framing="center",
-        info={"vdm": {"pictures": config.loop.pictures}},
+        info={"vdm": {"pictures": seen}},
         variational=model,
     )
     finish(trained, config.bundle, config.loop)
