@@ -90,13 +90,21 @@ class Traffic:
         self.waiting.discard(request)
 
 
-def settled(page, quiet=400):
-    """Wait until the page has had all its answers for `quiet` milliseconds."""
-    still, step = 0, 50
+def settled(page, quiet=400, silent=5000):
+    """Wait until the page has had all its answers for `quiet` milliseconds.
+
+    A stream that the page gave up is not always told as ended: one that changes nothing on the
+    page for `silent` milliseconds is not waited for.
+    """
+    still, unchanged, before, step = 0, 0, None, 50
     for _ in range(PATIENCE // step):
         page.wait_for_timeout(step)
-        still = 0 if page.traffic.waiting else still + step
-        if still >= quiet:
+        waiting = page.traffic.waiting
+        still = 0 if waiting else still + step
+        now = (len(waiting), page.inner_text("body"))
+        unchanged, before = (unchanged + step if now == before else 0), now
+        streams = all("/queue/data" in request.url for request in waiting)
+        if still >= quiet or (streams and unchanged >= silent):
             return
     pytest.fail(f"no answer: {[request.url for request in page.traffic.waiting]}")
 
