@@ -51,7 +51,7 @@ FORMAT = 2
 LARGEST_CONFIG = 4 << 20
 
 # Of what is wrong with a bundle, so many things are told, each in so many characters.
-MOST_TOLD, LONGEST_TOLD = 20, 300
+MOST_TOLD, LONGEST_TOLD = 20, 600
 
 
 class BundleError(ValueError):
@@ -313,7 +313,7 @@ def _built(make, config: dict, folder: Path):
     try:
         return make(config)
     except ConfigError as error:
-        raise BundleError(f"{folder / 'config.json'}: {error}") from error
+        raise BundleError(f"{folder / 'config.json'}: {error}"[:LONGEST_TOLD]) from error
     except Exception as error:  # whatever torch makes of parts that do not fit together
         reason = short(str(error) or type(error).__name__)
         raise BundleError(f"{folder / 'config.json'} describes no network ({reason})") from error

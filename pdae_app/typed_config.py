@@ -8,8 +8,6 @@ import typing
 
 LONGEST_SHOWN = 40
 MOST_ENTRIES = 16
-# Characters of a text, which messages repeat.
-LONGEST_TEXT = 200
 
 
 class ConfigError(ValueError):
@@ -88,8 +86,6 @@ def _convert(kind: typing.Any, value: typing.Any, path: str) -> typing.Any:
         return {str(k): _convert(arguments[1], item, path) for k, item in value.items()}
     if kind is float and isinstance(value, str | int | float) and not isinstance(value, bool):
         return _number(value, path)
-    if kind is str and isinstance(value, str) and len(value) > LONGEST_TEXT:
-        raise ConfigError(f"{path} may have {LONGEST_TEXT} characters, got {len(value)}")
     if origin is None and isinstance(value, kind) and not (kind is int and value in (True, False)):
         return value
     if kind is int and type(value) is int:
