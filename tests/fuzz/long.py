@@ -32,6 +32,7 @@ def all_subjects(folder: Path) -> dict[str, subjects.Subject]:
     editor = Editor.from_pretrained(folder / "bundle", device="cpu")
     return {
         "configurations": subjects.configurations(config, folder / "configurations"),
+        "foreign": subjects.foreign_configurations(folder / "foreign"),
         "presets": subjects.presets(),
         "sliders": subjects.slider_files(editor, folder / "sliders"),
         "pictures": subjects.pictures(),
