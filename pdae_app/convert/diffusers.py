@@ -103,7 +103,8 @@ def _blocks(settings: dict) -> tuple[list[bool], str]:
     unknown = [name for name in downs if name not in DOWN] + [n for n in ups if n not in UP]
     if unknown:
         known = ", ".join([*DOWN, *UP])
-        raise ConvertError(f"blocks of kind {short(unknown)} are not known; known: {known}")
+        given = ", ".join(map(str, unknown))[:200]
+        raise ConvertError(f"blocks of kind {given} are not known; known: {known}")
     kinds = {DOWN[name][1] for name in downs} | {UP[name][1] for name in ups}
     attended = [DOWN[name][0] for name in downs]
     if attended != [UP[name][0] for name in reversed(ups)] or len(kinds) > 1:
