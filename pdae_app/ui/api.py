@@ -17,7 +17,13 @@ from pdae_app.ui.generate_tab import MOST as MOST_PICTURES
 from pdae_app.ui.generate_tab import STEPS as GENERATION_STEPS
 from pdae_app.ui.many_tab import checked_many
 from pdae_app.ui.models import Models
-from pdae_app.ui.own_slider_tab import check_counts, checked_name, readable, slider_file
+from pdae_app.ui.own_slider_tab import (
+    check_counts,
+    checked_name,
+    checked_pictures,
+    readable,
+    slider_file,
+)
 from pdae_app.ui.photo_input import PhotoInput
 from pdae_app.ui.raw_inputs import RawFlag, RawJSON, RawNumber, RawText
 from pdae_app.ui.result_zip import ResultZip
@@ -227,10 +233,13 @@ class Endpoints:
         """
         editor, skipped = self._editor(model), []
         name = checked_name(name if isinstance(name, str) else "", editor)
-        codes = [
-            [code for path in paths or [] if (code := readable(editor, path, skipped))]
-            for paths in (having, lacking)
-        ]
+        codes = []
+        for paths in (having, lacking):
+            codes.append([])
+            for path in checked_pictures(paths):
+                code = readable(editor, path, skipped)
+                codes[-1] += [code] if code else []
+                yield gr.skip(), gr.skip()  # where an abandoned request ends
         check_counts(*codes, skipped)
         fitted = editor.fit_attribute(name, *codes)
         score = {"auroc": fitted.attribute.auroc, "having": len(codes[0]), "lacking": len(codes[1])}

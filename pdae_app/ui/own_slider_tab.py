@@ -85,9 +85,8 @@ class OwnSliderTab:
         name = checked_name(name, editor, chosen)
         skipped: list[str] = []
         codes: dict[str, list[Code]] = {}
-        for kind, paths in (("with", having or []), ("without", lacking or [])):
-            if len(paths) > MOST:
-                raise EditError(f"Use at most {MOST} pictures of a kind, not {len(paths)}.")
+        given = {"with": checked_pictures(having), "without": checked_pictures(lacking)}
+        for kind, paths in given.items():
             codes[kind] = []
             for number, path in enumerate(paths, 1):
                 yield {self.status: f"Reading picture {number} of {len(paths)} {kind} it…"}
@@ -137,6 +136,17 @@ def checked_name(name: str | None, editor: Editor, chosen: Chosen | None = None)
     if name not in own and len(editor.attributes) >= SLOTS:
         raise EditError(f"There are {SLOTS} sliders already, which is all the page has room for.")
     return name
+
+
+def checked_pictures(paths: list[str] | None) -> list[str]:
+    """The pictures of a kind; none where there are none.
+
+    Raises:
+        EditError: too many.
+    """
+    if len(paths or []) > MOST:
+        raise EditError(f"Use at most {MOST} pictures of a kind, not {len(paths)}.")
+    return paths or []
 
 
 def readable(editor: Editor, path: str, skipped: list[str]) -> Code | None:
