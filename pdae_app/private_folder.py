@@ -68,6 +68,9 @@ def _end_on_signals(folder: Path) -> None:
         watchdog = threading.Timer(GRACE, give_up)
         watchdog.daemon = True
         watchdog.start()
+        if hasattr(signal, "SIGALRM"):  # of the system: Python's threads stand still as it ends
+            signal.signal(signal.SIGALRM, signal.SIG_DFL)
+            signal.alarm(GRACE + 2)
         if number == signal.SIGINT:
             raise KeyboardInterrupt
         sys.exit(0)
