@@ -322,7 +322,7 @@ class AugmentedSquares(Dataset):
         corner = (full - side) / 2 + spread * rng.standard_normal(2)
         top, left = np.clip(corner.round(), 0, full - side).astype(int).tolist()
         size = [self.image_size, self.image_size]
-        return TF.resized_crop(square, top, left, side, side, size, antialias=True)
+        return TF.resized_crop(square, top, left, side, side, size=size, antialias=True)
 
     def _recolored(self, picture: Tensor, rng: np.random.Generator) -> Tensor:
         sigma = self.config.color_jitter

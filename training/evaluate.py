@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from pdae_app.engine.photo_edit import QUALITY
+from pdae_app.engine.quality import FAST
 from pdae_app.whole import whole_file
 from training.config import parse
 from training.data import DataConfig
@@ -40,7 +40,7 @@ class EvaluateConfig:
     data: DataConfig
     test_split: str = "test"
     people: int = 48
-    edit_steps: int = QUALITY["Fast"]
+    edit_steps: int = FAST
     limit: int | None = None
     steps: int = 100
     sheets: bool = True

@@ -71,7 +71,7 @@ class DpmObjective(Objective):
         """x_0, noise (N, C, S, S), t (N,), classes (N,) or None -> the loss."""
         config = self.config
         weight = loss_weight(config.weighting, self.schedule, t, **config.weighting_options)
-        return dpm_loss(self.unet, config.diffusion, x_0, t, noise, weight, classes)
+        return dpm_loss(self.unet, config.diffusion, x_0, t, noise, weight=weight, classes=classes)
 
     def samples(self, device: torch.device) -> Tensor:
         """32 pictures from fixed noise, of the classes in turn where there are any."""

@@ -58,14 +58,13 @@ def exact_states(
     x, eps = x_0, torch.zeros_like(x_0)
     residuals, evaluations, steps = [], 0, len(levels) - 1
     for step, (s, t) in enumerate(pairwise(levels), 1):
-        a, b = ddim_coefficients(process, t, s)
-        times = process.asked(t, x)
-        solution = FixedPoint(x, a, b, iterations, tolerance, memory).solve(denoiser, times, eps)
+        solver = FixedPoint(x, ddim_coefficients(process, t, s), iterations, tolerance, memory)
+        solution = solver.solve(denoiser, process.asked(t, x), eps)
         x, eps = solution.x, solution.eps
         residuals.append(solution.residual)
         evaluations += solution.evaluations
         left = torch.stack(residuals[::-1]) if step == steps else None
-        yield State(step, steps, t, x, None, evaluations, left)
+        yield State(step, steps, t, x, evaluations=evaluations, residuals=left)
 
 
 @dataclass
@@ -102,8 +101,15 @@ class FixedPoint:
     Every picture of a batch goes its own way: what is found does not depend on its batch mates.
     """
 
-    def __init__(self, x_s: Tensor, a: float, b: float, iterations: int, tolerance: float, memory):
-        self.x_s, self.a, self.b = x_s, a, b
+    def __init__(
+        self,
+        x_s: Tensor,
+        coefficients: tuple[float, float],
+        iterations: int,
+        tolerance: float,
+        memory: int,
+    ):
+        self.x_s, (self.a, self.b) = x_s, coefficients
         self.iterations, self.tolerance, self.memory = iterations, tolerance, memory
 
     def solve(self, denoiser: Denoiser, times: Tensor, eps: Tensor) -> Solution:

@@ -134,7 +134,7 @@ class Page:
             return self.tabs[name]
 
         with tab("Edit"):
-            self.edit = EditTab(*shared)
+            self.edit = EditTab(*shared).panels
         with tab("Interpolate"):
             InterpolateTab(*shared)
         with tab("Generate"):
@@ -160,7 +160,7 @@ class Page:
             **ONE_AT_A_TIME,
         )
         self.generate.edit.click(
-            lambda path: path, self.generate.picked, self.edit.photo, queue=False, **quiet
+            lambda path: path, self.generate.picked, self.edit.panel.photo, queue=False, **quiet
         ).then(None, js="() => document.querySelector('button[role=tab]').click()", **HIDDEN)
 
     @property
