@@ -23,7 +23,17 @@ from pdae_app.ui.models import Chosen, Models
 from pdae_app.ui.result_panel import ADD
 from pdae_app.ui.session import EXAMPLES, Opened, Opening
 from pdae_app.ui.slider_pool import SLOTS
-from tests.running import ROOT, click_example, drag, opened, picture, settled, slider, status
+from tests.running import (
+    ROOT,
+    click_example,
+    drag,
+    eventually,
+    opened,
+    picture,
+    settled,
+    slider,
+    status,
+)
 
 
 @pytest.fixture
@@ -55,7 +65,7 @@ def test_the_newest_release_wins(page):
     """A second drag, before the first has ended, leaves the picture of the second."""
     click_example(page)
     page.locator("#quality").get_by_text("Best", exact=True).click()
-    page.wait_for_timeout(300)
+    settled(page)
     status(page, "Ready: drag a slider")
     drag(page, "Smiling", 0.2)
     status(page, "Done in")
@@ -65,7 +75,7 @@ def test_the_newest_release_wins(page):
     drag(page, "Smiling", 0.95)
     drag(page, "Smiling", 0.2)
     status(page, "Done in")
-    page.wait_for_timeout(2000)
+    settled(page)
     assert picture(page) == alone
     page.click("#stop-edit")
     drag(page, "Smiling", 0.5)
@@ -141,7 +151,7 @@ def test_without_a_face_the_centre_square_is_offered(page, tmp_path):
     Image.effect_noise((200, 160), 60).convert("RGB").save(tmp_path / "wall.png")
     page.set_input_files("#photo input[type=file]", tmp_path / "wall.png")
     status(page, "No face was found")
-    page.wait_for_timeout(1500)
+    settled(page)
     status(page, "No face was found")  # and the sentence stays
     page.locator("#framing").get_by_text("Centre square").click()
     status(page, "Ready: drag a slider")
@@ -221,7 +231,7 @@ def test_undo_and_redo(page):
     status(page, "Done in")
     smiling = picture(page)
     drag(page, "Male", 0.1)
-    page.wait_for_timeout(300)
+    settled(page)
     status(page, "Done in")
     page.click("#undo")
     wait_for_picture(page, smiling)
@@ -233,11 +243,10 @@ def test_undo_and_redo(page):
 
 
 def wait_for_picture(page, wanted):
-    for _ in range(60):
-        if page.locator("#result img").count() and picture(page) == wanted:
-            return
-        page.wait_for_timeout(100)
-    pytest.fail("the picture did not come")
+    def came():
+        return page.locator("#result img").count() and picture(page) == wanted
+
+    eventually(page, came, "the picture did not come")
 
 
 def test_the_arrow_keys_let_go_of_a_slider_too(page):
@@ -286,8 +295,7 @@ def test_what_is_painted_stays(page):
     edited = pixels(page, "result")
     page.get_by_text("Keep parts of the picture").click()
     canvas = page.locator("#keep-canvas canvas").first
-    canvas.scroll_into_view_if_needed()
-    page.wait_for_timeout(500)
+    canvas.click(trial=True)  # once the panel has opened and stands still
     box = canvas.bounding_box()
     x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
     page.mouse.move(x - 60, y - 60)
@@ -296,17 +304,17 @@ def test_what_is_painted_stays(page):
         page.mouse.move(x + 60, y + down, steps=4)
         page.mouse.move(x - 60, y + down + 10, steps=4)
     page.mouse.up()
-    page.wait_for_timeout(500)
+    settled(page)
     page.click("#keep-take")
     middle = slice(188, 196)
     assert (edited[middle, middle] != before[middle, middle]).any()
-    for _ in range(100):  # previews, which are lossy, come first
-        kept = pixels(page, "result")
-        if (kept[middle, middle] == before[middle, middle]).all():
-            break
-        page.wait_for_timeout(100)
-    assert (kept[middle, middle] == before[middle, middle]).all()
-    assert (kept != before).any()
+
+    def stays():  # previews, which are lossy, come first
+        return (pixels(page, "result")[middle, middle] == before[middle, middle]).all()
+
+    eventually(page, stays, "what was painted did not stay")
+    settled(page)
+    assert stays() and (pixels(page, "result") != before).any()
 
 
 def pixels(page, elem_id):
