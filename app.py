@@ -76,7 +76,7 @@ def main() -> int:
         print('error: --mcp needs Gradio\'s extra: pip install "gradio[mcp]"', file=sys.stderr)
         return 1
     try:
-        Limits.of()
+        limits = Limits.of()
         try_credentials()
         editor = model.call(
             Editor.from_pretrained,
@@ -87,6 +87,7 @@ def main() -> int:
         )
         if arguments.compile:
             model.call(editor.compile)
+        limits.check_start()
     except (BundleError, CredentialsError, EditError, LimitError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

@@ -41,6 +41,9 @@ from pdae_app.models.unet import UNet
 from pdae_app.typed_config import ConfigError, short
 from pdae_app.whole import restored, whole_folder
 
+# Of what is wrong with a bundle, so many things are told, each in so many characters.
+MOST_TOLD, LONGEST_TOLD = 20, 600
+
 
 @dataclass
 class Bundle:
@@ -250,7 +253,7 @@ def load_bundle(folder: str | Path, device: str | torch.device = "cpu") -> Bundl
         bundle.latents, found = _load_latents(folder, attributes, bundle.model)
         problems += found
     if problems:
-        raise BundleError(f"{folder} cannot be loaded:\n  " + "\n  ".join(problems))
+        raise _unloadable(folder, problems)
     bundle.identity, bundle.folder = _identity(folder, bundle), folder
     networks = [bundle.model or bundle.unet] + ([bundle.prior.mlp] if bundle.prior else [])
     networks += [bundle.variational] if bundle.variational else []
@@ -279,9 +282,17 @@ def load_first_stage(folder: str | Path, device: str | torch.device = "cpu") -> 
     first_stage = _built(empty_first_stage, config, folder)
     problems = changed(folder, config) + _fill(first_stage, folder / "first_stage.safetensors")
     if problems:
-        raise BundleError(f"{folder} cannot be loaded:\n  " + "\n  ".join(problems))
+        raise _unloadable(folder, problems)
     first_stage.eval().requires_grad_(False)
     return first_stage.to(device, memory_format=torch.channels_last)
+
+
+def _unloadable(folder: Path, problems: list[str]) -> BundleError:
+    """Of what is wrong, as much as somebody reads."""
+    told = [problem[:LONGEST_TOLD] for problem in problems[:MOST_TOLD]]
+    if len(problems) > MOST_TOLD:
+        told.append(f"and {len(problems) - MOST_TOLD} more of such")
+    return BundleError(f"{folder} cannot be loaded:\n  " + "\n  ".join(told))
 
 
 def _built(make, config: dict, folder: Path):
@@ -289,7 +300,7 @@ def _built(make, config: dict, folder: Path):
     try:
         return make(config)
     except ConfigError as error:
-        raise BundleError(f"{folder / 'config.json'}: {error}") from error
+        raise BundleError(f"{folder / 'config.json'}: {error}"[:LONGEST_TOLD]) from error
     except Exception as error:  # whatever torch makes of parts that do not fit together
         reason = short(str(error) or type(error).__name__)
         raise BundleError(f"{folder / 'config.json'} describes no network ({reason})") from error
