@@ -22,9 +22,9 @@ from torch import Tensor, nn
 
 from pdae_app.bundle_config import (
     FORMAT,
-    attributes_of,
     empty_first_stage,
     empty_parts,
+    read_attributes,
     read_config,
 )
 from pdae_app.bundle_files import BundleError, changed, read_tensors, sha256, stored_dtype
@@ -249,7 +249,7 @@ def load_bundle(folder: str | Path, device: str | torch.device = "cpu") -> Bundl
         if not found:
             bundle.dtypes[name] = stored_dtype(path)
     if "attributes" in config:
-        attributes = _built(attributes_of, config, folder)
+        attributes = _built(read_attributes, config, folder)
         bundle.latents, found = _load_latents(folder, attributes, bundle.model)
         problems += found
     if problems:

@@ -162,7 +162,7 @@ def empty_first_stage(config: dict) -> PatchAutoencoder | None:
         return PatchAutoencoder(architecture)
 
 
-def attributes_of(config: dict) -> tuple[Attribute, ...]:
+def read_attributes(config: dict) -> tuple[Attribute, ...]:
     """The sliders that a configuration names.
 
     Raises:

@@ -14,7 +14,7 @@ from pdae_app.bundle import BundleError, save_bundle
 from pdae_app.engine import MODES, QUALITY, EditError, Editor, carry_out
 from pdae_app.engine.framing import Square
 from pdae_app.engine.preset import Preset, parse_preset, parse_sliders
-from pdae_app.engine.quality import steps_of
+from pdae_app.engine.quality import quality_steps
 from pdae_app.engine.requests import (
     EditRequest,
     GenerationRequest,
@@ -152,7 +152,7 @@ def edit(parsed: argparse.Namespace) -> int:
     own = (load_slider_of(editor.bundle, path) for path in parsed.slider)
     editor = editor.with_attributes(*own)
     square, failed = Square(center=parsed.center), 0
-    request = EditRequest(_preset(parsed, editor), steps_of(parsed.quality), square)
+    request = EditRequest(_preset(parsed, editor), quality_steps(parsed.quality), square)
     provenance = request.provenance(editor.title)
     for outcome in carry_out.edit_many(editor, parsed.photos, request):
         if outcome.error:
@@ -168,7 +168,7 @@ def interpolate(parsed: argparse.Namespace) -> None:
     """Write the film between two photographs."""
     out = Path(parsed.out)
     kind, editor = _kind(out, FILM_KINDS), _editor(parsed)
-    square, steps = Square(center=parsed.center), steps_of(parsed.quality)
+    square, steps = Square(center=parsed.center), quality_steps(parsed.quality)
     request = InterpolationRequest(parsed.mode, parsed.frames, steps, square)
     codes = [carry_out.encode_end(editor, path, request) for path in parsed.photos]
     side = max(256, editor.image_size)
@@ -187,7 +187,7 @@ def generate(parsed: argparse.Namespace) -> None:
         parsed.unguided,
         wanted=wanted_attributes(parsed.wanted, parsed.without),
         label=parsed.label,
-        steps=steps_of(parsed.quality),
+        steps=quality_steps(parsed.quality),
     )
     for made in carry_out.generate(_editor(parsed), request):
         _write(Path(parsed.out) / f"{made.seed}.png", signed_still(made.image, made.provenance))

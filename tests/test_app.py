@@ -14,7 +14,7 @@ from PIL import Image
 
 from pdae_app.engine import framing
 from pdae_app.engine.framing import Photograph
-from pdae_app.engine.portrait import portrait_of
+from pdae_app.engine.portrait import make_portrait
 from pdae_app.engine.preset import Preset
 from pdae_app.engine.requests import EditRequest
 from pdae_app.ui.edit_tab import EditTab
@@ -102,7 +102,7 @@ def test_a_rendering_stops_within_a_step(editor, edit_tab):
 def opened_portrait(editor):
     """The first example, as the page has it once it is open."""
     framed = Photograph(str(EXAMPLES[0])).framed(editor.framing)
-    return Opened(portrait_of(editor, framed, editor.encode(framed, 10)))
+    return Opened(make_portrait(editor, framed, editor.encode(framed, 10)))
 
 
 def test_going_back_to_a_picture_encodes_nothing(editor, edit_tab, monkeypatch):

@@ -226,7 +226,7 @@ class LiveSquares:
     def __init__(self, source: Source, align: str, side: int):
         self.source, self.align = source, align
         self.shape = (len(source.rows), side, side, 3)
-        self._told: set[int] = set()
+        self._reported: set[int] = set()
 
     def __len__(self) -> int:
         return self.shape[0]
@@ -249,10 +249,10 @@ class LiveSquares:
         raise ValueError("none of the pictures can be used")
 
     def _tell(self, index: int, error: PhotoError) -> None:
-        if index not in self._told:
-            self._told.add(index)
+        if index not in self._reported:
+            self._reported.add(index)
             file = self.source.rows[index]["file"]
-            print(f"picture {len(self._told)} skipped, {file}: {error}", file=sys.stderr)
+            print(f"picture {len(self._reported)} skipped, {file}: {error}", file=sys.stderr)
 
 
 def plain_squares(

@@ -272,9 +272,9 @@ def convert_diffenc(
     """
     hints.say(f"reading {checkpoint}")
     state = read_flax(checkpoint)
-    told = read_settings(config) if config else {}
-    kind = kind or _kind_told(told) or _kind_guessed(state, hints)
-    settings = told if "score" in told else settings_of(state, _image_size(state, hints))
+    stated = read_settings(config) if config else {}
+    kind = kind or _kind_stated(stated) or _kind_guessed(state, hints)
+    settings = stated if "score" in stated else settings_of(state, _image_size(state, hints))
     model = load_official(state, kind, settings, torch.float64)
     hints.say(f"{kind}: {len(state)} tensors")
     process, prediction = model.sampling_process, model.config.prediction
@@ -286,10 +286,10 @@ def convert_diffenc(
     )
 
 
-def _kind_told(told: dict) -> str | None:
+def _kind_stated(stated: dict) -> str | None:
     """The kind that a configuration names, wherever in it the name stands."""
-    for value in told.values():
-        if isinstance(value, dict) and (found := _kind_told(value)):
+    for value in stated.values():
+        if isinstance(value, dict) and (found := _kind_stated(value)):
             return found
         if isinstance(value, str) and value in OFFICIAL_MODELS:
             return OFFICIAL_MODELS[value]

@@ -43,6 +43,7 @@ class Hints:
         return replace(self, **missing)
 
 
+# How the pictures of the papers' data sets were cropped.
 PRESET_FRAMINGS = {
     "celeba64": "celeba",
     "ffhq128": "ffhq",
@@ -63,7 +64,11 @@ def of_preset(name: str) -> Hints:
     except ValueError as error:
         raise ConvertError(str(error)) from error
     return Hints(
-        unet.image_size, unet.heads, dropout=unet.dropout, base_channels=unet.base_channels
+        unet.image_size,
+        unet.heads,
+        dropout=unet.dropout,
+        base_channels=unet.base_channels,
+        framing=PRESET_FRAMINGS.get(name),
     )
 
 

@@ -177,13 +177,13 @@ def mixed(images: list[Tensor], updates: list[Tensor], used: Tensor) -> Tensor:
     """
     f = torch.stack([update.flatten(1) for update in updates], dim=1)  # (N, m, D)
     gram = in_double(f @ f.transpose(1, 2))
-    taken = used.to(gram)
+    mask = used.to(gram)
     diagonal = gram.diagonal(dim1=1, dim2=2)
-    size = (diagonal * taken).sum(dim=1) / taken.sum(dim=1).clamp(min=1)
-    # What is not taken stands in a row of its own, with nothing on the other side.
-    gram = gram * taken[:, :, None] * taken[:, None, :]
-    gram = gram + torch.diag_embed(RIDGE * size.clamp(min=1e-300)[:, None] * taken + (1 - taken))
-    weights = torch.linalg.solve(gram, taken[:, :, None])
+    size = (diagonal * mask).sum(dim=1) / mask.sum(dim=1).clamp(min=1)
+    # What is masked out stands in a row of its own, with nothing on the other side.
+    gram = gram * mask[:, :, None] * mask[:, None, :]
+    gram = gram + torch.diag_embed(RIDGE * size.clamp(min=1e-300)[:, None] * mask + (1 - mask))
+    weights = torch.linalg.solve(gram, mask[:, :, None])
     weights = (weights / weights.sum(dim=1, keepdim=True)).to(f)
     return sum(expand(w, image) * image for w, image in zip(weights.unbind(1), images, strict=True))
 

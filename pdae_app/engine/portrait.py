@@ -72,7 +72,7 @@ def preview_steps(steps: int) -> set[int]:
     return {max(1, round(part * steps)) for part in PREVIEWS} | {steps}
 
 
-def portrait_of(editor: Editor, framed: Framed, code: Code) -> Portrait:
+def make_portrait(editor: Editor, framed: Framed, code: Code) -> Portrait:
     """The portrait of a photograph with its code; renders its reconstruction."""
     steps = code.inversion.steps
     shown, start = preview_steps(steps), editor.start(code, steps)
@@ -97,4 +97,4 @@ def read_steps(
 ) -> Iterator[tuple[float, Portrait | None]]:
     """Encode a photograph, yielding (part done, None) after every step, at last (1, portrait)."""
     for part, code in editor.encode_steps(framed, steps):
-        yield part, portrait_of(editor, framed, code) if code else None
+        yield part, make_portrait(editor, framed, code) if code else None

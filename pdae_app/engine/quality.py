@@ -7,7 +7,7 @@ FAST, BEST = 10, 40
 QUALITY = {"Fast": FAST, "Best": BEST}
 
 
-def steps_of(quality: object) -> int:
+def quality_steps(quality: object) -> int:
     """The steps of a quality, in any case of its letters.
 
     Raises:

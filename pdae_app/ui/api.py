@@ -7,9 +7,9 @@ from pdae_app.engine.checks import is_number
 from pdae_app.engine.framing import Framed, Square, frame
 from pdae_app.engine.generation import LARGEST_SEED
 from pdae_app.engine.own_slider import SliderRequest, fit_slider
-from pdae_app.engine.portrait import portrait_of, preview_steps
+from pdae_app.engine.portrait import make_portrait, preview_steps
 from pdae_app.engine.preset import Preset, parse_sliders
-from pdae_app.engine.quality import steps_of
+from pdae_app.engine.quality import quality_steps
 from pdae_app.engine.requests import (
     MOST_FRAMES,
     MOST_PICTURES,
@@ -87,7 +87,7 @@ class Endpoints:
         }
         for function, (inputs, outputs) in endpoints.items():
             gr.Button().click(
-                model.told(function),
+                model.explained(function),
                 inputs,
                 outputs,
                 api_name=function.__name__,
@@ -108,7 +108,7 @@ class Endpoints:
             The square that the model sees; where the picture stands on each attribute, -1 being a
             typical opposite and 1 a typical example; sentences about an unusual picture.
         """
-        editor, steps = self._editor(model), steps_of(quality)
+        editor, steps = self._editor(model), quality_steps(quality)
         framed = _framed(editor, photo, _square(face, center))
         code, codes = encoded(editor, framed, steps, codes)
         square = framed.square(editor.image_size)
@@ -145,10 +145,10 @@ class Endpoints:
         """
         editor = self._editor(model)
         preset = _preset(editor, sliders, scale)
-        request = EditRequest(preset, steps_of(quality), _square(face, center))
+        request = EditRequest(preset, quality_steps(quality), _square(face, center))
         framed = _framed(editor, photo, request.square)
         code, codes = encoded(editor, framed, request.steps, codes)
-        portrait = portrait_of(editor, framed, code)
+        portrait = make_portrait(editor, framed, code)
         for progress in carry_out.edit(editor, portrait, request):
             if not progress.done and progress.step not in preview_steps(progress.steps):
                 continue
@@ -176,7 +176,7 @@ class Endpoints:
         Returns:
             The frames, and a film of them (MP4).
         """
-        editor, steps = self._editor(model), steps_of(quality)
+        editor, steps = self._editor(model), quality_steps(quality)
         count = _whole(frames, "frames", 2, MOST_FRAMES)
         request = InterpolationRequest(mode, count, steps, _square(1, center))
         codes = [carry_out.encode_end(editor, _given(path), request) for path in (first, second)]
@@ -211,7 +211,7 @@ class Endpoints:
         Returns:
             The pictures, and how many candidates each took.
         """
-        editor, steps = self._editor(model), steps_of(quality)
+        editor, steps = self._editor(model), quality_steps(quality)
         count = _whole(count, "count", 1, MOST_PICTURES)
         seed = _whole(seed, "seed", 0, LARGEST_SEED - count)
         scale, unguided = _number_in(scale, "scale", 0, 10), _number_in(unguided, "unguided", 0, 1)
@@ -274,7 +274,7 @@ class Endpoints:
         """
         editor = self._editor(model)
         preset = _preset(editor, sliders, scale)
-        request = EditRequest(preset, steps_of(quality), _square(1, center))
+        request = EditRequest(preset, quality_steps(quality), _square(1, center))
         photos, errors = carry_out.check_many(photos, request), {}
         with ResultZip(request.provenance(editor.title)) as archive:
             for outcome in carry_out.edit_many(editor, photos, request):

@@ -156,7 +156,7 @@ class Page:
         self.picker.input(
             Newest.want, [self.wanted, self.picker], None, queue=False, **quiet
         ).success(self.fetch, self.wanted, self.fetched, **quiet, **SEVERAL_FETCHED).success(
-            model.told(self.switch),
+            model.explained(self.switch),
             [self.wanted, self.chosen],
             self._adapting,
             **quiet,
@@ -200,8 +200,8 @@ class Page:
         tabs = {tab: gr.Tab(interactive=fitting[name]) for name, tab in self.tabs.items()}
         if fitting != fitting_tabs(self.models.of(chosen)):
             tabs[self.row] = gr.Tabs(selected=first_tab(editor))  # the open one may be hidden
-        told = {self.chosen: Chosen(editor.title), self.intro: introduction(editor)}
-        yield told | tabs | self._adapted(editor)
+        changes = {self.chosen: Chosen(editor.title), self.intro: introduction(editor)}
+        yield changes | tabs | self._adapted(editor)
 
 
 def fitting_tabs(editor: Editor) -> dict[str, bool]:

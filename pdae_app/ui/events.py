@@ -137,7 +137,7 @@ class ModelThread:
             except RuntimeError:  # the program ends, and takes no more calls
                 generator.close()
 
-    def told(self, function: Callable) -> Callable:
+    def explained(self, function: Callable) -> Callable:
         """A generator handler run on the thread, its expected errors told to the caller."""
         run = self._running(function)
 

@@ -6,7 +6,7 @@ import gradio as gr
 
 from pdae_app.engine import QUALITY, EditError, Editor
 from pdae_app.engine.carry_out import generate
-from pdae_app.engine.quality import steps_of
+from pdae_app.engine.quality import quality_steps
 from pdae_app.engine.requests import MOST_PICTURES, GenerationRequest, wanted_attributes
 from pdae_app.ui.events import HIDDEN, ModelThread, long_run, shown
 from pdae_app.ui.files import saved
@@ -151,7 +151,7 @@ class GenerateTab:
             unguided,
             wanted=wanted_attributes(having, lacking),
             label=label,
-            steps=steps_of(quality),
+            steps=quality_steps(quality),
         )
         gallery = gr.Gallery(value=[], columns=len(SWEEP) if sweep else COLUMNS)
         yield {self.gallery: gallery, self.picked: None, self.edit: gr.Button(interactive=False)}

@@ -10,7 +10,7 @@ from pdae_app.engine import QUALITY
 from pdae_app.engine.carry_out import Outcome, check_many, edit_many
 from pdae_app.engine.framing import Square
 from pdae_app.engine.preset import parse_preset
-from pdae_app.engine.quality import steps_of
+from pdae_app.engine.quality import quality_steps
 from pdae_app.engine.requests import EditRequest
 from pdae_app.ui.events import ModelThread, long_run
 from pdae_app.ui.files import preview
@@ -80,7 +80,7 @@ class ManyTab:
         given = history.now
         if preset is not None:
             given = parse_preset(Path(preset).read_bytes(), editor.attributes)
-        request = EditRequest(given, steps_of(quality), Square(center=center))
+        request = EditRequest(given, quality_steps(quality), Square(center=center))
         paths = check_many(paths, request)
         done: list[Outcome] = []
         shown: list[tuple[str, str]] = []

@@ -7,7 +7,7 @@ from gradio.events import Dependency
 
 from pdae_app.engine import QUALITY, Editor
 from pdae_app.engine.framing import Framed, Photograph
-from pdae_app.engine.portrait import portrait_of, read_steps
+from pdae_app.engine.portrait import make_portrait, read_steps
 from pdae_app.faces.photo import PhotoError
 from pdae_app.ui.edit_panels import WELCOME, EditPanels
 from pdae_app.ui.events import (
@@ -24,7 +24,7 @@ from pdae_app.ui.events import (
 )
 from pdae_app.ui.framing import chosen_square
 from pdae_app.ui.models import Chosen
-from pdae_app.ui.photo_panel import CLICK, photograph_of
+from pdae_app.ui.photo_panel import CLICK, wanted_photograph
 from pdae_app.ui.rendering import Rendering
 from pdae_app.ui.session import Opened, Opening
 
@@ -101,7 +101,7 @@ class PhotographOpening:
     def reopen(self, opening: Newest, path: str | None, choice, eyes, *wanted) -> dict:
         """Another square of the picture, or another quality."""
         status = opening.wish.status if opening.wish else STOPPED
-        photograph = None if path is None else photograph_of(opening, path)
+        photograph = None if path is None else wanted_photograph(opening, path)
         opening.want(Opening(photograph, choice, eyes, status))
         return self.rendering.supersede(*wanted)
 
@@ -145,7 +145,7 @@ class PhotographOpening:
             panels.status: "Finding the code…",
         }
         key = (editor.title, wish.photograph.source, framed.alignment, steps)
-        portrait = portrait_of(editor, framed, codes[key]) if key in codes else None
+        portrait = make_portrait(editor, framed, codes[key]) if key in codes else None
         if portrait is None:
             portrait = yield from self._read(editor, framed, steps)
             codes = dict([*codes.items(), (key, portrait.code)][-CODES_KEPT:])

@@ -114,7 +114,7 @@ class PhotoPanel:
         """The photograph to click on, where that was chosen."""
         if path is None or choice != BY_HAND:
             return {self.by_hand: gr.Image(visible=False), self.eyes: ()}
-        photograph = photograph_of(opening, path)
+        photograph = wanted_photograph(opening, path)
         small = photograph.image.resize([round(_shrunk(photograph) * n) for n in photograph.size])
         return {self.by_hand: gr.Image(value=small, label=CLICK, visible=True), self.eyes: ()}
 
@@ -124,13 +124,13 @@ class PhotoPanel:
         """Remember where an eye is, in pixels of the photograph; a third click begins anew."""
         if path is None:
             return {self.eyes: ()}
-        shrunk, (x, y) = _shrunk(photograph_of(opening, path)), event.index
+        shrunk, (x, y) = _shrunk(wanted_photograph(opening, path)), event.index
         eyes = (*(eyes if len(eyes) < 2 else ()), (x / shrunk, y / shrunk))
         label = "Now click on the other eye." if len(eyes) == 1 else CLICK
         return {self.eyes: eyes, self.by_hand: gr.Image(label=label)}
 
 
-def photograph_of(opening: Newest, path: str) -> Photograph:
+def wanted_photograph(opening: Newest, path: str) -> Photograph:
     """The photograph that is being opened, or was last; after *Stop*, read anew."""
     wish = opening.wish
     known = wish is not None and wish.photograph is not None and wish.photograph.source == path
