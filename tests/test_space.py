@@ -323,7 +323,7 @@ def test_a_full_disk_is_told_in_a_sentence(monkeypatch):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     with pytest.raises(gr.Error, match="no room on the disk"):
-        list(ModelThread().told(handler)())
+        list(ModelThread().explained(handler)())
     with pytest.raises(gr.Error, match="no room on the disk"):
         explained(failing)()
     status = gr.Markdown()

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from pdae_app.bundle import Bundle
 from pdae_app.convert.errors import ConvertError
-from pdae_app.convert.filling import fill
+from pdae_app.convert.filling import fill, typed, without_memory
 from pdae_app.convert.hints import Hints
 from pdae_app.convert.names import leaves, renamed, under
 from pdae_app.convert.reading import only_tensors, read_checkpoint, read_settings
@@ -15,6 +15,7 @@ from pdae_app.diffusion.prediction import Diffusion
 from pdae_app.diffusion.schedule import Schedule
 from pdae_app.models.layers import ConvResample, ResBlock, SelfAttention
 from pdae_app.models.unet import UNet, UNetConfig
+from pdae_app.typed_config import short
 
 WEIGHTS = ("diffusion_pytorch_model.safetensors", "diffusion_pytorch_model.bin")
 RES = {
@@ -32,6 +33,8 @@ DOWN |= {"ResnetDownsampleBlock2D": (False, "residual")}
 UP = {"UpBlock2D": (False, "conv"), "AttnUpBlock2D": (True, "conv")}
 UP |= {"ResnetUpsampleBlock2D": (False, "residual")}
 SCHEDULES = {"linear": "linear", "squaredcos_cap_v2": "cosine"}
+# What Python says of values of other kinds than a program expects.
+UNREADABLE = (KeyError, TypeError, IndexError, AttributeError, ArithmeticError)
 PREDICTIONS = {"epsilon": "eps", "v_prediction": "v", "sample": "x0"}
 
 
@@ -44,25 +47,27 @@ def convert_diffusers(folder: Path, hints: Hints) -> Bundle:
     pipeline = folder / "unet" if (folder / "unet" / "config.json").is_file() else folder
     settings = read_settings(pipeline / "config.json")
     config = _config(settings, hints)
-    with torch.device("meta"):
-        unet = UNet(config)
+    unet = without_memory(UNet, config)
     tensors = _merged(_weights(pipeline), config, bool(settings.get("flip_sin_to_cos", True)))
     hints.say(f"U-Net: {len(tensors)} tensors")
     fill(unet, _names(unet), tensors, f"the U-Net of {folder}")
-    diffusion = _diffusion(folder, hints)
+    diffusion = diffusion_of(folder, hints)
     return Bundle(unet, diffusion, info={"converted_from": "diffusers", "files": [folder.name]})
 
 
 def _config(settings: dict, hints: Hints) -> UNetConfig:
     if settings.get("_class_name", "UNet2DModel") != "UNet2DModel":
-        raise ConvertError(f"this is a {settings['_class_name']}, only UNet2DModel can be used")
+        kind = short(settings["_class_name"])
+        raise ConvertError(f"this is a {kind}, only UNet2DModel can be used")
     try:
         _refuse_variants(settings)
         return _supported_config(settings, hints)
-    except (KeyError, TypeError, IndexError) as error:
-        raise ConvertError(f"config.json of the U-Net is incomplete: {error!r}") from error
+    except ConvertError:
+        raise
     except ValueError as error:
         raise ConvertError(f"config.json of the U-Net: {error}") from error
+    except UNREADABLE as error:
+        raise ConvertError(f"config.json of the U-Net is incomplete: {error!r:.200}") from error
 
 
 def _supported_config(settings: dict, hints: Hints) -> UNetConfig:
@@ -70,10 +75,10 @@ def _supported_config(settings: dict, hints: Hints) -> UNetConfig:
     size = size if size is not None else hints.known("image_size", 32, "not in config.json")
     base = widths[0]
     if any(width % base for width in widths):
-        raise ConvertError(f"the widths {widths} are no whole multiples of the first")
+        raise ConvertError(f"the widths {short(widths)} are no whole multiples of the first")
     attended, resampling = _blocks(settings)
     head = settings.get("attention_head_dim", 8)
-    return UNetConfig(
+    config = UNetConfig(
         image_size=size,
         base_channels=base,
         multipliers=tuple(width // base for width in widths),
@@ -89,6 +94,7 @@ def _supported_config(settings: dict, hints: Hints) -> UNetConfig:
         norm_groups=settings.get("norm_num_groups", 32),
         norm_eps=settings.get("norm_eps", 1e-5),
     )
+    return typed(config)
 
 
 def _blocks(settings: dict) -> tuple[list[bool], str]:
@@ -97,7 +103,8 @@ def _blocks(settings: dict) -> tuple[list[bool], str]:
     unknown = [name for name in downs if name not in DOWN] + [n for n in ups if n not in UP]
     if unknown:
         known = ", ".join([*DOWN, *UP])
-        raise ConvertError(f"blocks of kind {', '.join(unknown)} are not known; known: {known}")
+        given = ", ".join(map(str, unknown))[:200]
+        raise ConvertError(f"blocks of kind {given} are not known; known: {known}")
     kinds = {DOWN[name][1] for name in downs} | {UP[name][1] for name in ups}
     attended = [DOWN[name][0] for name in downs]
     if attended != [UP[name][0] for name in reversed(ups)] or len(kinds) > 1:
@@ -123,14 +130,14 @@ def _refuse_variants(settings: dict) -> None:
     for key, allowed in expected.items():
         value = settings.get(key, allowed[0])
         if value not in allowed:
-            raise ConvertError(f"{key} = {value!r} is not supported, only {allowed[0]!r}")
+            raise ConvertError(f"{key} = {short(value)} is not supported, only {allowed[0]!r}")
     groups = settings.get("norm_num_groups", 32)
     # With scale_shift, diffusers leaves the middle attention without a norm unless told.
     allowed = (
         (groups,) if settings.get("resnet_time_scale_shift") == "scale_shift" else (None, groups)
     )
     if settings.get("attn_norm_num_groups") not in allowed:
-        raise ConvertError(f"attn_norm_num_groups must be norm_num_groups, {groups}")
+        raise ConvertError(f"attn_norm_num_groups must be norm_num_groups, {short(groups)}")
     if settings.get("out_channels", 3) != settings.get("in_channels", 3):
         raise ConvertError("out_channels must equal in_channels")
 
@@ -213,17 +220,32 @@ def _attention(block: SelfAttention | None, ours: str, theirs: str) -> dict[str,
     return renamed(block, table, f"{ours}.attention", theirs)
 
 
-def _diffusion(folder: Path, hints: Hints) -> Diffusion:
-    """The schedule of the pipeline, or else a guess."""
+def diffusion_of(folder: Path, hints: Hints) -> Diffusion:
+    """The schedule of the pipeline, or else a guess.
+
+    Raises:
+        ConvertError: it is described, and not one that is known.
+    """
     paths = (folder / "scheduler" / "scheduler_config.json", folder / "scheduler_config.json")
     settings = next((read_settings(path) for path in paths if path.is_file()), None)
     if settings is None:
         return Diffusion(Schedule(hints.known("schedule", "linear", "no scheduler_config.json")))
+    try:
+        return _known_diffusion(settings)
+    except ConvertError:
+        raise
+    except (ValueError, *UNREADABLE) as error:
+        raise ConvertError(f"the scheduler's configuration: {short(str(error))}") from error
+
+
+def _known_diffusion(settings: dict) -> Diffusion:
     kind, target = settings.get("beta_schedule"), settings.get("prediction_type", "epsilon")
     bounds = settings.get("beta_start", 1e-4), settings.get("beta_end", 0.02)
     if kind not in SCHEDULES or target not in PREDICTIONS:
-        raise ConvertError(f"beta_schedule {kind!r} with prediction_type {target!r} is not known")
+        given = f"beta_schedule {short(kind)} with prediction_type {short(target)}"
+        raise ConvertError(f"{given} is not known")
     if kind == "linear" and bounds != (1e-4, 0.02):
-        raise ConvertError(f"linear betas from {bounds[0]} to {bounds[1]} are not supported")
+        given = f"from {short(bounds[0])} to {short(bounds[1])}"
+        raise ConvertError(f"linear betas {given} are not supported")
     steps = settings.get("num_train_timesteps", 1000)
-    return Diffusion(Schedule(SCHEDULES[kind], steps), PREDICTIONS[target])
+    return Diffusion(typed(Schedule(SCHEDULES[kind], steps)), PREDICTIONS[target])

@@ -84,7 +84,7 @@ OFFICIAL_KEYS = {
 
 def of_config(settings: dict) -> Hints:
     """The hints of an official configuration, wherever in it they stand."""
-    found, mappings = {}, _mappings(settings)
+    found, mappings = {}, nested_mappings(settings)
     for name, keys in OFFICIAL_KEYS.items():
         values = [mapping[key] for key in keys for mapping in mappings if key in mapping]
         # -1 stands for "not used".
@@ -94,13 +94,15 @@ def of_config(settings: dict) -> Hints:
     return Hints(**found)
 
 
-def _mappings(settings: dict) -> list[dict]:
+def nested_mappings(settings: dict) -> list[dict]:
     """The mapping and all that are nested in it, outermost first, each once.
 
     YAML's aliases can make one mapping appear a billion times.
     """
-    found = [settings]
+    found, known = [settings], {id(settings)}
     for mapping in found:
-        children = [child for child in mapping.values() if isinstance(child, dict)]
-        found += [child for child in children if not any(child is known for known in found)]
+        for child in mapping.values():
+            if isinstance(child, dict) and id(child) not in known:
+                known.add(id(child))
+                found.append(child)
     return found

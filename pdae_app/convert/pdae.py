@@ -7,7 +7,7 @@ from torch import Tensor
 
 from pdae_app.bundle import Bundle
 from pdae_app.convert.errors import ConvertError
-from pdae_app.convert.filling import fill
+from pdae_app.convert.filling import fill, without_memory
 from pdae_app.convert.hints import Hints
 from pdae_app.convert.infer import semantic_config, shapes_of, unet_config
 from pdae_app.convert.latents import latent_space, prior, statistics
@@ -83,8 +83,7 @@ def _model(encoder: dict, decoder: dict, where: str, hints: Hints) -> PDAE:
         )
     hints = hints.filled_from(Hints(image_size=encoder_config.image_size))
     config = unet_config(shapes_of(decoder), hints)
-    with torch.device("meta"):
-        model = PDAE(PDAEConfig(config, encoder_config))
+    model = without_memory(PDAE, PDAEConfig(config, encoder_config))
     hints.say(f"encoder: {len(encoder)} tensors")
     fill(model.encoder, semantic_names(model.encoder), encoder, f"the encoder of {where}")
     hints.say(f"U-Net: {len(unet_names(model.unet))} tensors")

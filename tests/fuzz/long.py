@@ -32,6 +32,7 @@ def all_subjects(folder: Path) -> dict[str, subjects.Subject]:
     editor = Editor.from_pretrained(folder / "bundle", device="cpu")
     return {
         "configurations": subjects.configurations(config, folder / "configurations"),
+        "foreign": subjects.foreign_configurations(folder / "foreign"),
         "presets": subjects.presets(),
         "sliders": subjects.slider_files(editor, folder / "sliders"),
         "pictures": subjects.pictures(),
@@ -59,11 +60,16 @@ def tried(name: str, subject: subjects.Subject, numbers: range) -> int:
         if became not in ("read", "refused"):
             faults.append(f"  seed {seed}: {became}")
             print(faults[-1], flush=True)
-        if (seed + 1) % 10_000 == 0:
-            print(f"  {name}: {seed + 1}, {peak_mb():.0f} MB", flush=True)
-    told = ", ".join(f"{counts[kind]} {kind}" for kind in ("read", "refused", "wrong"))
-    print(f"{name}: {len(numbers)} files, {told}; peak {peak_mb():.0f} MB", flush=True)
+        if (seed + 1) % 1000 == 0:
+            print(f"  {name}: {told(counts)}", flush=True)
+    print(f"{name}: {told(counts)}", flush=True)
     return len(faults)
+
+
+def told(counts: Counter) -> str:
+    """What became of how many, and the most memory until now."""
+    parts = ", ".join(f"{counts[kind]} {kind}" for kind in ("read", "refused", "wrong"))
+    return f"{sum(counts.values())} files, {parts}; peak {peak_mb():.0f} MB"
 
 
 def peak_mb() -> float:

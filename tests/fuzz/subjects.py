@@ -15,6 +15,12 @@ import numpy as np
 from PIL import Image
 
 from pdae_app.bundle import BundleError, check_config
+from pdae_app.convert.diffenc import load_official
+from pdae_app.convert.diffusers import convert_diffusers, diffusion_of
+from pdae_app.convert.errors import ConvertError
+from pdae_app.convert.hints import Hints, of_config
+from pdae_app.convert.infer import unet_config
+from pdae_app.convert.reading import read_settings
 from pdae_app.engine import EditError, Editor
 from pdae_app.engine.preset import parse_preset
 from pdae_app.engine.sliders import load_slider_of, save_slider_of
@@ -28,6 +34,20 @@ PRESET = {
     "model": "m",
     "scale": 1.0,
     "sliders": {"Smiling": 1.0, "Young": -0.5},
+}
+# Names and shapes that tell a U-Net of two resolutions.
+UNET_SHAPES = {
+    "time_embed.0.bias": (256,),
+    "input_blocks.0.0.weight": (64, 3, 3, 3),
+    "input_blocks.1.0.in_layers.2.weight": (64, 64, 3, 3),
+    "input_blocks.1.0.emb_layers.1.weight": (128, 256),
+    "input_blocks.1.1.qkv.weight": (192, 64, 1),
+    "input_blocks.2.0.op.weight": (64, 64, 3, 3),
+    "input_blocks.3.0.in_layers.2.weight": (128, 64, 3, 3),
+    "output_blocks.0.0.in_layers.0.weight": (128,),
+    "output_blocks.1.1.conv.weight": (128, 128, 3, 3),
+    "output_blocks.2.0.in_layers.0.weight": (128,),
+    "output_blocks.3.0.in_layers.0.weight": (128,),
 }
 
 
@@ -96,6 +116,63 @@ def configurations(config: dict, folder: Path) -> Subject:
         return True
 
     return Subject(lambda chance: changed_json(config, chance), read)
+
+
+# Configurations of others: of diffusers, of DiffEnc, and of the official PDAE and Diff-AE.
+DIFFUSERS = {
+    "_class_name": "UNet2DModel",
+    "sample_size": 32,
+    "in_channels": 3,
+    "block_out_channels": [32, 64],
+    "layers_per_block": 1,
+    "down_block_types": ["DownBlock2D", "AttnDownBlock2D"],
+    "up_block_types": ["AttnUpBlock2D", "UpBlock2D"],
+    "attention_head_dim": 8,
+    "norm_num_groups": 16,
+    "resnet_time_scale_shift": "default",
+}
+SCHEDULER = {"beta_schedule": "linear", "prediction_type": "epsilon", "num_train_timesteps": 1000}
+DIFFENC = {
+    "shape": [16, 16, 3],
+    "score": {"n_embd": 32, "n_layer": 2, "groups": 32},
+    "encoder": {"m_type": "unet_mult_res", "n_embd": 32, "n_layer": 2, "groups": 16},
+    "learned_schedule": False,
+}
+OFFICIAL = {"model": {"image_size": 64, "num_heads": 4, "dropout": 0.1, "base_channel": 64}}
+
+
+def foreign_configurations(folder: Path) -> Subject:
+    """What lies beside the weights of others; here there are none, so that all is refused."""
+    (folder / "scheduler").mkdir(parents=True, exist_ok=True)
+    quiet = Hints(say=lambda _: None)
+    kinds = {b"diffusers": DIFFUSERS, b"scheduler": SCHEDULER, b"diffenc": DIFFENC}
+    kinds |= {b"official": OFFICIAL}
+
+    def make(chance: random.Random) -> bytes:
+        kind = chance.choice(list(kinds))
+        return kind + b"\n" + changed_json(kinds[kind], chance)
+
+    def read(data: bytes) -> bool:
+        kind, text = data.split(b"\n", 1)
+        path = folder / f"{kind.decode()}.json"
+        path.write_bytes(text)
+        try:
+            if kind == b"scheduler":
+                path.replace(folder / "scheduler" / "scheduler_config.json")
+                diffusion_of(folder, quiet)
+            elif kind == b"diffusers":
+                path.replace(folder / "config.json")
+                convert_diffusers(folder, quiet)
+            elif kind == b"diffenc":
+                load_official({}, "diffenc_fixed", read_settings(path))
+                load_official({"encdec.a": None}, "diffenc", read_settings(path))
+            else:
+                unet_config(UNET_SHAPES, quiet.filled_from(of_config(read_settings(path))))
+        except ConvertError as error:
+            return not one_sentence(error)
+        return True
+
+    return Subject(make, read)
 
 
 def presets() -> Subject:

@@ -50,6 +50,31 @@ def test_configurations(configurations, seed):
     passed(configurations, seed)
 
 
+@pytest.fixture(scope="module")
+def foreign(tmp_path_factory):
+    return subjects.foreign_configurations(tmp_path_factory.mktemp("foreign"))
+
+
+@given(seed=seeds)
+@run
+def test_foreign_configurations(foreign, seed):
+    passed(foreign, seed)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b'diffenc\n{"shape": [8, 8, 3], "score": {"n_layer": 1000000000, "n_embd": 32}}',
+        b'diffusers\n{"block_out_channels": [0, 1], "down_block_types": ["DownBlock2D"]}',
+        b'diffusers\n{"block_out_channels": [1.5], "sample_size": 1e400}',
+        b'scheduler\n{"beta_schedule": ["linear"], "num_train_timesteps": "many"}',
+        b'diffenc\n{"encoder": null, "shape": [8, 8, 3], "score": [1]}',
+    ],
+)
+def test_foreign_configurations_that_once_did_harm(foreign, text):
+    assert not foreign.read(text)
+
+
 @given(seed=seeds)
 @run
 def test_presets(seed):
