@@ -45,8 +45,11 @@ def sentences(records: list[dict]) -> list[str]:
     """What is to be said beside a table: how it was measured, what is missing, how long it took."""
     said = [line for r in records for line in (*r.get("protocol", []), *r.get("notes", []))]
     said += [f"{r['model']}: left out. {r['left out']}" for r in records if "left out" in r]
-    times = ", ".join(f"{r['model']} {r['seconds']:.0f} s" for r in records)
-    return [*dict.fromkeys(said), f"Measured in {times}, {records[0]['threads']} threads."]
+    times = ", ".join(
+        f"{r['model']} {r['seconds']:.0f} s ({r['processor seconds']:.0f} s of processors)"
+        for r in records
+    )
+    return [*dict.fromkeys(said), f"Measured in {times}, {records[0]['threads']} thread(s)."]
 
 
 def warnings(records: list[dict]) -> list[str]:

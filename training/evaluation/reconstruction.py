@@ -75,7 +75,10 @@ def _mean_error(subject: Coded, x_t: Tensor, t: Time, scale: float) -> float:
     """The mean squared error of the posterior's mean under so strong a shift."""
     process = subject.model.process
     error = predicted(subject, x_t, t, scale) - subject.states
-    from_x0 = posterior(process, t, process.previous(t)).from_x0
+    s = process.previous(t)
+    if s == t:  # where steps may be ever finer, one of a thousand
+        s = max(process.least, t - (process.most - process.least) / 1000)
+    from_x0 = posterior(process, t, s).from_x0
     return from_x0**2 * float(error.square().mean())
 
 

@@ -45,8 +45,8 @@ class Sizes:
 
 QUICK = Sizes(
     held_out=160,
-    training=640,
-    judge_epochs=6,
+    training=1200,
+    judge_epochs=10,
     steps=(10, 20, 50),
     inversion=100,
     exact=(10,),

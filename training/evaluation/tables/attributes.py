@@ -70,8 +70,9 @@ Part = tuple[Tensor, list[dict]]
 
 def _parts(case: Case) -> tuple[Part, Part, str]:
     """Codes with label rows to fit and to test, and how they were parted."""
+    model = case.reading()
     if case.training is not None:
-        train = case.model.codes(case.training.pictures), case.training.rows
+        train = model.codes(case.training.pictures), case.training.rows
         return train, (case.codes, case.held_out.rows), "the set's own split"
     return _thirty_percent(case.codes, case.held_out)
 
