@@ -163,7 +163,7 @@ def assert_all_open(folder, first):
 
 
 def test_kills_at_random_moments_leave_what_opens(tmp_path):
-    """kill -9 during writes of bundles, checkpoints and exported files; 50 by PDAE_KILLS=50, fewer by default."""
+    """kill -9 during writes of bundles, checkpoints and exports: few, or PDAE_KILLS of them."""
     moments = random.Random(0)
     command, pipe = [sys.executable, "-c", NURSERY, str(tmp_path)], subprocess.PIPE
     with subprocess.Popen(command, cwd=ROOT, stdin=pipe, stdout=pipe, text=True) as nursery:

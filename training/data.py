@@ -24,7 +24,16 @@ from tqdm import tqdm
 from pdae_app.faces.align import FRAMINGS, crop, find_alignment
 from pdae_app.faces.photo import PhotoError
 from pdae_app.whole import whole_file
-from training.sources import Folder, HubDataset, Lmdb, Rows, Source, Torchvision
+from training.sources import (
+    Chosen,
+    Folder,
+    HubDataset,
+    Lmdb,
+    Rows,
+    Source,
+    Torchvision,
+    spread_places,
+)
 
 # Squares are cached larger and wider than the model sees them, so that the framing can be varied
 # without blur and without mirrored borders.
@@ -41,7 +50,8 @@ class SourceConfig:
     (CelebA, CIFAR10, LSUN, MNIST), which lies in `folder`.
     `labels` is a CSV with a column `file` (relative to `folder`), optionally `split`, and one 0/1
     column an attribute; or CelebA's own text file. `split` names the training part (or several:
-    "train+small"), `held_out` the part on which progress is measured.
+    "train+small"), `held_out` the part on which progress is measured. `most` takes so many
+    pictures, from all over.
     """
 
     folder: str | None = None
@@ -51,6 +61,7 @@ class SourceConfig:
     labels: str | None = None
     split: str | None = None
     held_out: str | None = None
+    most: int | None = None
 
 
 @dataclass(frozen=True)
@@ -142,7 +153,9 @@ def open_source(config: SourceConfig) -> Source:
         split = f" of split {config.split!r}" if config.split else ""
         where = config.labels or config.dataset or config.folder
         raise ValueError(f"no pictures{split} found in {where}")
-    return source
+    if config.most is None or config.most >= len(source.rows):
+        return source
+    return Chosen(source, spread_places(len(source.rows), config.most))
 
 
 def _named_source(config: SourceConfig) -> Source:
