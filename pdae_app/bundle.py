@@ -21,10 +21,11 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from pdae_app.bundle_files import changed, check_depth, read_tensors, sha256, stored_dtype
-from pdae_app.diffusion.grids import STEPPINGS
+from pdae_app.diffusion.grids import steppings
 from pdae_app.diffusion.prediction import Diffusion
 from pdae_app.diffusion.process import LinearLogSNR, Process
 from pdae_app.diffusion.schedule import Schedule
+from pdae_app.diffusion.spacing import Spacing
 from pdae_app.diffusion.variational import VariationalDiffusion
 from pdae_app.faces.align import FRAMINGS
 from pdae_app.faces.detect import ALIGNER
@@ -40,13 +41,14 @@ from pdae_app.models.first_stage import (
     Pixels,
 )
 from pdae_app.models.latent_mlp import LatentMLP, LatentMLPConfig
+from pdae_app.models.published_stage import PublishedStage, PublishedStageConfig
 from pdae_app.models.unet import UNet, UNetConfig
 from pdae_app.models.vdm import VDMConfig
 from pdae_app.typed_config import ConfigError, build, short
 from pdae_app.whole import restored, whole_folder
 
-# Format 2 brought first stages.
-FORMAT = 2
+# Format 2 brought first stages, format 3 those of diffusers, and steppings of a model's own.
+FORMAT = 3
 
 LARGEST_CONFIG = 4 << 20
 
@@ -60,7 +62,8 @@ class Bundle:
     """A model as it lies on disk.
 
     `model` is None for a U-Net alone; for Diff-AE, `unet` is its conditional one. `stepping` names
-    the way of stepping that the model is used with by default (`STEPPINGS`), `framing` how its
+    the way of stepping that the model is used with by default (`steppings`), `spacing` holds the
+    settings of one of its own; `framing` how its
     training pictures were framed (`FRAMINGS`), `aligner` what found the eyes for that; `floor` is
     the time from which new pictures jump to x0_hat (`jumping`), 0 for networks that denoise at all
     levels. `coupled_from` is the time from which photographs are edited by
@@ -80,6 +83,7 @@ class Bundle:
     latents: LatentSpace | None = None
     prior: Prior | None = None
     stepping: str = "clean"
+    spacing: Spacing | None = None
     framing: str = "face"
     aligner: str = ALIGNER
     floor: int = 0
@@ -132,14 +136,19 @@ class Bundle:
     def parts(self) -> dict[str, nn.Module]:
         """The networks by the names of their files."""
         parts = self.family.parts
-        if isinstance(self.first_stage, PatchAutoencoder):
+        if not isinstance(self.first_stage, Pixels):
             # Its place decides the order of `identity`.
-            parts = {"unet": parts.pop("unet"), "first_stage": self.first_stage, **parts}
+            parts = {"unet": parts.pop("unet"), "first_stage": _weights(self.first_stage), **parts}
         if self.variational is not None and self.variational.networks.encoder is not None:
             parts["mean_encoder"] = self.variational.networks.encoder
         if self.prior is not None:
             parts["prior"] = self.prior.mlp
         return parts
+
+
+def _weights(first_stage: FirstStage) -> nn.Module:
+    """What is kept of it: a network of diffusers under its own names."""
+    return first_stage.network if isinstance(first_stage, PublishedStage) else first_stage
 
 
 def resized(pictures: Tensor, size: int) -> Tensor:
@@ -167,10 +176,10 @@ def save_bundle(bundle: Bundle, folder: str | Path, dtype: torch.dtype | None = 
         load_bundle(partial)
 
 
-def save_first_stage(first_stage: PatchAutoencoder, folder: str | Path) -> None:
+def save_first_stage(first_stage: FirstStage, folder: str | Path) -> None:
     """Write a first stage alone, for `load_first_stage`, in float16."""
     with _bundle_folder(folder) as partial:
-        _save_network(first_stage, partial / "first_stage.safetensors", torch.float16)
+        _save_network(_weights(first_stage), partial / "first_stage.safetensors", torch.float16)
         config = {"format": FORMAT, "first_stage": dataclasses.asdict(first_stage.config)}
         _write_config(config, partial)
         load_first_stage(partial)
@@ -222,8 +231,10 @@ def _config(bundle: Bundle) -> dict:
         "floor": bundle.floor,
         "coupled_from": bundle.coupled_from,
     }
-    if isinstance(bundle.first_stage, PatchAutoencoder):
+    if not isinstance(bundle.first_stage, Pixels):
         config["first_stage"] = dataclasses.asdict(bundle.first_stage.config)
+    if bundle.spacing is not None:
+        config["spacing"] = dataclasses.asdict(bundle.spacing)
     if bundle.variational is not None:
         config["variational"] = bundle.variational.settings
     if bundle.classes:
@@ -281,7 +292,7 @@ def check_config(folder: Path) -> None:
     _built(_empty_bundle, _read_config(folder), folder)
 
 
-def load_first_stage(folder: str | Path, device: str | torch.device = "cpu") -> PatchAutoencoder:
+def load_first_stage(folder: str | Path, device: str | torch.device = "cpu") -> FirstStage:
     """The first stage of a bundle, or of a folder that holds nothing else.
 
     Raises:
@@ -290,7 +301,9 @@ def load_first_stage(folder: str | Path, device: str | torch.device = "cpu") -> 
     folder = Path(folder)
     config = _read_config(folder, needed=("first_stage",))
     first_stage = _built(_empty_first_stage, config, folder)
-    problems = changed(folder, config) + _fill(first_stage, folder / "first_stage.safetensors")
+    problems = changed(folder, config) + _fill(
+        _weights(first_stage), folder / "first_stage.safetensors"
+    )
     if problems:
         raise BundleError(f"{folder} cannot be loaded:\n  " + "\n  ".join(problems))
     first_stage.eval().requires_grad_(False)
@@ -308,13 +321,16 @@ def _built(make, config: dict, folder: Path):
         raise BundleError(f"{folder / 'config.json'} describes no network ({reason})") from error
 
 
-def _empty_first_stage(config: dict) -> PatchAutoencoder | None:
+def _empty_first_stage(config: dict) -> FirstStage | None:
     """Without memory for its weights; None where states are pixels."""
     if "first_stage" not in config:
         return None
-    architecture = build(PatchAutoencoderConfig, config["first_stage"], "first_stage.")
+    values = config["first_stage"]
+    published = isinstance(values, dict) and "kind" in values
+    kind = PublishedStageConfig if published else PatchAutoencoderConfig
+    architecture = build(kind, values, "first_stage.")
     with torch.device("meta"):
-        return PatchAutoencoder(architecture)
+        return (PublishedStage if published else PatchAutoencoder)(architecture)
 
 
 def bundle_files(bundle: Bundle) -> list[str]:
@@ -340,7 +356,8 @@ def network_identity(network: nn.Module) -> str:
 def _empty_bundle(config: dict) -> Bundle:
     """The configured networks without memory for their weights."""
     diffusion = build(Diffusion, config["diffusion"], "diffusion.")
-    stepping = _one_of(STEPPINGS, config, "stepping", "clean")
+    spacing = build(Spacing, config["spacing"], "spacing.") if "spacing" in config else None
+    stepping = _one_of(steppings(spacing), config, "stepping", "clean")
     framing = _one_of(FRAMINGS, config, "framing", "face")
     first_stage = _empty_first_stage(config)
     # Bundles before "kind" was written hold PDAE where they have an encoder.
@@ -368,6 +385,7 @@ def _empty_bundle(config: dict) -> Bundle:
         networks.model if networks.has_codes else None,
         prior=prior,
         stepping=stepping,
+        spacing=spacing,
         framing=framing,
         aligner=str(config.get("aligner", "haar")),
         floor=floor,

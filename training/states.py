@@ -18,7 +18,7 @@ from torch.utils.data import Dataset
 from tqdm import tqdm
 
 from pdae_app.bundle import network_identity, resized
-from pdae_app.models.first_stage import FirstStage, PatchAutoencoder
+from pdae_app.models.first_stage import FirstStage, Pixels
 from pdae_app.whole import whole_file
 from training.data import (
     AugmentedSquares,
@@ -44,7 +44,7 @@ def state_set(config: DataConfig, first_stage: FirstStage, sizes: Sizes) -> Data
     what the encoder reads are the same.
     """
     squares = training_set(config, sizes.picture, first_stage.picture_channels)
-    if not isinstance(first_stage, PatchAutoencoder):
+    if isinstance(first_stage, Pixels):
         return squares
     return EncodedSquares(squares, first_stage, sizes.read)
 
@@ -58,7 +58,7 @@ class EncodedSquares(Dataset):
 
     classes: tuple[str, ...] = ()
 
-    def __init__(self, squares: AugmentedSquares, first_stage: PatchAutoencoder, read: int | None):
+    def __init__(self, squares: AugmentedSquares, first_stage: FirstStage, read: int | None):
         self.views, self.count, self.read = squares.config.views, len(squares), read
         cached = Path(squares.config.cache or "runs/cache") / _fingerprint(squares, first_stage)
         if not cached.with_suffix(".pictures.npy").exists():
@@ -83,7 +83,7 @@ class EncodedSquares(Dataset):
 KEPT = 2
 
 
-def _fingerprint(squares: AugmentedSquares, first_stage: PatchAutoencoder) -> str:
+def _fingerprint(squares: AugmentedSquares, first_stage: FirstStage) -> str:
     config = squares.config
     ways = (config.flip, config.scale_jitter, config.shift_jitter, config.color_jitter)
     facts = (squares.pictures.identity, squares.image_size, config.views, ways)
@@ -92,7 +92,7 @@ def _fingerprint(squares: AugmentedSquares, first_stage: PatchAutoencoder) -> st
 
 
 @torch.inference_mode()
-def _encode(squares: AugmentedSquares, first_stage: PatchAutoencoder, cached: Path) -> None:
+def _encode(squares: AugmentedSquares, first_stage: FirstStage, cached: Path) -> None:
     """Write all states and reduced pictures; the second file's name says that both are whole."""
     views, size = squares.config.views, squares.image_size
     count, side = len(squares) * views, size // first_stage.factor
@@ -135,7 +135,7 @@ def held_out_states(
     squares = held_out_squares(config, sizes.picture, first_stage.picture_channels)
     if squares is None:
         return None
-    if not isinstance(first_stage, PatchAutoencoder):
+    if isinstance(first_stage, Pixels):
         return (squares,)
     states = first_stage.encode(squares)
     return (states,) if sizes.read is None else (states, resized(squares, sizes.read))
