@@ -21,8 +21,8 @@ from urllib.parse import urlsplit
 from gradio_client import Client, handle_file
 
 from benchmarks.tables import publish
-from pdae_app.engine.photo_edit import QUALITY
-from pdae_app.ui.edit_tab import FINISHING
+from pdae_app.engine.quality import QUALITY
+from pdae_app.ui.rendering import FINISHING
 from pdae_app.ui.result_panel import ADD
 from pdae_app.ui.session import EXAMPLES
 from pdae_app.ui.slider_pool import SLOTS
@@ -47,15 +47,22 @@ def running_app(model: str):
     command = [sys.executable, ROOT / "app.py", "--model", model, "--port", str(port)]
     app = subprocess.Popen(command, stdout=subprocess.DEVNULL)
     try:
-        for _ in range(240):
-            with socket.socket() as probe:
-                if probe.connect_ex(("127.0.0.1", port)) == 0:
-                    break
-            time.sleep(0.5)
+        wait_for(port, app)
         yield App(f"http://127.0.0.1:{port}", app.pid)
     finally:
         app.terminate()
         app.wait()
+
+
+def wait_for(port: int, app: subprocess.Popen) -> None:
+    """Until the app listens; on a busy machine it takes minutes to start."""
+    while True:
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)) == 0:
+                return
+        if app.poll() is not None:
+            raise RuntimeError(f"the app ended with exit code {app.returncode}")
+        time.sleep(0.5)
 
 
 class Browser:

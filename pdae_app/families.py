@@ -26,7 +26,7 @@ from pdae_app.models.pdae import PDAE, PDAEConfig
 from pdae_app.models.precision import in_half
 from pdae_app.models.semantic import ClassEncoderConfig, EncoderConfig
 from pdae_app.models.unet import SketchConfig, UNet, UNetConfig
-from pdae_app.typed_config import ConfigError, build
+from pdae_app.typed_config import ConfigError, build, short
 
 
 @dataclass(frozen=True)
@@ -291,8 +291,8 @@ def family_named(name: object) -> type[Family]:
     Raises:
         ConfigError: there is none of this name.
     """
-    if name not in FAMILIES:
-        raise ConfigError(f"unknown kind {name!r}; known: {', '.join(FAMILIES)}")
+    if not isinstance(name, str) or name not in FAMILIES:
+        raise ConfigError(f"unknown kind {short(name)}; known: {', '.join(FAMILIES)}")
     return FAMILIES[name]
 
 

@@ -2,6 +2,7 @@
 
 import os
 import re
+from collections.abc import Callable, Iterable
 from contextlib import contextmanager
 from fnmatch import fnmatch
 from pathlib import Path
@@ -24,6 +25,7 @@ from huggingface_hub.errors import (
     RepositoryNotFoundError,
     RevisionNotFoundError,
 )
+from huggingface_hub.utils import tqdm
 
 from pdae_app.bundle import Bundle, BundleError, bundle_files, check_config
 from pdae_app.whole import restored
@@ -77,32 +79,64 @@ def fetch(
         )
 
 
-def fetch_public(repo: str, most: int) -> Path:
+def fetch_public(
+    repo: str, most: int, cache: str | Path, tell: Callable[[int, int], None] = lambda *_: None
+) -> Path:
     """The folder of a bundle that a stranger named: without a token, and of `most` bytes.
 
     Sizes and configuration are looked at before any weights are fetched.
+
+    Args:
+        cache: the folder in which it will lie.
+        tell: is called with the bytes that are there, and those of all.
 
     Raises:
         BundleError: it cannot be fetched, is too large, or is no bundle.
     """
     if not re.fullmatch(r"[\w.-]+/[\w.-]+", repo) or ".." in repo:
         raise BundleError(f"{repo[:80]} is no name owner/name")
-    with _as_sentences(f"{repo} could not be fetched from the Hub"):
+    failed = f"{repo} could not be fetched from the Hub"
+    with _as_sentences(failed):
         found = HfApi(token=False).model_info(repo, files_metadata=True)
-        files = [f for f in found.siblings if any(fnmatch(f.rfilename, name) for name in FILES)]
-    size = sum(file.size or 0 for file in files)
-    if size > most:
+    sizes = _sizes(found.siblings)
+    total = sum(sizes.values())
+    if total > most:
         raise BundleError(
-            f"{repo} is too large: {size / 1e6:.0f} MB, and {most / 1e6:.0f} MB are allowed"
+            f"{repo} is too large: {total / 1e6:.0f} MB, and {most / 1e6:.0f} MB are allowed"
         )
-    if not any(file.rfilename == "config.json" for file in files):
+    if "config.json" not in sizes:
         raise BundleError(f"{repo} is not a bundle: it has no config.json")
-    fixed = {"revision": found.sha, "token": False}
-    with _as_sentences(f"{repo} could not be fetched from the Hub"):
-        config = hf_hub_download(repo, "config.json", **fixed)
-    check_config(Path(config).parent)
-    with _as_sentences(f"{repo} could not be fetched from the Hub"):
-        return Path(snapshot_download(repo, allow_patterns=FILES, **fixed))
+    bar = _telling(lambda there: tell(there, total))
+    fixed = {"revision": found.sha, "token": False, "cache_dir": cache, "tqdm_class": bar}
+    with _as_sentences(failed):
+        config = Path(hf_hub_download(repo, "config.json", **fixed))
+    check_config(config.parent)
+    for name in sizes:
+        with _as_sentences(failed):
+            hf_hub_download(repo, name, **fixed)
+    return config.parent
+
+
+def _sizes(files: Iterable) -> dict[str, int]:
+    """Bytes of a repository's files that belong to a bundle."""
+    named = {file.rfilename: file.size or 0 for file in files}
+    return {n: size for n, size in named.items() if any(fnmatch(n, kind) for kind in FILES)}
+
+
+def _telling(tell: Callable[[int], None]) -> type:
+    """A progress bar that shows nothing, and tells how many bytes all of its kind have seen."""
+    there = 0
+
+    class Telling(tqdm):
+        def __init__(self, *args, **kwargs):
+            super().__init__(*args, **(kwargs | {"disable": True}))
+
+        def update(self, n: float | None = 1) -> None:
+            nonlocal there
+            there += int(n or 0)
+            tell(there)
+
+    return Telling
 
 
 def push(

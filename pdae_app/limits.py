@@ -1,10 +1,10 @@
 """What an operator allows, by environment variables."""
 
-import math
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
-from pathlib import Path
+from dataclasses import dataclass, field, fields
+
+from pdae_app.memory import give_back, resident_mb, usable_mb
 
 
 class BusyError(RuntimeError):
@@ -20,13 +20,13 @@ class Limits:
     """How much at most: each is set by PDAE_ and its name in capitals.
 
     `megapixels` of a picture, decoded; `memory_mb` of the whole process, beyond which new work is
-    refused; `disk_mb` of all pictures of visitors; `upload_mb` of one upload, `in_flight_mb` of all
-    at a time; `sessions` whose photographs and codes are remembered; `model_mb` of a model that a
-    visitor names.
+    refused, by default three quarters of the machine's or container's; `disk_mb` of all pictures of
+    visitors; `upload_mb` of one upload, `in_flight_mb` of all at a time; `sessions` whose
+    photographs and codes are remembered; `model_mb` of a model that a visitor names.
     """
 
     megapixels: float = 25
-    memory_mb: float = math.inf
+    memory_mb: float = field(default_factory=usable_mb)
     disk_mb: float = 4000
     upload_mb: float = 400
     in_flight_mb: float = 1000
@@ -54,23 +54,29 @@ class Limits:
         """The most pixels of a decoded picture."""
         return int(self.megapixels * 1_000_000)
 
-    def check_memory(self) -> None:
-        """Whether there is memory for new work.
+    def check_memory(self, needed_mb: float = 0) -> None:
+        """Whether there is memory for new work, which takes `needed_mb` in addition.
 
         Raises:
-            BusyError: the process takes more than `memory_mb`.
+            BusyError: the process would take more than `memory_mb`.
         """
-        if resident_mb() > self.memory_mb:
+        if resident_mb() + needed_mb <= self.memory_mb:
+            return
+        give_back()
+        if resident_mb() + needed_mb > self.memory_mb:
             raise BusyError("The app has no memory left at this moment. Try again in a minute.")
 
+    def check_start(self) -> None:
+        """Whether there is memory for any work at all, once the model is loaded.
 
-def resident_mb() -> float:
-    """Megabytes of this process in memory; 0 where the system does not say (not Linux)."""
-    try:
-        pages = int(Path("/proc/self/statm").read_text().split()[1])
-    except OSError:
-        return 0.0
-    return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
+        Raises:
+            LimitError: the model takes it all.
+        """
+        if resident_mb() > self.memory_mb:
+            raise LimitError(
+                f"With its model the app takes {resident_mb():.0f} MB, and PDAE_MEMORY_MB allows "
+                f"{self.memory_mb:.0f}. Raise it, or use a smaller model."
+            )
 
 
 def _positive(variable: str, text: str) -> float:

@@ -1,6 +1,7 @@
 """A private folder for pictures of visitors, which are deleted in time and go with the program."""
 
 import atexit
+import math
 import os
 import shutil
 import signal
@@ -83,10 +84,11 @@ class Sweep:
 
     What is there at the beginning belongs to the page and stays. Ages are counted by the clock and
     by a second one that cannot be set, so that a clock that jumps back keeps nothing longer.
+    `bytes` lie there: as the last sweep measured, and what was announced since; `most` may.
     """
 
-    def __init__(self, folder: str | Path, age: float = AGE):
-        self.folder, self.age, self.bytes = Path(folder), age, 0
+    def __init__(self, folder: str | Path, age: float = AGE, most: float = math.inf):
+        self.folder, self.age, self.most, self.bytes = Path(folder), age, most, 0
         self._kept = set(self._files())
         self._seen: dict[tuple[Path, int], float] = {}
 
@@ -99,6 +101,13 @@ class Sweep:
                 self.sweep()
 
         threading.Thread(target=run, name="sweep", daemon=True).start()
+
+    def take_room(self, size: int) -> bool:
+        """Whether there is room for so many bytes more, which are counted from now on."""
+        if size > min(self.most - self.bytes, shutil.disk_usage(self.folder).free):
+            return False
+        self.bytes += size
+        return True
 
     def sweep(self) -> None:
         """Delete what is too old, and folders that are empty; measure what is left."""

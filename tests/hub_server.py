@@ -107,7 +107,7 @@ class _Handler(BaseHTTPRequestHandler):
                 for path, data in files.items()
             ]
             return self._json(entries)
-        siblings = [{"rfilename": path} for path in files]
+        siblings = [{"rfilename": path, "size": len(data)} for path, data in files.items()]
         return self._json({"id": name, "modelId": name, "sha": sha, "siblings": siblings})
 
     def _file(self, _name, sha, files, path):

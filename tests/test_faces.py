@@ -289,3 +289,13 @@ def test_squares_beyond_the_edge_are_pasted_within(example):
     )
     pasted = paste_difference(example, alignment, brighter, square)
     assert pasted.size == example.size
+
+
+@pytest.mark.parametrize("paste", [paste_difference, lambda *p: paste_replacement(*p[:3])])
+def test_pasting_in_strips_makes_the_picture_that_the_whole_makes(example, paste, monkeypatch):
+    alignment = find_alignment(example)
+    square = crop(example, alignment, 64)
+    parts = example, alignment, square.transpose(Image.Transpose.FLIP_LEFT_RIGHT), square
+    whole = np.asarray(paste(*parts), int)
+    monkeypatch.setattr("pdae_app.faces.paste.STRIP", 5000)
+    assert np.abs(np.asarray(paste(*parts), int) - whole).max() <= 1

@@ -11,7 +11,8 @@ from urllib.parse import urlsplit
 import pytest
 import uvicorn
 
-from pdae_app.limits import BusyError, LimitError, Limits, resident_mb
+from pdae_app.limits import BusyError, LimitError, Limits
+from pdae_app.memory import resident_mb, usable_mb
 from pdae_app.ui import connections
 from pdae_app.ui.app import answered_hosts
 from pdae_app.ui.guard import LOOPBACK, MOST_ELSE, Guard, Rules
@@ -117,7 +118,7 @@ def test_uploads_are_refused_where_there_is_no_room():
     assert guarded(Rules(), 1000) == (200, 0)
     assert guarded(Rules(upload=999), 1000)[0] == 413
     assert guarded(Rules(in_flight=999), 1000)[0] == 503
-    assert guarded(Rules(room=lambda: 999), 1000)[0] == 507
+    assert guarded(Rules(take_room=lambda size: size < 1000), 1000)[0] == 507
 
 
 def test_a_sender_who_falls_silent_has_left(monkeypatch):
@@ -204,9 +205,51 @@ def test_limits_come_from_the_environment():
             Limits.of({"PDAE_MEMORY_MB": value})
 
 
-def test_new_work_is_refused_beyond_the_memory_limit(monkeypatch):
+def test_new_work_is_refused_beyond_the_memory_limit():
     if not resident_mb():
         pytest.skip("this system does not say how much memory a process takes")
     Limits().check_memory()
+    Limits().check_start()
     with pytest.raises(BusyError, match="no memory left"):
         Limits(memory_mb=1).check_memory()
+    with pytest.raises(BusyError, match="no memory left"):
+        Limits().check_memory(needed_mb=Limits().memory_mb)
+    with pytest.raises(LimitError, match="PDAE_MEMORY_MB allows 1"):
+        Limits(memory_mb=1).check_start()
+
+
+def test_a_request_is_refused_where_no_memory_is_left():
+    def full():
+        raise BusyError("no memory left")
+
+    assert guarded(Rules(check_memory=full), 10, "/gradio_api/queue/join")[0] == 503
+
+
+def system(root, groups, **files):
+    """What a made-up /proc and /sys, with such files of control groups, let a process use."""
+    (root / "proc" / "self").mkdir(parents=True)
+    (root / "proc" / "meminfo").write_text("MemTotal:       8000000 kB\nMemFree: 1 kB\n")
+    (root / "proc" / "self" / "cgroup").write_text(groups)
+    for name, text in files.items():
+        path = root / "sys/fs/cgroup" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    return usable_mb(str(root))
+
+
+def test_the_memory_limit_is_of_the_machine_or_its_container(tmp_path):
+    machine = 0.75 * 8_192
+    version_2 = {"a/memory.max": "2000000000\n", "a/b/memory.max": "max\n"}
+    version_1 = {"memory/memory.limit_in_bytes": "1000000000\n"}
+    huge = {"memory/x/memory.limit_in_bytes": "9223372036854771712\n"}
+    assert system(tmp_path / "1", "0::/\n") == pytest.approx(machine)
+    assert system(tmp_path / "2", "0::/a/b\n", **version_2) == pytest.approx(1500)
+    assert system(tmp_path / "3", "4:cpu,memory:/docker/1\n", **version_1) == pytest.approx(750)
+    assert system(tmp_path / "4", "4:memory:/x\n0::/\n", **huge) == pytest.approx(machine)
+    assert usable_mb(str(tmp_path / "nothing")) == float("inf")
+
+
+@pytest.mark.parametrize("path", ["process_recording", "vibe-edit", "../login", "anything"])
+def test_what_the_page_does_not_need_of_gradio_is_not_there(address, path):
+    """A recording would be given to ffmpeg, however long it takes."""
+    assert asked(address, f"/gradio_api/{path}", "POST", b"x")[0] == 404

@@ -1,5 +1,6 @@
 """Push to and pull from a Hub on loopback, each in a process of its own, as a person would."""
 
+import functools
 import os
 import subprocess
 import sys
@@ -8,11 +9,14 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from huggingface_hub import HfApi, hf_hub_download
 
-from pdae_app.bundle import BundleError
+from pdae_app.bundle import BundleError, load_bundle
 from pdae_app.engine import EditError
 from pdae_app.hub import fetch_public, local_folder
+from pdae_app.limits import BusyError
 from pdae_app.ui.downloads import Downloads
+from pdae_app.ui.models import Models
 from tests.hub_server import TOKEN, Hub, Repo
 
 ROOT = Path(__file__).parent.parent
@@ -160,27 +164,39 @@ class FakeHub:
             self.tokens.append(token)
             return SimpleNamespace(model_info=lambda *_, **__: info)
 
-        def download(_, name, revision, token):
+        def download(_, name, revision, token, cache_dir, tqdm_class):
             self.tokens.append(token)
+            self.fetched += [name] if name != "config.json" else []
+            tqdm_class(total=sizes[name]).update(sizes[name])
             return str(folder / name)
-
-        def snapshot(repo, revision, token, **_):
-            self.tokens.append(token)
-            self.fetched.append(repo)
-            return str(folder)
 
         monkeypatch.setattr("pdae_app.hub.HfApi", api)
         monkeypatch.setattr("pdae_app.hub.hf_hub_download", download)
-        monkeypatch.setattr("pdae_app.hub.snapshot_download", snapshot)
 
 
 SIZES = {"config.json": 3000, "unet.safetensors": 10**6, "pytorch_model.bin": 10**12}
 
 
-def test_a_strangers_model_is_fetched_without_a_token(tiny_folder, monkeypatch):
-    hub = FakeHub(monkeypatch, tiny_folder, SIZES)
-    assert fetch_public("owner/name", 2 * 10**6) == tiny_folder
-    assert hub.fetched == ["owner/name"] and set(hub.tokens) == {False}
+def test_a_strangers_model_is_fetched_without_a_token(tiny_folder, tmp_path, monkeypatch):
+    hub, told = FakeHub(monkeypatch, tiny_folder, SIZES), []
+    fetched = fetch_public("owner/name", 2 * 10**6, tmp_path, lambda *how: told.append(how))
+    assert fetched == tiny_folder and hub.fetched == ["unet.safetensors"]
+    assert set(hub.tokens) == {False}
+    assert told[0] == (3000, 1_003_000) and told[-1][0] > 10**6
+
+
+def test_a_strangers_model_comes_from_a_hub(hub, pushed, tmp_path, monkeypatch):
+    """With the real library: into the folder that was given, and how far it is."""
+    monkeypatch.setattr("pdae_app.hub.HfApi", functools.partial(HfApi, hub.address))
+    monkeypatch.setattr(
+        "pdae_app.hub.hf_hub_download", functools.partial(hf_hub_download, endpoint=hub.address)
+    )
+    told = []
+    hub.repos["me/open"] = Repo(commits=hub.repos["me/tiny"].commits)
+    folder = fetch_public("me/open", 10**8, tmp_path, lambda *how: told.append(how))
+    assert folder.is_relative_to(tmp_path) and load_bundle(folder).family.name == "pdae"
+    there, total = told[-1]
+    assert there >= total > 0
 
 
 @pytest.mark.parametrize(
@@ -196,26 +212,55 @@ def test_what_is_no_bundle_is_not_fetched(tmp_path, monkeypatch, sizes, config, 
     (tmp_path / "config.json").write_text(config or "")
     hub = FakeHub(monkeypatch, tmp_path, sizes)
     with pytest.raises(BundleError, match=message):
-        fetch_public("owner/name", 2 * 10**6)
+        fetch_public("owner/name", 2 * 10**6, tmp_path)
     assert not hub.fetched
 
 
 def test_a_download_holds_nobody_up(monkeypatch, tmp_path):
     going = threading.Event()
 
-    def fetch(repo, most):
+    def fetch(repo, most, cache, tell):
+        tell(34_000_000, 120_000_000)
         going.wait(10)
+        (tmp_path / repo).mkdir(parents=True)
+        (tmp_path / repo / "config.json").touch()
         return tmp_path / repo
 
     monkeypatch.setattr("pdae_app.ui.downloads.fetch_public", fetch)
     downloads = Downloads()
-    with pytest.raises(EditError, match="owner/name is being fetched"):
-        downloads.folder("owner/name")
-    for number in range(3):
+    for number in range(4):
         with pytest.raises(EditError, match="is being fetched"):
             downloads.folder(f"owner/{number}")
+    with pytest.raises(EditError, match=r"owner/0 is being fetched .* \(34 of 120 MB\)"):
+        downloads.folder("owner/0")
     with pytest.raises(EditError, match="Too many models"):
         downloads.folder("owner/more")
     going.set()
-    downloads._jobs["owner/name"].result(10)
-    assert downloads.folder("owner/name") == tmp_path / "owner/name"
+    downloads.begun("owner/3").job.result(10)
+    assert downloads.folder("owner/0") == tmp_path / "owner/0"
+    (tmp_path / "owner/0/config.json").unlink()  # its hour is over
+    with pytest.raises(EditError, match="is being fetched"):
+        downloads.folder("owner/0")
+
+
+def test_the_page_says_how_far_a_model_is(editor, tiny_folder, monkeypatch):
+    going = threading.Event()
+
+    def fetch(repo, most, cache, tell):
+        tell(34_000_000, 120_000_000)
+        going.wait(10)
+        return tiny_folder
+
+    monkeypatch.setattr("pdae_app.ui.downloads.fetch_public", fetch)
+    models = Models(editor, free=True)
+    fetching = models.fetching("owner/name")
+    next(fetching)  # it may not have begun
+    assert next(fetching) == "Fetching owner/name: 34 of 120 MB…"
+    going.set()
+    assert len(list(fetching)) <= 1
+    assert models.named("owner/name").title == "owner/name"
+    assert not list(models.fetching("owner/name")) and not list(models.fetching("/etc"))
+    list(models.fetching("owner/other"))
+    monkeypatch.setenv("PDAE_MEMORY_MB", "1")
+    with pytest.raises(BusyError, match="no memory left"):
+        models.named("owner/other")

@@ -1,5 +1,6 @@
 """What a Hugging Face Space and an operator set up."""
 
+import errno
 import os
 import signal
 import subprocess
@@ -10,6 +11,7 @@ import types
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 
 import gradio as gr
 import pytest
@@ -19,8 +21,8 @@ from pdae_app.bundle import BundleError, save_bundle
 from pdae_app.engine import EditError, Editor
 from pdae_app.private_folder import PREFIX, Sweep
 from pdae_app.ui.app import Page
-from pdae_app.ui.events import WENT_WRONG, ModelThread, Newest
-from pdae_app.ui.models import KEPT, Chosen, Models, bundles_beside
+from pdae_app.ui.events import WENT_WRONG, ModelThread, Newest, explained
+from pdae_app.ui.models import KEPT, Chosen, Models, bundles_in
 from tests.running import ROOT
 from tests.tiny import tiny_bundle
 
@@ -115,7 +117,7 @@ def test_on_zero_gpu_a_request_runs_under_a_lease(monkeypatch):
     def handler(count):
         yield from range(count)
 
-    assert list(model.told(handler)(3)) == [0, 1, 2] and len(leases) == 1
+    assert list(model.explained(handler)(3)) == [0, 1, 2] and len(leases) == 1
 
 
 @pytest.fixture
@@ -123,7 +125,7 @@ def places(tmp_path):
     for name in ("b", "c", "d", "broken"):
         save_bundle(tiny_bundle(), tmp_path / name)
     (tmp_path / "broken" / "encoder.safetensors").unlink()
-    return bundles_beside(tmp_path)
+    return bundles_in(tmp_path)
 
 
 def test_models_are_offered_by_name_and_loaded_when_asked_for(editor, places):
@@ -226,6 +228,16 @@ def test_whatever_lies_too_long_is_swept_away(tmp_path):
     assert sweep.bytes == 2 * len(b"a face")
 
 
+def test_uploads_between_two_sweeps_are_counted(tmp_path, monkeypatch):
+    """A sweep comes once a minute: by a fast line much more than a disk's part arrives in one."""
+    sweep = Sweep(tmp_path, most=1000)
+    assert sweep.take_room(600) and not sweep.take_room(600) and sweep.take_room(400)
+    sweep.sweep()
+    assert sweep.take_room(1000)
+    monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=10))
+    assert not Sweep(tmp_path).take_room(11)
+
+
 def test_a_clock_that_jumps_back_keeps_nothing_longer(tmp_path, monkeypatch):
     sweep, now = Sweep(tmp_path, age=100), time.monotonic()
     future = aged(tmp_path / "face.png", -(10**6))
@@ -298,6 +310,25 @@ def test_an_error_is_told_in_the_status_and_is_no_stop(monkeypatch):
     assert last == {status: "Choose a photograph first."} and warnings == [*last.values()]
     *_, last = reported(ZeroDivisionError())
     assert last == {status: WENT_WRONG}
+
+
+def test_a_full_disk_is_told_in_a_sentence(monkeypatch):
+    monkeypatch.setattr("gradio.Warning", lambda text: None)
+
+    def handler():
+        raise OSError(errno.ENOSPC, "No space left on device")
+        yield
+
+    def failing():
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with pytest.raises(gr.Error, match="no room on the disk"):
+        list(ModelThread().explained(handler)())
+    with pytest.raises(gr.Error, match="no room on the disk"):
+        explained(failing)()
+    status = gr.Markdown()
+    *_, last = ModelThread().reported(handler, status)()
+    assert "no room on the disk" in last[status]
 
 
 def test_on_zero_gpu_spaces_comes_before_torch(tmp_path):

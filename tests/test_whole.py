@@ -120,37 +120,67 @@ def test_full_disks_are_told(tmp_path, monkeypatch):
     assert names(tmp_path) == []
 
 
-WRITER = """
-import sys, torch
-from pdae_app.bundle import load_bundle, save_bundle
+# Forks a writer for every line that it reads, and says its number: torch is imported once. Before
+# a fork nothing may be computed, for the threads that compute do not come along.
+NURSERY = """
+import os, sys
+from pathlib import Path
+import torch
+from pdae_app.bundle import save_bundle
+from pdae_app.whole import whole_file
 from tests.tiny import tiny_bundle
 from training.checkpoints import write_checkpoint
-from pathlib import Path
-out = Path(sys.argv[1])
-bundles = [tiny_bundle(seed) for seed in (0, 1)]
-print("ready", flush=True)
-while True:
-    for number, bundle in enumerate(bundles):
-        save_bundle(bundle, out / "bundle", dtype=torch.float32)
-        write_checkpoint({"weight": torch.full((100_000,), float(number))}, out / "run" / "a.pt")
+
+def write(out):
+    bundles = [tiny_bundle(seed) for seed in (0, 1)]
+    print("writing", flush=True)
+    while True:
+        for number, bundle in enumerate(bundles):
+            save_bundle(bundle, out / "bundle", dtype=torch.float32)
+            state = {"weight": torch.full((100_000,), float(number))}
+            write_checkpoint(state, out / "run" / "a.pt")
+            with whole_file(out / "exported.txt") as path:
+                path.write_text(str(number) * 100_000)
+
+for line in sys.stdin:
+    child = os.fork()
+    if not child:
+        write(Path(sys.argv[1]))
+    print(child, flush=True)
+    os.waitpid(child, 0)
 """
 
 
+def assert_all_open(folder, first):
+    """Old or new, but whole; before the first one is written there may be nothing."""
+    bundle, checkpoint, text = folder / "bundle", folder / "run" / "a.pt", folder / "exported.txt"
+    if not first or restored(bundle).exists():
+        assert load_bundle(bundle).family.name == "pdae"
+    if not first or checkpoint.exists():
+        assert len(set(torch.load(checkpoint, weights_only=True)["weight"].tolist())) == 1
+    if not first or text.exists():
+        assert text.read_text() in ("0" * 100_000, "1" * 100_000)
+
+
 def test_kills_at_random_moments_leave_what_opens(tmp_path):
-    """kill -9 during writes of bundles and checkpoints; 50 by PDAE_KILLS=50, fewer by default."""
+    """kill -9 during writes of bundles, checkpoints and exports: few, or PDAE_KILLS of them."""
     moments = random.Random(0)
-    for _ in range(int(os.environ.get("PDAE_KILLS", "4"))):
-        writer = subprocess.Popen(
-            [sys.executable, "-c", WRITER, str(tmp_path)], cwd=ROOT, stdout=subprocess.PIPE
-        )
-        assert writer.stdout.readline() == b"ready\n"
-        time.sleep(0.2 + moments.random() / 2)
-        writer.send_signal(signal.SIGKILL)
-        writer.wait()
-        assert load_bundle(tmp_path / "bundle").family.name == "pdae"
-        state = torch.load(tmp_path / "run" / "a.pt", weights_only=True)
-        assert len(set(state["weight"].tolist())) == 1
+    command, pipe = [sys.executable, "-c", NURSERY, str(tmp_path)], subprocess.PIPE
+    with subprocess.Popen(command, cwd=ROOT, stdin=pipe, stdout=pipe, text=True) as nursery:
+        for number in range(int(os.environ.get("PDAE_KILLS", "4"))):
+            nursery.stdin.write("once more\n")
+            nursery.stdin.flush()
+            lines = sorted(nursery.stdout.readline().strip() for _ in range(2))
+            assert lines[1] == "writing"
+            time.sleep((0.5 if number == 0 else 0) + moments.random())
+            os.kill(int(lines[0]), signal.SIGKILL)
+            assert_all_open(tmp_path, first=number == 0)
+        nursery.stdin.close()
     save_bundle(tiny_bundle(), tmp_path / "bundle")
     with whole_file(tmp_path / "run" / "a.pt") as partial:
         partial.write_text("")
-    assert names(tmp_path) == ["bundle", "run"] and names(tmp_path / "run") == ["a.pt"]
+    with whole_file(tmp_path / "exported.txt") as partial:
+        partial.write_text("")
+    assert names(tmp_path) == ["bundle", "exported.txt", "run"] and names(tmp_path / "run") == [
+        "a.pt"
+    ]

@@ -71,7 +71,7 @@ class DpmObjective(Objective):
         """x_0, noise (N, C, S, S), t (N,), classes (N,) or None -> the loss."""
         config = self.config
         weight = loss_weight(config.weighting, self.schedule, t, **config.weighting_options)
-        return dpm_loss(self.unet, config.diffusion, x_0, t, noise, weight, classes)
+        return dpm_loss(self.unet, config.diffusion, x_0, t, noise, weight=weight, classes=classes)
 
     def samples(self, device: torch.device) -> Tensor:
         """32 pictures from fixed noise, of the classes in turn where there are any."""
@@ -95,9 +95,9 @@ def main() -> None:
     config = parse(DpmConfig, __doc__)
     torch.manual_seed(config.loop.seed)  # of the first weights
     if config.loop.dry_run:
-        told = bool(config.data.class_column)
-        config = replace(config, unet=replace(config.unet, classes=1000)) if told else config
-        shapes = (config.shape, ()) if told else (config.shape,)
+        by_class = bool(config.data.class_column)
+        config = replace(config, unet=replace(config.unet, classes=1000)) if by_class else config
+        shapes = (config.shape, ()) if by_class else (config.shape,)
         print(describe_run(config.loop, DpmObjective(config), *shapes))
         return
     channels, size, _ = config.shape

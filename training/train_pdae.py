@@ -133,9 +133,16 @@ class PdaeObjective(Objective):
         if config.stage == "sketch":
             return F.mse_loss(self.model.shift.sketch(z), x_0)
         weight = loss_weight(config.weighting, self.schedule, t, **config.weighting_options)
-        posterior = config.posterior
         return pdae_loss(
-            self.model, self.diffusion, x_0, t, noise, weight, posterior, z, self.variational
+            self.model,
+            self.diffusion,
+            x_0,
+            t,
+            noise,
+            weight=weight,
+            posterior=config.posterior,
+            z=z,
+            variational=self.variational,
         )
 
     def _code(self, condition: Tensor) -> Tensor:

@@ -104,7 +104,9 @@ def convert(arguments: argparse.Namespace) -> Bundle:
     """The bundle that the command line asks for."""
     a, hints = arguments, hints_of(arguments)
     if a.source == "pdae":
-        bundle = convert_pdae(a.autoencoder, a.dpm, a.latents, a.classifier, a.latent_dpm, hints)
+        bundle = convert_pdae(
+            a.autoencoder, a.dpm, a.latents, a.classifier, latent_dpm=a.latent_dpm, hints=hints
+        )
     elif a.source == "diffae":
         bundle = convert_diffae(a.autoencoder, a.latent, a.classifier, a.latents, hints)
     elif a.source == "diffenc":

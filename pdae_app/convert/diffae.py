@@ -2,12 +2,11 @@
 
 from pathlib import Path
 
-import torch
 from torch import Tensor
 
 from pdae_app.bundle import Bundle
 from pdae_app.convert.errors import ConvertError
-from pdae_app.convert.filling import fill
+from pdae_app.convert.filling import fill, without_memory
 from pdae_app.convert.hints import Hints
 from pdae_app.convert.infer import pooled_config, shapes_of, unet_config
 from pdae_app.convert.latents import latent_space, prior, statistics
@@ -50,14 +49,14 @@ def convert_diffae(
         sources.insert(0, (latents, read_checkpoint(latents)))
     z_dim = model.config.encoder.z_dim
     space = _space(sources, others.get(classifier), classifier, z_dim, hints)
-    chance = None
+    latent_prior = None
     if latent is not None:
         tensors = below(_averaged(others[latent], latent), "latent_net.")
-        chance = prior(tensors, str(latent), clip=False)
+        latent_prior = prior(tensors, str(latent), clip=False)
     names = [Path(p).name for p in (autoencoder, latent, classifier, latents) if p is not None]
     info = {"converted_from": "official Diff-AE", "files": names}
     diffusion = Diffusion(Schedule(hints.schedule or "linear"))
-    return Bundle(model.unet, diffusion, model, space, chance, stepping="diffae", info=info)
+    return Bundle(model.unet, diffusion, model, space, latent_prior, stepping="diffae", info=info)
 
 
 def _state(path: str | Path, hints: Hints) -> dict[str, Tensor]:
@@ -80,8 +79,8 @@ def _model(tensors: dict[str, Tensor], x_T: Tensor | None, where: str, hints: Hi
     if x_T is not None and x_T.ndim == 4:
         hints = hints.filled_from(Hints(image_size=x_T.shape[-1]))
     config = unet_config(shapes_of(rest), hints, DIFFAE_NAMING.time_embed)
-    with torch.device("meta"):
-        model = DiffAE(DiffAEConfig(config, pooled_config(shapes_of(encoder), config)))
+    encoder_config = pooled_config(shapes_of(encoder), config)
+    model = without_memory(DiffAE, DiffAEConfig(config, encoder_config))
     hints.say(f"encoder: {len(encoder)} tensors")
     fill(model.encoder, pooled_names(model.encoder), encoder, f"the encoder of {where}")
     hints.say(f"U-Net: {len(rest)} tensors")

@@ -13,9 +13,9 @@ from torch import Tensor
 
 from pdae_app.bundle import Bundle
 from pdae_app.convert.errors import ConvertError
-from pdae_app.convert.filling import fill
+from pdae_app.convert.filling import fill, typed, without_memory
 from pdae_app.convert.flax import read_flax
-from pdae_app.convert.hints import Hints
+from pdae_app.convert.hints import Hints, nested_mappings
 from pdae_app.convert.names import leaves, renamed, under
 from pdae_app.convert.reading import read_settings
 from pdae_app.diffusion.prediction import Diffusion
@@ -29,6 +29,7 @@ from pdae_app.models.diffenc import (
 from pdae_app.models.layers import ResBlock, SelfAttention
 from pdae_app.models.unet import UNet
 from pdae_app.models.vdm import KINDS, VDMConfig, score_config
+from pdae_app.typed_config import short
 
 RES = {
     "norm1": "GroupNorm_0",
@@ -62,9 +63,9 @@ def load_official(
     """
     config = _config(kind, settings)
     _check_kind(state, config)
-    with torch.device("meta"):
-        model = VariationalDiffusion(config, dtype)
-    numbered = settings.get("encoder", {}).get("m_type") == "unet_mult_res"
+    model = without_memory(VariationalDiffusion, config, dtype)
+    encoder = settings.get("encoder")
+    numbered = isinstance(encoder, dict) and encoder.get("m_type") == "unet_mult_res"
     tensors = _in_our_layout(state)
     fill(model, official_names(model, numbered), tensors, "the official state")
     return model.eval()
@@ -72,21 +73,26 @@ def load_official(
 
 def _config(kind: str, settings: dict) -> VDMConfig:
     if kind not in KINDS:
-        raise ConvertError(f"unknown kind {kind!r}; known: {', '.join(KINDS)}")
+        raise ConvertError(f"unknown kind {short(kind)}; known: {', '.join(KINDS)}")
     try:
         height, width, channels = settings["shape"]
         score = settings["score"]
         if height != width:
-            raise ConvertError(f"only square pictures are supported, got {height} x {width}")
+            given = f"{short(height)} x {short(width)}"
+            raise ConvertError(f"only square pictures are supported, got {given}")
         if score.get("groups", 32) != 32:
-            raise ConvertError(f"official score networks have 32 groups, got {score['groups']}")
+            given = short(score["groups"])
+            raise ConvertError(f"official score networks have 32 groups, got {given}")
         unet = score_config(height, score["n_layer"], score["n_embd"], channels)
         encoder = _encoder_config(settings, height, channels) if kind == "diffenc" else None
-        return VDMConfig(kind, unet, encoder, bool(settings.get("learned_schedule", False)))
+        learned = bool(settings.get("learned_schedule", False))
+        return typed(VDMConfig(kind, unet, encoder, learned))
     except ConvertError:
         raise
-    except (KeyError, TypeError) as error:
-        raise ConvertError(f"the settings lack {error}, or hold something else there") from error
+    except (KeyError, TypeError, AttributeError, ArithmeticError) as error:
+        raise ConvertError(
+            f"the settings lack {error!s:.200}, or hold something else there"
+        ) from error
     except ValueError as error:
         raise ConvertError(f"these settings make no model: {error}") from error
 
@@ -95,7 +101,7 @@ def _encoder_config(settings: dict, size: int, channels: int) -> MeanEncoderConf
     encoder = settings["encoder"]
     kind = encoder["m_type"]
     if kind not in MODEL_TYPES:
-        raise ConvertError(f"unknown m_type {kind!r}; known: {', '.join(MODEL_TYPES)}")
+        raise ConvertError(f"unknown m_type {short(kind)}; known: {', '.join(MODEL_TYPES)}")
     groups = encoder.get("groups", 16)
     middle = {"middle_groups": groups} if kind == "unet" else {}
     return MODEL_TYPES[kind](
@@ -272,9 +278,9 @@ def convert_diffenc(
     """
     hints.say(f"reading {checkpoint}")
     state = read_flax(checkpoint)
-    told = read_settings(config) if config else {}
-    kind = kind or _kind_told(told) or _kind_guessed(state, hints)
-    settings = told if "score" in told else settings_of(state, _image_size(state, hints))
+    stated = read_settings(config) if config else {}
+    kind = kind or _kind_stated(stated) or _kind_guessed(state, hints)
+    settings = stated if "score" in stated else settings_of(state, _image_size(state, hints))
     model = load_official(state, kind, settings, torch.float64)
     hints.say(f"{kind}: {len(state)} tensors")
     process, prediction = model.sampling_process, model.config.prediction
@@ -286,14 +292,12 @@ def convert_diffenc(
     )
 
 
-def _kind_told(told: dict) -> str | None:
+def _kind_stated(stated: dict) -> str | None:
     """The kind that a configuration names, wherever in it the name stands."""
-    for value in told.values():
-        if isinstance(value, dict) and (found := _kind_told(value)):
-            return found
-        if isinstance(value, str) and value in OFFICIAL_MODELS:
-            return OFFICIAL_MODELS[value]
-    return None
+    values = (value for mapping in nested_mappings(stated) for value in mapping.values())
+    named = (value for value in values if isinstance(value, str) and value in OFFICIAL_MODELS)
+    found = next(named, None)
+    return found and OFFICIAL_MODELS[found]
 
 
 def _kind_guessed(state: Mapping[str, Tensor], hints: Hints) -> str:

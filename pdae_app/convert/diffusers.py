@@ -8,12 +8,13 @@ from torch import Tensor, nn
 
 from pdae_app.convert.classes import told_one_class
 from pdae_app.convert.errors import ConvertError
-from pdae_app.convert.filling import fill
+from pdae_app.convert.filling import fill, typed, without_memory
 from pdae_app.convert.hints import Hints
 from pdae_app.convert.names import leaves, renamed, under
 from pdae_app.convert.reading import only_tensors, read_checkpoint
 from pdae_app.models.layers import ConvResample, ResBlock, SelfAttention
 from pdae_app.models.unet import UNet, UNetConfig
+from pdae_app.typed_config import short
 
 # The names of files of weights, the best first.
 WEIGHTS = (
@@ -32,6 +33,8 @@ RES = {
 }
 # Names of attention before diffusers 0.17, and since.
 OLD_ATTENTION = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.0"}
+# What Python says of values of other kinds than a program expects.
+UNREADABLE = (KeyError, TypeError, IndexError, AttributeError, ArithmeticError)
 # Of each kind of block: whether it has attention, and by which setting it resamples.
 DOWN = {
     "DownBlock2D": (False, "conv"),
@@ -52,8 +55,7 @@ def read_unet(settings: dict, folder: Path, hints: Hints) -> UNet:
         ConvertError: it cannot be used; the message says why.
     """
     config = unet_config(settings, hints)
-    with torch.device("meta"):
-        unet = UNet(config)
+    unet = without_memory(UNet, config)
     tensors = read_weights(folder)
     classes = tensors.pop("class_embedding.weight", None)
     tensors = _merged(tensors, config, bool(settings.get("flip_sin_to_cos", True)))
@@ -79,32 +81,32 @@ def unet_config(settings: dict, hints: Hints) -> UNetConfig:
         )
     if name != "UNet2DModel":
         raise ConvertError(
-            f"this is a {name}; only an unconditional UNet2DModel can be used, such as that of "
-            f"{UNCONDITIONAL}"
+            f"this is a {short(name)}; only an unconditional UNet2DModel can be used, such as that "
+            f"of {UNCONDITIONAL}"
         )
     try:
         _refuse_variants(settings)
         return _supported_config(settings, hints)
-    except (KeyError, TypeError, IndexError, AttributeError) as error:
-        raise ConvertError(f"config.json of the U-Net is incomplete: {error!r}") from error
     except ConvertError:
         raise
     except ValueError as error:
         raise ConvertError(f"config.json of the U-Net: {error}") from error
+    except UNREADABLE as error:
+        raise ConvertError(f"config.json of the U-Net is incomplete: {error!r:.200}") from error
 
 
 def _supported_config(settings: dict, hints: Hints) -> UNetConfig:
     widths, size = settings["block_out_channels"], settings.get("sample_size")
     size = size if size is not None else hints.known("image_size", 32, "not in config.json")
     if isinstance(size, list | tuple):
-        raise ConvertError(f"sample_size {size} is not supported, only squares")
+        raise ConvertError(f"sample_size {short(size)} is not supported, only squares")
     base = math.gcd(*widths)
     down, up, resampling = _blocks(settings)
     sides = [size // 2**level for level in range(len(widths))]
     attended = tuple(side for side, here in zip(sides, down, strict=True) if here)
     attended_up = tuple(side for side, here in zip(sides, up, strict=True) if here)
     emb = settings.get("time_embedding_dim") or 4 * widths[0]
-    return UNetConfig(
+    config = UNetConfig(
         image_size=size,
         base_channels=base,
         multipliers=tuple(width // base for width in widths),
@@ -123,6 +125,7 @@ def _supported_config(settings: dict, hints: Hints) -> UNetConfig:
         norm_groups=settings.get("norm_num_groups", 32),
         norm_eps=settings.get("norm_eps", 1e-5),
     )
+    return typed(config)
 
 
 def _blocks(settings: dict) -> tuple[list[bool], list[bool], str]:
@@ -134,7 +137,8 @@ def _blocks(settings: dict) -> tuple[list[bool], list[bool], str]:
     unknown = [name for name in downs if name not in DOWN] + [n for n in ups if n not in UP]
     if unknown:
         known = ", ".join([*DOWN, *UP])
-        raise ConvertError(f"blocks of kind {', '.join(unknown)} are not known; known: {known}")
+        given = ", ".join(map(str, unknown))[:200]
+        raise ConvertError(f"blocks of kind {given} are not known; known: {known}")
     # The coarsest level resamples nothing on the way down, the finest nothing on the way up.
     kinds = {_kind(settings, DOWN[name][1]) for name in downs[:-1]}
     kinds |= {_kind(settings, UP[name][1]) for name in ups[1:]}
@@ -168,14 +172,14 @@ def _refuse_variants(settings: dict) -> None:
     for key, allowed in expected.items():
         value = settings.get(key, allowed[0])
         if value not in allowed:
-            raise ConvertError(f"{key} = {value!r} is not supported, only {allowed[0]!r}")
+            raise ConvertError(f"{key} = {short(value)} is not supported, only {allowed[0]!r}")
     groups = settings.get("norm_num_groups", 32)
     # With scale_shift, diffusers leaves the middle attention without a norm unless told.
     allowed = (
         (groups,) if settings.get("resnet_time_scale_shift") == "scale_shift" else (None, groups)
     )
     if settings.get("attn_norm_num_groups") not in allowed:
-        raise ConvertError(f"attn_norm_num_groups must be norm_num_groups, {groups}")
+        raise ConvertError(f"attn_norm_num_groups must be norm_num_groups, {short(groups)}")
     channels = settings.get("in_channels", 3)
     if settings.get("out_channels", 3) not in (channels, 2 * channels):
         raise ConvertError("out_channels must equal in_channels, or be twice as many")

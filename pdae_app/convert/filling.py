@@ -1,11 +1,43 @@
 """Foreign tensors into one of our networks: all of them fit, or none is taken."""
 
+import dataclasses
+from collections.abc import Callable
+from typing import TypeVar
+
+import torch
 from torch import Tensor, nn
 
 from pdae_app.convert.errors import ConvertError
 from pdae_app.convert.names import from_official, official_shape
+from pdae_app.typed_config import build, short
 
 MOST_LISTED = 40
+
+Config = TypeVar("Config")
+Network = TypeVar("Network", bound=nn.Module)
+
+
+def typed(config: Config) -> Config:
+    """The same configuration, whose numbers a stranger's file gave; its types are checked now.
+
+    Raises:
+        ConfigError: a value is of another type than its name has.
+    """
+    return build(type(config), dataclasses.asdict(config))
+
+
+def without_memory(make: Callable[..., Network], *arguments) -> Network:
+    """A network on the meta device, for `fill`.
+
+    Raises:
+        ConvertError: nothing can be made of these arguments.
+    """
+    try:
+        with torch.device("meta"):
+            return make(*arguments)
+    except Exception as error:  # whatever torch makes of numbers that do not fit together
+        reason = short(str(error) or type(error).__name__)
+        raise ConvertError(f"the configuration describes no network ({reason})") from error
 
 
 def fill(

@@ -2,13 +2,12 @@
 
 from pathlib import Path
 
-import torch
 from torch import Tensor
 
 from pdae_app.bundle import Bundle
 from pdae_app.convert.classes import told_one_class
 from pdae_app.convert.errors import ConvertError
-from pdae_app.convert.filling import fill
+from pdae_app.convert.filling import fill, without_memory
 from pdae_app.convert.hints import Hints
 from pdae_app.convert.infer import shapes_of, unet_config
 from pdae_app.convert.names import DIFFAE_NAMING, PDAE_NAMING, unet_names
@@ -47,8 +46,7 @@ def guided_unet(tensors: dict[str, Tensor], hints: Hints, where: str) -> UNet:
     config = unet_config(shapes_of(tensors), hints, naming.time_embed)
     if hints.new_attention:
         tensors = _in_legacy_order(tensors, config)
-    with torch.device("meta"):
-        unet = UNet(config)
+    unet = without_memory(UNet, config)
     hints.say(f"U-Net: {len(tensors)} tensors")
     fill(unet, unet_names(unet, naming), tensors, f"the U-Net of {where}")
     return unet

@@ -49,6 +49,7 @@ class Hints:
         return replace(self, **missing)
 
 
+# How the pictures of the papers' data sets were cropped.
 PRESET_FRAMINGS = {
     "celeba64": "celeba",
     "ffhq128": "ffhq",
@@ -69,7 +70,11 @@ def of_preset(name: str) -> Hints:
     except ValueError as error:
         raise ConvertError(str(error)) from error
     return Hints(
-        unet.image_size, unet.heads, dropout=unet.dropout, base_channels=unet.base_channels
+        unet.image_size,
+        unet.heads,
+        dropout=unet.dropout,
+        base_channels=unet.base_channels,
+        framing=PRESET_FRAMINGS.get(name),
     )
 
 
@@ -85,7 +90,7 @@ OFFICIAL_KEYS = {
 
 def of_config(settings: dict) -> Hints:
     """The hints of an official configuration, wherever in it they stand."""
-    found, mappings = {}, _mappings(settings)
+    found, mappings = {}, nested_mappings(settings)
     for name, keys in OFFICIAL_KEYS.items():
         values = [mapping[key] for key in keys for mapping in mappings if key in mapping]
         # -1 stands for "not used".
@@ -95,13 +100,15 @@ def of_config(settings: dict) -> Hints:
     return Hints(**found)
 
 
-def _mappings(settings: dict) -> list[dict]:
+def nested_mappings(settings: dict) -> list[dict]:
     """The mapping and all that are nested in it, outermost first, each once.
 
     YAML's aliases can make one mapping appear a billion times.
     """
-    found = [settings]
+    found, known = [settings], {id(settings)}
     for mapping in found:
-        children = [child for child in mapping.values() if isinstance(child, dict)]
-        found += [child for child in children if not any(child is known for known in found)]
+        for child in mapping.values():
+            if isinstance(child, dict) and id(child) not in known:
+                known.add(id(child))
+                found.append(child)
     return found

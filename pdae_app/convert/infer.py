@@ -5,6 +5,7 @@ import re
 from torch import Tensor
 
 from pdae_app.convert.errors import ConvertError
+from pdae_app.convert.filling import typed
 from pdae_app.convert.hints import Hints
 from pdae_app.models.diffae import PooledEncoderConfig
 from pdae_app.models.latent_mlp import LatentMLPConfig
@@ -26,8 +27,8 @@ def unet_config(shapes: Shapes, hints: Hints, time_embed: str = "time_embed") ->
         ConvertError: they belong to no U-Net of this family.
     """
     try:
-        return _unet_config(shapes, hints, time_embed)
-    except (KeyError, IndexError, ZeroDivisionError, TypeError) as error:
+        return typed(_unet_config(shapes, hints, time_embed))
+    except (KeyError, IndexError, ArithmeticError, TypeError) as error:
         raise ConvertError(
             f"these are not the tensors of a guided-diffusion U-Net: {error} is missing"
         ) from error

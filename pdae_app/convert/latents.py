@@ -7,7 +7,7 @@ from torch import Tensor
 
 from pdae_app.convert.celeba import CELEBA
 from pdae_app.convert.errors import ConvertError
-from pdae_app.convert.filling import fill
+from pdae_app.convert.filling import fill, without_memory
 from pdae_app.convert.hints import Say
 from pdae_app.convert.infer import latent_config, shapes_of
 from pdae_app.convert.names import latent_names
@@ -93,7 +93,6 @@ def prior(tensors: dict[str, Tensor], where: str, clip: bool) -> Prior:
             raise ConvertError(f"{where}: {name} differs from linear_emb, of which it is a copy")
     own = {name: tensor for name, tensor in tensors.items() if ".cond_layers.1." not in name}
     config = latent_config(shapes_of(own))
-    with torch.device("meta"):
-        mlp = LatentMLP(config)
+    mlp = without_memory(LatentMLP, config)
     fill(mlp, latent_names(mlp), own, where)
     return Prior(mlp, Schedule("constant"), clip)

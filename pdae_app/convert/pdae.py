@@ -7,7 +7,7 @@ from torch import Tensor
 
 from pdae_app.bundle import Bundle
 from pdae_app.convert.errors import ConvertError
-from pdae_app.convert.filling import fill
+from pdae_app.convert.filling import fill, without_memory
 from pdae_app.convert.hints import Hints
 from pdae_app.convert.infer import semantic_config, shapes_of, unet_config
 from pdae_app.convert.latents import latent_space, prior, statistics
@@ -44,10 +44,10 @@ def convert_pdae(
         decoder = _with_frozen(decoder, dpm, hints)
     model = _model(encoder, decoder, str(autoencoder), hints)
     space = _space(latents, classifier, model.config.encoder.z_dim, hints)
-    chance = _prior(latent_dpm, space, hints)
+    latent_prior = _prior(latent_dpm, space, hints)
     info = {"converted_from": "official PDAE", "files": _file_names(autoencoder, dpm, latents)}
     diffusion = Diffusion(Schedule(hints.schedule or "linear"))
-    return Bundle(model.unet, diffusion, model, space, chance, stepping="pdae", info=info)
+    return Bundle(model.unet, diffusion, model, space, latent_prior, stepping="pdae", info=info)
 
 
 def _file_names(*paths: str | Path | None) -> list[str]:
@@ -83,8 +83,7 @@ def _model(encoder: dict, decoder: dict, where: str, hints: Hints) -> PDAE:
         )
     hints = hints.filled_from(Hints(image_size=encoder_config.image_size))
     config = unet_config(shapes_of(decoder), hints)
-    with torch.device("meta"):
-        model = PDAE(PDAEConfig(config, encoder_config))
+    model = without_memory(PDAE, PDAEConfig(config, encoder_config))
     hints.say(f"encoder: {len(encoder)} tensors")
     fill(model.encoder, semantic_names(model.encoder), encoder, f"the encoder of {where}")
     hints.say(f"U-Net: {len(unet_names(model.unet))} tensors")

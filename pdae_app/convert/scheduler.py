@@ -6,10 +6,12 @@ A setting that changes results and is not known here is refused; one that is off
 from dataclasses import dataclass
 
 from pdae_app.convert.errors import ConvertError
+from pdae_app.convert.filling import typed
 from pdae_app.convert.hints import Say
 from pdae_app.diffusion.prediction import Diffusion
 from pdae_app.diffusion.schedule import Schedule
 from pdae_app.diffusion.spacing import Spacing
+from pdae_app.typed_config import short
 
 SCHEDULES = {"linear": "linear", "scaled_linear": "scaled_linear", "sigmoid": "sigmoid"}
 SCHEDULES |= {"squaredcos_cap_v2": "cosine"}
@@ -45,9 +47,10 @@ def read_scheduler(settings: dict, say: Say) -> Scheduled:
     if name not in DDIM_LIKE:
         say(f"note: {name} is stepped by DDIM here, over the same betas")
     try:
-        return Scheduled(_diffusion(settings), _spacing(settings))
-    except (TypeError, ValueError, OverflowError) as error:
-        raise ConvertError(f"the scheduler's configuration cannot be used: {error}") from error
+        return Scheduled(typed(_diffusion(settings)), typed(_spacing(settings)))
+    except (TypeError, ValueError, ArithmeticError) as error:
+        reason = str(error)[:300]
+        raise ConvertError(f"the scheduler's configuration cannot be used: {reason}") from error
 
 
 def _refuse_unknown(settings: dict) -> None:
@@ -59,7 +62,7 @@ def _refuse_unknown(settings: dict) -> None:
     if unknown:
         raise ConvertError(
             f"the scheduler has settings that are not known here and may change results: "
-            f"{', '.join(unknown[:12])}. Write the configuration of a DDIMScheduler of the same "
+            f"{', '.join(unknown[:12])[:200]}. Write the configuration of a DDIMScheduler of the same "
             "betas in its place"
         )
 
@@ -67,7 +70,9 @@ def _refuse_unknown(settings: dict) -> None:
 def _diffusion(settings: dict) -> Diffusion:
     target = settings.get("prediction_type", "epsilon")
     if target not in PREDICTIONS:
-        raise ValueError(f"prediction_type {target!r} is not known, only {', '.join(PREDICTIONS)}")
+        raise ValueError(
+            f"prediction_type {short(target)} is not known, only {', '.join(PREDICTIONS)}"
+        )
     # PDAE's G itself has no bound where a v or x0 model is trained at next to no signal.
     shift = "G" if target == "epsilon" else "v"
     return Diffusion(_schedule(settings), PREDICTIONS[target], shift)
@@ -77,12 +82,12 @@ def _schedule(settings: dict) -> Schedule:
     steps, kind = settings.get("num_train_timesteps", 1000), settings.get("beta_schedule", "linear")
     zero_snr, betas = bool(settings.get("rescale_betas_zero_snr")), settings.get("trained_betas")
     if type(steps) is not int:
-        raise ValueError(f"num_train_timesteps must be a whole number, got {steps!r}")
+        raise ValueError(f"num_train_timesteps must be a whole number, got {short(steps)}")
     if betas is not None:
         given = tuple(float(beta) for beta in betas)
         return Schedule("given", steps, given=given, zero_snr=zero_snr)
     if kind not in SCHEDULES:
-        raise ValueError(f"beta_schedule {kind!r} is not known, only {', '.join(SCHEDULES)}")
+        raise ValueError(f"beta_schedule {short(kind)} is not known, only {', '.join(SCHEDULES)}")
     if kind == "squaredcos_cap_v2":
         return Schedule("cosine", steps, zero_snr=zero_snr)
     first, last = (float(settings.get(*key)) for key in (("beta_start", 1e-4), ("beta_end", 0.02)))

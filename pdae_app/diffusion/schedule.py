@@ -149,7 +149,7 @@ class Schedule(Process):
     def _copies(self) -> dict[tuple[str, torch.device], Tensor]:
         return {}
 
-    def _beside(self, name: str, t: Tensor) -> Tensor:
+    def _table(self, name: str, t: Tensor) -> Tensor:
         """A table on the device of `t`, in float64 where the device has it (MPS has not).
 
         It is copied there once: every copy would wait for the device.
@@ -173,11 +173,11 @@ class Schedule(Process):
         if not isinstance(t, Tensor):
             whole = int(t)
             return float(self.alpha_bars[whole] if whole == t else self._between(torch.tensor(t)))
-        return self._between(t) if t.is_floating_point() else self._beside("alpha_bars", t)[t]
+        return self._between(t) if t.is_floating_point() else self._table("alpha_bars", t)[t]
 
     def _between(self, t: Tensor) -> Tensor:
         """alpha_bar at real t, those at CLEAN included."""
-        known = self._beside("log_snrs", t)
+        known = self._table("log_snrs", t)
         below = t.floor().long().clamp(0, max(0, self.timesteps - 2))
         above = (below + 1).clamp(max=self.most)
         part = (t - below).clamp(0, 1).to(known.dtype)
@@ -209,7 +209,7 @@ class Schedule(Process):
 
     def beta(self, t: Tensor) -> Tensor:
         """Beta at timesteps `t`, float64."""
-        return self._beside("betas", t)[t]
+        return self._table("betas", t)[t]
 
     def previous(self, t: Time | Tensor) -> Time | Tensor:
         return t - 1

@@ -32,8 +32,8 @@ class State:
     steps: int
     t: Time
     x: Tensor
-    x0_hat: Tensor | None
-    evaluations: int
+    x0_hat: Tensor | None = None
+    evaluations: int = 0
     residuals: Tensor | None = None
 
     @property
@@ -114,7 +114,7 @@ def ddim_states(
             x = x + residuals[step - 1]
         if after is not None:
             x = after(step, x)
-        yield State(step, steps, pair[0], x, x0_hat, step)
+        yield State(step, steps, pair[0], x, x0_hat=x0_hat, evaluations=step)
 
 
 def dpm_solver_states(
@@ -142,7 +142,7 @@ def dpm_solver_states(
         sigma_ratio = process.sigma(t_next) / process.sigma(t)
         x = sigma_ratio * x - process.alpha(t_next) * math.expm1(-h) * extended
         before = x0_hat, h
-        yield State(step, len(levels) - 1, t, x, x0_hat, step)
+        yield State(step, len(levels) - 1, t, x, x0_hat=x0_hat, evaluations=step)
 
 
 def last_x(states: Iterator[State]) -> Tensor:
@@ -211,4 +211,4 @@ def ancestral_states(
             variance = log_variance(v, process, times).exp()
         noise = torch.randn(x.shape, generator=generator, device=x.device, dtype=x.dtype)
         x = q.mean(x0_hat, x) + variance**0.5 * noise
-        yield State(step, len(levels) - 1, t, x, x0_hat, step)
+        yield State(step, len(levels) - 1, t, x, x0_hat=x0_hat, evaluations=step)

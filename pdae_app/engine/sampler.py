@@ -189,14 +189,14 @@ class Sampler:
         """What binds the kept region to the first state; None where nothing is kept."""
         if keep is None:
             return None
-        keep = self._of_a_states_size(keep)
+        keep = self._at_state_size(keep)
 
         def bind(step: int, x: Tensor) -> Tensor:
             return x if step < KEEP_FROM * steps else torch.lerp(x, x[:1], keep)
 
         return bind
 
-    def _of_a_states_size(self, keep: Tensor) -> Tensor:
+    def _at_state_size(self, keep: Tensor) -> Tensor:
         return resized(keep.to(self.device)[None, None], self.shape[-1])[0, 0]
 
     def start(self, x_T: Tensor, steps: int) -> Start | None:
@@ -227,7 +227,7 @@ class Sampler:
         self, shared: Coupling, z: Tensor, scale: float = 1.0, keep: Tensor | None = None
     ) -> Iterator[State]:
         """Edits of one photograph under codes z (N, D); `keep` as in `Decoding`."""
-        part = scale if keep is None else scale * (1 - self._of_a_states_size(keep))
+        part = scale if keep is None else scale * (1 - self._at_state_size(keep))
         denoiser = self.denoiser(z.to(self.device))
         return inferring(coupled_states(denoiser, shared, len(z), part))
 

@@ -1,5 +1,7 @@
 """An edit of the aligned square, back in the full photograph."""
 
+import functools
+
 import cv2
 import numpy as np
 from PIL import Image
@@ -8,6 +10,9 @@ from pdae_app.faces.align import Alignment, center_square
 
 # Width of the soft border of the square, as a part of its side.
 FEATHER = 0.18
+
+# So many pixels of a photograph are changed at a time: each takes some fifty bytes meanwhile.
+STRIP = 4_000_000
 
 
 def soft_mask(size: int, feather: float = FEATHER) -> np.ndarray:
@@ -69,17 +74,24 @@ def _with_region(photo: Image.Image, alignment: Alignment, change) -> Image.Imag
     left, top, right, bottom = _bounds(alignment, photo.size)
     if left >= right or top >= bottom:
         return photo.copy()
-
-    def warp(array: np.ndarray) -> np.ndarray:
-        to_photo = alignment.pixel_matrix(len(array))
-        to_photo[:, 2] -= (left, top)
-        size = (right - left, bottom - top)
-        warped = cv2.warpAffine(array, to_photo, size, flags=cv2.INTER_CUBIC)
-        return warped.reshape(*warped.shape[:2], -1)
-
-    region = pixels[top:bottom, left:right].astype(np.float32)
-    pixels[top:bottom, left:right] = change(region, warp).round().clip(0, 255).astype(np.uint8)
+    rows = max(1, STRIP // (right - left))
+    for start in range(top, bottom, rows):
+        end = min(bottom, start + rows)
+        region = pixels[start:end, left:right]
+        warp = functools.partial(_warped, alignment, (left, start), (right - left, end - start))
+        changed = change(region.astype(np.float32), warp)
+        region[:] = changed.round().clip(0, 255).astype(np.uint8)
     return Image.fromarray(pixels)
+
+
+def _warped(
+    alignment: Alignment, corner: tuple[int, int], size: tuple[int, int], array: np.ndarray
+) -> np.ndarray:
+    """A (S, S, C) array of the square on `size` pixels of the photograph from `corner` on."""
+    to_photo = alignment.pixel_matrix(len(array))
+    to_photo[:, 2] -= corner
+    warped = cv2.warpAffine(array, to_photo, size, flags=cv2.INTER_CUBIC)
+    return warped.reshape(*warped.shape[:2], -1)
 
 
 def _bounds(alignment: Alignment, size: tuple[int, int]) -> tuple[int, int, int, int]:

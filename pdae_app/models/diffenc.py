@@ -20,8 +20,10 @@ from pdae_app.models.layers import (
     zero_init,
 )
 from pdae_app.models.unet import Block
+from pdae_app.typed_config import check_sizes, short
 
 NORM_EPS = 1e-6
+MOST_LAYERS = 64
 
 
 @dataclass(frozen=True)
@@ -44,8 +46,8 @@ class MeanEncoderConfig:
     out_groups: int = 16
 
     def __post_init__(self):
-        if self.levels < 1 or self.blocks < 1:
-            raise ValueError(f"levels {self.levels} and blocks {self.blocks} must be 1 or more")
+        check_sizes(self, image_size=1024, in_channels=64, base_channels=1024, levels=8)
+        check_sizes(self, blocks=MOST_LAYERS, groups=256, middle_groups=256, out_groups=256)
         if self.image_size % 2**self.levels:
             raise ValueError(
                 f"image_size {self.image_size} cannot be halved {self.levels} times; "
@@ -71,6 +73,8 @@ def multi_resolution(image_size: int, layers: int, **options) -> MeanEncoderConf
     Raises:
         ValueError: the layers cannot be shared out evenly among the levels.
     """
+    if not 1 <= layers <= MOST_LAYERS:
+        raise ValueError(f"layers must be between 1 and {MOST_LAYERS}, got {short(layers)}")
     sides = [image_size / 2 ** (i + 1) for i in range(layers)]
     levels = next((i + 1 for i, side in enumerate(sides) if side % 2 == 1 or side <= 8), layers)
     if layers % levels:

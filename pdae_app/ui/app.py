@@ -8,7 +8,7 @@ from starlette.middleware import Middleware
 
 from pdae_app.bundle import BundleError
 from pdae_app.engine import EditError, Editor
-from pdae_app.limits import Limits
+from pdae_app.limits import BusyError, Limits
 from pdae_app.private_folder import Sweep
 from pdae_app.ui import api
 from pdae_app.ui.about_tab import AboutTab
@@ -102,6 +102,8 @@ Choose a class and how many pictures you want. Do not pass them off as photograp
 
 MAX_UPLOAD = "40mb"
 LINE = 40
+# Visitors who wait for a model that is being fetched.
+SEVERAL_FETCHED = {"concurrency_limit": 4, "concurrency_id": "fetching"}
 
 
 class Page:
@@ -120,6 +122,7 @@ class Page:
             visible=models.free or len(models.titles) > 1,
             elem_id="model",
         )
+        self.fetched = gr.Markdown(visible=models.free, elem_id="fetching")
         with gr.Tabs(selected=first_tab(models.first)) as self.row:
             self._lay_out(model)
         self._connect(model)
@@ -134,7 +137,7 @@ class Page:
             return self.tabs[name]
 
         with tab("Edit"):
-            self.edit = EditTab(*shared)
+            self.edit = EditTab(*shared).panels
         with tab("Interpolate"):
             InterpolateTab(*shared)
         with tab("Generate"):
@@ -152,15 +155,15 @@ class Page:
         quiet = {"show_progress": "hidden", **LAST_WINS, **HIDDEN}
         self.picker.input(
             Newest.want, [self.wanted, self.picker], None, queue=False, **quiet
-        ).success(
-            model.told(self.switch),
+        ).success(self.fetch, self.wanted, self.fetched, **quiet, **SEVERAL_FETCHED).success(
+            model.explained(self.switch),
             [self.wanted, self.chosen],
             self._adapting,
             **quiet,
             **ONE_AT_A_TIME,
         )
         self.generate.edit.click(
-            lambda path: path, self.generate.picked, self.edit.photo, queue=False, **quiet
+            lambda path: path, self.generate.picked, self.edit.panel.photo, queue=False, **quiet
         ).then(None, js="() => document.querySelector('button[role=tab]').click()", **HIDDEN)
 
     @property
@@ -176,11 +179,20 @@ class Page:
     def _adapted(self, editor: Editor) -> dict:
         return {key: value for part in self._parts for key, value in part.adapted(editor).items()}
 
+    def fetch(self, wanted: Newest):
+        """Wait for a model that was named, and say how far it is; nobody else waits for it."""
+        number = wanted.number
+        for told in self.models.fetching(wanted.wish):
+            if wanted.number != number:
+                return
+            yield told
+        yield ""
+
     def switch(self, wanted: Newest, chosen: Chosen):
         """Load the model that was chosen last; where that fails, everything stays as it was."""
         try:
             editor = self.models.named(wanted.wish)
-        except (BundleError, EditError) as error:
+        except (BundleError, BusyError, EditError) as error:
             gr.Warning(str(error))
             yield {self.picker: chosen.title}
             return
@@ -188,8 +200,8 @@ class Page:
         tabs = {tab: gr.Tab(interactive=fitting[name]) for name, tab in self.tabs.items()}
         if fitting != fitting_tabs(self.models.of(chosen)):
             tabs[self.row] = gr.Tabs(selected=first_tab(editor))  # the open one may be hidden
-        told = {self.chosen: Chosen(editor.title), self.intro: introduction(editor)}
-        yield told | tabs | self._adapted(editor)
+        changes = {self.chosen: Chosen(editor.title), self.intro: introduction(editor)}
+        yield changes | tabs | self._adapted(editor)
 
 
 def fitting_tabs(editor: Editor) -> dict[str, bool]:
@@ -231,14 +243,16 @@ def build(models: Models, model: ModelThread) -> gr.Blocks:
 
 def launch(page: gr.Blocks, host: str | None = None, port: int | None = None, **options):
     """Serve the page; blocks until it is stopped, unless told otherwise in `options`."""
-    limits, sweep = Limits.of(), Sweep(get_upload_folder())
+    limits = Limits.of()
+    sweep = Sweep(get_upload_folder(), most=limits.disk_mb * 1e6)
     sweep.start()
     host = host or os.environ.get("GRADIO_SERVER_NAME", "127.0.0.1")
     rules = Rules(
         answered_hosts(host, os.environ.get("PDAE_HOSTS", "")),
         int(limits.upload_mb * 1e6),
         int(limits.in_flight_mb * 1e6),
-        lambda: limits.disk_mb * 1e6 - sweep.bytes,
+        sweep.take_room,
+        limits.check_memory,
     )
     waits = options.pop("prevent_thread_lock", False)
     served = page.launch(

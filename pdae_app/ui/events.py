@@ -1,12 +1,13 @@
 """What all tabs share: one model at a time, on one thread, and errors as sentences."""
 
 import contextvars
+import errno
 import functools
 import os
 import threading
 import traceback
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 
 import gradio as gr
 from gradio.events import Dependency
@@ -14,6 +15,7 @@ from PIL import Image
 
 from pdae_app.bundle import BundleError
 from pdae_app.engine import EditError
+from pdae_app.engine.portrait import VIEW_SIDE
 from pdae_app.export.credentials import CredentialsError
 from pdae_app.faces.photo import PhotoError
 from pdae_app.latents.slider_file import SliderFileError
@@ -26,6 +28,9 @@ OURS = {"api_visibility": "undocumented"}
 HIDDEN = {"api_visibility": "private"}
 # A wish that comes while an older one is being fulfilled is not dropped: the last one wins.
 LAST_WINS = {"trigger_mode": "always_last"}
+QUIET = {"show_progress": "hidden"}
+# Of what is done in a moment, beside the model.
+AT_ONCE = {"queue": False, **QUIET, **HIDDEN, **LAST_WINS}
 
 # Said at once, for others may be before this visitor.
 WAITING = "Waiting for the model…"
@@ -33,11 +38,15 @@ STOPPED = "Stopped."
 
 WENT_WRONG = "Something went wrong here. Try again; if it happens again, tell who runs this page."
 
-# Previews are small pictures; they are shown enlarged, smoothly.
-SHOWN_SIDE = 384
-
 # What a person can do something about, told as a sentence.
 EXPECTED = (PhotoError, EditError, SliderFileError, BundleError, CredentialsError, BusyError)
+
+# A full disk, or a person's part of it.
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
+FULL_DISK = "There is no room on the disk at this moment. Try again in a few minutes."
+
+# Seconds between two looks at whether the model's thread lives, while something waits for it.
+LOOK_EVERY = 2
 
 # Seconds of a ZeroGPU lease for one request.
 LEASE = 60
@@ -62,6 +71,10 @@ class Newest:
         self.want(None)
 
 
+class ModelThreadError(RuntimeError):
+    """The thread of the model came to an end while it worked."""
+
+
 class ModelThread:
     """The one thread that loads and runs the model.
 
@@ -71,21 +84,46 @@ class ModelThread:
     """
 
     def __init__(self):
-        self._process, self._ident = os.getpid(), None
+        self._process, self._lock = os.getpid(), threading.Lock()
+        self._begin_anew()
+
+    def _begin_anew(self) -> None:
+        self._thread = None
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="model", initializer=self._begin)
 
     def _begin(self) -> None:
-        self._ident = threading.get_ident()
+        self._thread = threading.current_thread()
 
     def call(self, function: Callable, *args, **kwargs):
         """The function's result; what it raises is raised here.
 
         On the thread itself, and in a forked process, which has none, the function runs at once.
+
+        Raises:
+            ModelThreadError: the thread came to an end meanwhile; the next call has a new one.
         """
-        if threading.get_ident() == self._ident or os.getpid() != self._process:
+        if threading.current_thread() is self._thread or os.getpid() != self._process:
             return function(*args, **kwargs)
         context = contextvars.copy_context()  # Gradio's messages find their page by it
-        return self._pool.submit(context.run, function, *args, **kwargs).result()
+        with self._lock:
+            if self._ended:
+                self._begin_anew()
+            future = self._pool.submit(context.run, function, *args, **kwargs)
+        return self._result(future)
+
+    @property
+    def _ended(self) -> bool:
+        return self._thread is not None and not self._thread.is_alive()
+
+    def _result(self, future: Future):
+        """What comes of a call; a thread that ends leaves its calls without an answer."""
+        while not wait([future], LOOK_EVERY).done:
+            if self._ended and not future.done():
+                raise ModelThreadError("The model's thread ended.")
+        try:
+            return future.result()
+        except SystemExit as error:  # of this thread alone, and not of the program
+            raise ModelThreadError("The model's thread was ended.") from error
 
     def iterate(self, generator: Iterator) -> Iterator:
         """The generator's items, each made on the thread; closing this closes the generator."""
@@ -99,7 +137,7 @@ class ModelThread:
             except RuntimeError:  # the program ends, and takes no more calls
                 generator.close()
 
-    def told(self, function: Callable) -> Callable:
+    def explained(self, function: Callable) -> Callable:
         """A generator handler run on the thread, its expected errors told to the caller."""
         run = self._running(function)
 
@@ -108,8 +146,8 @@ class ModelThread:
             try:
                 Limits.of().check_memory()
                 yield from run(*args, **kwargs)
-            except EXPECTED as error:
-                raise gr.Error(str(error), print_exception=False) from error
+            except (*EXPECTED, OSError) as error:
+                raise _told(error) from error
 
         return handler
 
@@ -124,6 +162,7 @@ class ModelThread:
         @functools.wraps(function)
         def handler(*args, **kwargs):
             try:
+                Limits.of().check_memory()
                 yield from run(*args, **kwargs)
             except Exception as error:
                 yield {status: in_words(error)}
@@ -137,11 +176,8 @@ class ModelThread:
 
 def in_words(error: Exception) -> str:
     """What an error says to a person, who is warned too; of an unexpected one the log has all."""
-    if isinstance(error, gr.Error):  # as ZeroGPU's, of its quota
-        text = str(error.message)
-    elif isinstance(error, EXPECTED):
-        text = str(error)
-    else:
+    text = _sentence(error)
+    if text is None:
         traceback.print_exception(error)
         text = WENT_WRONG
     gr.Warning(text)
@@ -155,10 +191,25 @@ def explained(function: Callable) -> Callable:
     def handler(*args, **kwargs):
         try:
             return function(*args, **kwargs)
-        except EXPECTED as error:
-            raise gr.Error(str(error), print_exception=False) from error
+        except (*EXPECTED, OSError) as error:
+            raise _told(error) from error
 
     return handler
+
+
+def _told(error: Exception) -> Exception:
+    """The error for the page, where a person can do something about it; else as it is."""
+    text = _sentence(error)
+    return error if text is None else gr.Error(text, print_exception=False)
+
+
+def _sentence(error: Exception) -> str | None:
+    """What an expected error says."""
+    if isinstance(error, gr.Error):  # as ZeroGPU's, of its quota
+        return str(error.message)
+    if isinstance(error, OSError) and error.errno in NO_ROOM:
+        return FULL_DISK
+    return str(error) if isinstance(error, EXPECTED) else None
 
 
 def on_zero_gpu(function: Callable) -> Callable | None:
@@ -238,5 +289,5 @@ def while_newest(function: Callable, status: gr.Markdown) -> Callable:
 
 
 def shown(square: Image.Image) -> Image.Image:
-    """A model's square, enlarged for the screen."""
-    return square.resize((SHOWN_SIDE, SHOWN_SIDE), Image.Resampling.BICUBIC)
+    """A model's square, enlarged smoothly for the screen."""
+    return square.resize((VIEW_SIDE, VIEW_SIDE), Image.Resampling.BICUBIC)

@@ -10,8 +10,16 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from pdae_app.limits import BusyError
+
 LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
-UPLOAD = "/gradio_api/upload"
+API = "/gradio_api/"
+UPLOAD = f"{API}upload"
+# Of all that Gradio lets others change or start, what the page and its clients use: the first word
+# of a path below `API`. Others hand what they are sent to ffmpeg, or edit the program.
+USED = frozenset(
+    {"upload", "queue", "component_server", "cancel", "reset", "call", "run", "api", "mcp"}
+)
 # Bytes of a request that is no upload: sliders, a painted layer.
 MOST_ELSE = 8 << 20
 # Seconds without a byte of a request that is not complete.
@@ -24,13 +32,15 @@ Refusal = tuple[int, str]
 class Rules:
     """`hosts` are the names that the app answers to, None being any; bounds are in bytes.
 
-    `room` says how many bytes of uploads still fit on the disk.
+    `take_room` says whether so many bytes of an upload fit on the disk, and counts them;
+    `check_memory` raises `BusyError` where there is no memory for new work.
     """
 
     hosts: frozenset[str] | None = None
     upload: int = 400_000_000
     in_flight: int = 1_000_000_000
-    room: Callable[[], float] = lambda: float("inf")
+    take_room: Callable[[int], bool] = lambda size: True
+    check_memory: Callable[[], None] = lambda: None
 
 
 class Guard:
@@ -79,6 +89,8 @@ class Guard:
         return None
 
     def _measured(self, path: str, headers: Headers) -> tuple[int, Refusal | None]:
+        if path.removeprefix(API).split("/")[0] not in USED:
+            return 0, (404, "There is nothing here.")
         given = headers.get("content-length", "0" if _empty(headers) else "")
         if not given.isascii() or not given.isdigit() or len(given) > 18:
             return 0, (411, "Say how long the request is (Content-Length).")
@@ -88,11 +100,13 @@ class Guard:
             return size, (413, f"This is too much at once: use at most {most // 1_000_000} MB.")
         if self.in_flight + size > self.rules.in_flight:
             return size, (503, "Too much is being uploaded at this moment. Try again in a minute.")
-        if upload and size > self.rules.room():
-            return size, (
-                507,
-                "There is no room for more pictures now. Try again later.",
-            )
+        if not path.startswith(f"{API}cancel"):  # what ends work makes room
+            try:
+                self.rules.check_memory()
+            except BusyError as error:
+                return size, (503, str(error))
+        if upload and not self.rules.take_room(size):
+            return size, (507, "There is no room for more pictures now. Try again later.")
         return size, None
 
 

@@ -2,18 +2,22 @@
 
 import threading
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from concurrent.futures import wait
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pdae_app.bundle import load_bundle
 from pdae_app.engine import EditError, Editor
 from pdae_app.latents.few_shot import FewShot
+from pdae_app.limits import Limits
 from pdae_app.ui.downloads import Downloads
 from pdae_app.ui.events import ModelThread
 
 # Of models beside the first one, so many stay in memory.
 KEPT = 2
+# A file of half precision takes twice its size when it is loaded, and once more meanwhile.
+LOADED = 3
 
 
 @dataclass(frozen=True)
@@ -67,11 +71,25 @@ class Models:
         """The editor of a title; of none, the default.
 
         Raises:
-            EditError: a title that is not offered. BundleError: it cannot be loaded.
+            EditError: a title that is not offered, or not here yet.
+            BundleError: it cannot be loaded.
+            BusyError: there is no memory for it.
         """
         if not title or title == self.first.title:
             return self.first
         return self._found(title) or self._thread.call(self._load, title)
+
+    def fetching(self, title: str | None) -> Iterator[str]:
+        """How far the download of a free name is, every second until it has ended in any way."""
+        if not title or title in self._places or self._found(title):
+            return
+        try:
+            download = self._downloads.begun(self._free_name(title))
+        except EditError:  # told where it is loaded
+            return
+        while not download.job.done():
+            yield f"Fetching {title}: {download.progress}…"
+            wait([download.job], timeout=1)
 
     def _found(self, title: str) -> Editor | None:
         with self._lock:
@@ -96,6 +114,8 @@ class Models:
             place = self._places[title]
             return Editor.from_pretrained(place, device=device, precision=precision)
         folder = self._downloads.folder(self._free_name(title))
+        size = sum(path.stat().st_size for path in folder.glob("*.safetensors"))
+        Limits.of().check_memory(LOADED * size / 1e6)
         return Editor(load_bundle(folder, device), title, device, precision=precision)
 
     def _free_name(self, title: str) -> str:
@@ -106,6 +126,6 @@ class Models:
         return title
 
 
-def bundles_beside(folder: Path) -> list[str]:
+def bundles_in(folder: Path) -> list[str]:
     """The bundles in a folder of checkpoints, by their paths."""
     return [str(path.parent) for path in sorted(folder.glob("*/config.json"))]
