@@ -31,15 +31,15 @@ def convert_pipeline(folder: Path, hints: Hints) -> Bundle:
     place = part_folder(folder, "unet", index)
     settings = read_settings(place / CONFIG)
     unet = read_unet(settings, place, hints)
-    scheduled = _scheduled(folder, index, hints)
+    found = scheduled(folder, index, hints)
     stage = _first_stage(folder, index, hints)
     if stage is not None:
         stage = _agreeing(stage, unet.config, hints)
     return Bundle(
         unet,
-        scheduled.diffusion,
-        stepping="clean" if scheduled.spacing is None else SPACING,
-        spacing=scheduled.spacing,
+        found.diffusion,
+        stepping="clean" if found.spacing is None else SPACING,
+        spacing=found.spacing,
         first_stage=stage,
         info={"converted_from": "diffusers", "files": [folder.name]},
     )
@@ -87,15 +87,18 @@ def part_folder(folder: Path, name: str, index: dict) -> Path:
     raise ConvertError(f"{told} {folder / name / CONFIG} is missing")
 
 
-def _scheduled(folder: Path, index: dict, hints: Hints) -> Scheduled:
-    """Of the scheduler's configuration; of a model alone a guess."""
+def scheduled(folder: Path, index: dict, hints: Hints) -> Scheduled:
+    """Of the scheduler's configuration; of a model alone a guess.
+
+    Raises:
+        ConvertError: there is none where the pipeline names one, or it cannot be followed.
+    """
     paths = (folder / "scheduler" / SCHEDULER, folder / SCHEDULER)
     for path in paths:
         if path.is_file():
-            scheduled = read_scheduler(read_settings(path), hints.say)
             if hints.schedule is not None:
                 raise ConvertError(f"{path} says the schedule; leave --schedule out")
-            return scheduled
+            return read_scheduler(read_settings(path), hints.say)
     if "scheduler" in index:
         raise ConvertError(f"{INDEX} names the part scheduler, but {paths[0]} is missing")
     guess = hints.known("schedule", "linear", f"no {SCHEDULER}")

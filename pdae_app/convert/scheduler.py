@@ -62,8 +62,8 @@ def _refuse_unknown(settings: dict) -> None:
     if unknown:
         raise ConvertError(
             f"the scheduler has settings that are not known here and may change results: "
-            f"{', '.join(unknown[:12])[:200]}. Write the configuration of a DDIMScheduler of the same "
-            "betas in its place"
+            f"{', '.join(unknown[:12])[:200]}. Write the configuration of a DDIMScheduler of the "
+            "same betas in its place"
         )
 
 
