@@ -3,8 +3,10 @@
 States are what the diffusion model knows: see `pdae_app.models.first_stage`.
 """
 
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import torch
 from PIL import Image
@@ -121,6 +123,19 @@ class Sampler:
         """The pictures of states (N, C, S, S)."""
         with torch.inference_mode():
             return [to_image(x) for x in self.bundle.first_stage.decode(states)]
+
+    def previews(self, states: Tensor) -> list[Image.Image]:
+        """As `pictures`, roughly and quickly, where the first stage has a way to."""
+        with torch.inference_mode():
+            return [to_image(x) for x in self.bundle.first_stage.preview(states)]
+
+    @cached_property
+    def step_seconds(self) -> float:
+        """What one evaluation of the networks under a code takes, tried once."""
+        z, x_T = torch.zeros(1, self.exact.z_dim), torch.zeros(1, *self.shape)
+        begun = time.perf_counter()
+        next(self.decode(Decoding(z.to(self.device), x_T, Sampling(steps=1))))
+        return time.perf_counter() - begun
 
     def levels(self, steps: int, inverting: bool = False) -> list[Time]:
         """The noise levels of so many steps.
