@@ -30,13 +30,15 @@ from pdae_app.bundle_config import (
 from pdae_app.bundle_files import BundleError, changed, read_tensors, sha256, stored_dtype
 from pdae_app.diffusion.prediction import Diffusion
 from pdae_app.diffusion.process import Process
+from pdae_app.diffusion.spacing import Spacing
 from pdae_app.diffusion.variational import VariationalDiffusion
 from pdae_app.faces.detect import ALIGNER
 from pdae_app.families import Family, family
 from pdae_app.latents.directions import Attribute, LatentSpace
 from pdae_app.latents.prior import Prior
 from pdae_app.latents.typical import Typical
-from pdae_app.models.first_stage import FirstStage, PatchAutoencoder, Pixels
+from pdae_app.models.first_stage import FirstStage, Pixels
+from pdae_app.models.published_stage import PublishedStage
 from pdae_app.models.unet import UNet
 from pdae_app.typed_config import ConfigError, short
 from pdae_app.whole import restored, whole_folder
@@ -50,7 +52,8 @@ class Bundle:
     """A model as it lies on disk.
 
     `model` is None for a U-Net alone; for Diff-AE, `unet` is its conditional one. `stepping` names
-    the way of stepping that the model is used with by default (`STEPPINGS`), `framing` how its
+    the way of stepping that the model is used with by default (`steppings`), `spacing` holds the
+    settings of one of its own; `framing` says how its
     training pictures were framed (`FRAMINGS`), `aligner` what found the eyes for that; `floor` is
     the time from which new pictures jump to x0_hat (`jumping`), 0 for networks that denoise at all
     levels. `coupled_from` is the time from which photographs are edited by
@@ -70,6 +73,7 @@ class Bundle:
     latents: LatentSpace | None = None
     prior: Prior | None = None
     stepping: str = "clean"
+    spacing: Spacing | None = None
     framing: str = "face"
     aligner: str = ALIGNER
     floor: int = 0
@@ -122,14 +126,19 @@ class Bundle:
     def parts(self) -> dict[str, nn.Module]:
         """The networks by the names of their files."""
         parts = self.family.parts
-        if isinstance(self.first_stage, PatchAutoencoder):
+        if not isinstance(self.first_stage, Pixels):
             # Its place decides the order of `identity`.
-            parts = {"unet": parts.pop("unet"), "first_stage": self.first_stage, **parts}
+            parts = {"unet": parts.pop("unet"), "first_stage": _weights(self.first_stage), **parts}
         if self.variational is not None and self.variational.networks.encoder is not None:
             parts["mean_encoder"] = self.variational.networks.encoder
         if self.prior is not None:
             parts["prior"] = self.prior.mlp
         return parts
+
+
+def _weights(first_stage: FirstStage) -> nn.Module:
+    """What is kept of it: a network of diffusers under its own names."""
+    return first_stage.network if isinstance(first_stage, PublishedStage) else first_stage
 
 
 def resized(pictures: Tensor, size: int) -> Tensor:
@@ -157,10 +166,10 @@ def save_bundle(bundle: Bundle, folder: str | Path, dtype: torch.dtype | None = 
         load_bundle(partial)
 
 
-def save_first_stage(first_stage: PatchAutoencoder, folder: str | Path) -> None:
+def save_first_stage(first_stage: FirstStage, folder: str | Path) -> None:
     """Write a first stage alone, for `load_first_stage`, in float16."""
     with _bundle_folder(folder) as partial:
-        _save_network(first_stage, partial / "first_stage.safetensors", torch.float16)
+        _save_network(_weights(first_stage), partial / "first_stage.safetensors", torch.float16)
         config = {"format": FORMAT, "first_stage": dataclasses.asdict(first_stage.config)}
         _write_config(config, partial)
         load_first_stage(partial)
@@ -212,7 +221,9 @@ def _config(bundle: Bundle) -> dict:
         "floor": bundle.floor,
         "coupled_from": bundle.coupled_from,
     }
-    if isinstance(bundle.first_stage, PatchAutoencoder):
+    if bundle.spacing is not None:
+        config["spacing"] = dataclasses.asdict(bundle.spacing)
+    if not isinstance(bundle.first_stage, Pixels):
         config["first_stage"] = dataclasses.asdict(bundle.first_stage.config)
     if bundle.variational is not None:
         config["variational"] = bundle.variational.settings
@@ -271,7 +282,7 @@ def check_config(folder: Path) -> None:
     _built(empty_parts, read_config(folder), folder)
 
 
-def load_first_stage(folder: str | Path, device: str | torch.device = "cpu") -> PatchAutoencoder:
+def load_first_stage(folder: str | Path, device: str | torch.device = "cpu") -> FirstStage:
     """The first stage of a bundle, or of a folder that holds nothing else.
 
     Raises:
@@ -280,7 +291,8 @@ def load_first_stage(folder: str | Path, device: str | torch.device = "cpu") -> 
     folder = Path(folder)
     config = read_config(folder, needed=("first_stage",))
     first_stage = _built(empty_first_stage, config, folder)
-    problems = changed(folder, config) + _fill(first_stage, folder / "first_stage.safetensors")
+    path = folder / "first_stage.safetensors"
+    problems = changed(folder, config) + _fill(_weights(first_stage), path)
     if problems:
         raise _unloadable(folder, problems)
     first_stage.eval().requires_grad_(False)

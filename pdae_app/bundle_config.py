@@ -7,10 +7,11 @@ from pathlib import Path
 import torch
 
 from pdae_app.bundle_files import BundleError, check_depth
-from pdae_app.diffusion.grids import STEPPINGS
+from pdae_app.diffusion.grids import steppings
 from pdae_app.diffusion.prediction import Diffusion
 from pdae_app.diffusion.process import LinearLogSNR
 from pdae_app.diffusion.schedule import Schedule
+from pdae_app.diffusion.spacing import Spacing
 from pdae_app.diffusion.variational import VariationalDiffusion
 from pdae_app.faces.align import FRAMINGS
 from pdae_app.families import Family, family, family_named
@@ -18,14 +19,15 @@ from pdae_app.latents.directions import Attribute
 from pdae_app.latents.prior import Prior
 from pdae_app.latents.typical import Typical
 from pdae_app.models.diffenc import MeanEncoder
-from pdae_app.models.first_stage import PatchAutoencoder, PatchAutoencoderConfig
+from pdae_app.models.first_stage import FirstStage, PatchAutoencoder, PatchAutoencoderConfig
 from pdae_app.models.latent_mlp import LatentMLP, LatentMLPConfig
+from pdae_app.models.published_stage import PublishedStage, PublishedStageConfig
 from pdae_app.models.unet import UNet, UNetConfig
 from pdae_app.models.vdm import VDMConfig
 from pdae_app.typed_config import ConfigError, build, short
 
-# Format 2 brought first stages.
-FORMAT = 2
+# Format 2 brought first stages, format 3 those of diffusers, and steppings of a model's own.
+FORMAT = 3
 
 LARGEST_CONFIG = 4 << 20
 
@@ -65,7 +67,8 @@ def empty_parts(config: dict) -> dict:
         ConfigError: a value that cannot be.
     """
     diffusion = build(Diffusion, config["diffusion"], "diffusion.")
-    stepping = _one_of(STEPPINGS, config, "stepping", "clean")
+    spacing = build(Spacing, config["spacing"], "spacing.") if "spacing" in config else None
+    stepping = _one_of(steppings(spacing), config, "stepping", "clean")
     framing = _one_of(FRAMINGS, config, "framing", "face")
     first_stage = empty_first_stage(config)
     # Bundles before "kind" was written hold PDAE where they have an encoder.
@@ -93,6 +96,7 @@ def empty_parts(config: dict) -> dict:
         "model": networks.model if networks.has_codes else None,
         "prior": prior,
         "stepping": stepping,
+        "spacing": spacing,
         "framing": framing,
         "aligner": str(config.get("aligner", "haar")),
         "floor": floor,
@@ -153,13 +157,16 @@ def _empty_prior(values: dict) -> Prior:
     return Prior(mlp, schedule, values.get("clip") is True)
 
 
-def empty_first_stage(config: dict) -> PatchAutoencoder | None:
+def empty_first_stage(config: dict) -> FirstStage | None:
     """Without memory for its weights; None where states are pixels."""
     if "first_stage" not in config:
         return None
-    architecture = build(PatchAutoencoderConfig, config["first_stage"], "first_stage.")
+    values = config["first_stage"]
+    published = isinstance(values, dict) and "kind" in values
+    kind = PublishedStageConfig if published else PatchAutoencoderConfig
+    architecture = build(kind, values, "first_stage.")
     with torch.device("meta"):
-        return PatchAutoencoder(architecture)
+        return (PublishedStage if published else PatchAutoencoder)(architecture)
 
 
 def read_attributes(config: dict) -> tuple[Attribute, ...]:

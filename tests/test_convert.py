@@ -294,7 +294,7 @@ DAMAGE = {
     "expanded": (lambda d: d.update({NAME: torch.ones(1).expand(10**9)}), "no plain tensors"),
     "no tensor": (lambda d: d.update({NAME: "text"}), "no plain tensors"),
     "no U-Net": (lambda d: d.clear(), "not the tensors of a guided-diffusion U-Net"),
-    "by class": (lambda d: d.update({"label_emb.weight": torch.ones(2)}), "conditional model"),
+    "by class": (lambda d: d.update({"label_emb.weight": torch.ones(2)}), "told one of 2 classes"),
 }
 
 

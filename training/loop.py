@@ -80,7 +80,7 @@ class Run:
             if parameter.requires_grad
         }
         self.optimizer = adamw(config, self.parameters, objective.decayed)
-        self.ema = Ema(self.parameters, config.ema, config.ema_warmup)
+        self.ema = Ema(self.parameters, config.ema, config.ema_warmup, config.ema_device)
         self.metrics = Metrics(config.out, config.log_every, self.accelerator)
         self.steps, self._lock = 0, None
         self.total_batch = config.batch_size * self.accelerator.num_processes

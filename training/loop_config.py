@@ -13,7 +13,8 @@ class LoopConfig:
     """How long and how fast. Counts are in pictures seen by all processes together.
 
     `decay`: "constant" or "cosine" (to a tenth, over the whole run), after `warmup` pictures.
-    `clip` 0 clips no gradients. `ema_warmup` lets the average follow faster at first.
+    `clip` 0 clips no gradients. `ema_warmup` lets the average follow faster at first,
+    `ema_device: cpu` keeps it out of a GPU's memory.
     `batch_size` is a process's, in one optimiser step; `accumulate` cuts it in so many parts that
     go through the network one after another. `tracker` is one of accelerate's ("tensorboard",
     "wandb", …), beside `metrics.jsonl`, which is always written, a line every `log_every` steps.
@@ -31,6 +32,7 @@ class LoopConfig:
     clip: float = 1.0
     ema: float = 0.9999
     ema_warmup: bool = True
+    ema_device: str | None = None
     seed: int = 0
     workers: int = 1
     mixed_precision: str = "no"

@@ -20,7 +20,7 @@ from training.dry_run import describe_run
 from training.loop import LoopConfig, finish, run_script, train
 from training.losses import dpm_loss
 from training.objective import Objective
-from training.samples import one_step_error, random_decodings
+from training.samples import decoded, one_step_error, random_decodings
 from training.states import Sizes, held_out_states, state_set
 from training.timesteps import Timesteps
 
@@ -80,7 +80,7 @@ class DpmObjective(Objective):
             classes = torch.arange(32, device=device) % known
         denoiser = family(self.unet, self.config.diffusion).unconditional(classes)
         like = torch.empty(32, *self.config.shape, device=device)
-        return self.first_stage.decode(random_decodings(denoiser, like, self.schedule))
+        return decoded(self.first_stage, random_decodings(denoiser, like, self.schedule))
 
     def validate(self, x_0: Tensor) -> dict[str, float]:
         """The error of x0_hat in one step from t = T / 2."""

@@ -13,6 +13,8 @@ Say = Callable[[str], None]
 class Hints:
     """Facts that the caller gave; None where nothing is known.
 
+    `class_label` is the number of the class that a model is frozen with, or "null"; `first_stage`
+    a folder, in place of the pipeline's own; `settings` the whole configuration file.
     `say` takes every line for the person: progress, and each guess.
     """
 
@@ -24,6 +26,10 @@ class Hints:
     base_channels: int | None = None
     framing: str | None = None
     new_attention: bool | None = None
+    class_label: str | None = None
+    scaling_factor: float | None = None
+    first_stage: str | None = None
+    settings: dict | None = field(default=None, repr=False)
     say: Say = field(default=print, repr=False)
 
     def known(self, name: str, guess, why: str):

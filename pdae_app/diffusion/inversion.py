@@ -11,7 +11,6 @@ Direct Inversion).
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import pairwise
 
 import torch
 from torch import Tensor
@@ -42,6 +41,7 @@ def exact_states(
     iterations: int = 5,
     tolerance: float = 1e-5,
     memory: int = MEMORY,
+    ends: list[Time] | None = None,
 ) -> Iterator[State]:
     """Inversion through `levels`, rising, each step solved with up to `iterations` evaluations.
 
@@ -49,6 +49,7 @@ def exact_states(
         x_0: images (N, C, H, W) at levels[0].
         tolerance: root mean square of the residual at which a step counts as solved.
         memory: so many past iterates are mixed; 1 is the iteration as it stands.
+        ends: where the steps lead, as in `ddim_states`.
 
     Yields:
         States without x0_hat; the last one with the residuals: x_s minus what the sampling step
@@ -57,7 +58,7 @@ def exact_states(
     # Nothing is known of eps at first; the picture itself, a little smaller, is near enough.
     x, eps = x_0, torch.zeros_like(x_0)
     residuals, evaluations, steps = [], 0, len(levels) - 1
-    for step, (s, t) in enumerate(pairwise(levels), 1):
+    for step, (s, t) in enumerate(zip(levels, ends or levels[1:], strict=False), 1):
         limits = {"iterations": iterations, "tolerance": tolerance, "memory": memory}
         solver = FixedPoint(x, process, (t, s), **limits)
         solution = solver.solve(denoiser, process.asked(t, x), eps)

@@ -8,6 +8,7 @@ from gradio.events import Dependency
 from pdae_app.engine import QUALITY, Editor
 from pdae_app.engine.framing import Framed, Photograph
 from pdae_app.engine.portrait import make_portrait, read_steps
+from pdae_app.engine.waiting import opening_seconds, waiting_sentence
 from pdae_app.faces.photo import PhotoError
 from pdae_app.ui.edit_panels import WELCOME, EditPanels
 from pdae_app.ui.events import (
@@ -144,6 +145,8 @@ class PhotographOpening:
             panels.panel.square: shown(framed.square(editor.image_size)),
             panels.status: "Finding the code…",
         }
+        if waiting := waiting_sentence(opening_seconds(editor, steps)):
+            yield {panels.status: f"Finding the code… {waiting}"}
         key = (editor.title, wish.photograph.source, framed.alignment, steps)
         portrait = make_portrait(editor, framed, codes[key]) if key in codes else None
         if portrait is None:
