@@ -28,7 +28,7 @@ from pdae_app.export.provenance import Provenance
 from pdae_app.limits import LimitError, Limits
 from pdae_app.ui.app import build, launch
 from pdae_app.ui.events import ModelThread
-from pdae_app.ui.models import Models, bundles_beside
+from pdae_app.ui.models import Models, bundles_in
 
 CHECKPOINTS = Path(__file__).resolve().parent / "checkpoints"
 
@@ -91,7 +91,7 @@ def main() -> int:
     except (BundleError, CredentialsError, EditError, LimitError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    places = [*bundles_beside(CHECKPOINTS), *arguments.models]
+    places = [*bundles_in(CHECKPOINTS), *arguments.models]
     models = Models(editor, places, arguments.any_model, arguments.precision, model)
     options = {"mcp_server": True} if arguments.mcp else {}
     launch(build(models, model), arguments.host, arguments.port, **options)

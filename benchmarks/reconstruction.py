@@ -128,7 +128,7 @@ def main() -> None:
     x_0 = x_0.to(memory_format=torch.channels_last)
     denoiser = bundle.family.denoiser(bundle.codes(x_0))
     rows = [
-        row(denoiser, x_0, bundle.process, stepping, steps, name)
+        row(denoiser, x_0, bundle.process, stepping, steps=steps, name=name)
         for stepping in arguments.stepping
         for steps in arguments.steps
         for name in WAYS

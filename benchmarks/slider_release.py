@@ -21,8 +21,8 @@ from urllib.parse import urlsplit
 from gradio_client import Client, handle_file
 
 from benchmarks.tables import publish
-from pdae_app.engine.photo_edit import QUALITY
-from pdae_app.ui.edit_tab import FINISHING
+from pdae_app.engine.quality import QUALITY
+from pdae_app.ui.rendering import FINISHING
 from pdae_app.ui.result_panel import ADD
 from pdae_app.ui.session import EXAMPLES
 from pdae_app.ui.slider_pool import SLOTS

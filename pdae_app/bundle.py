@@ -20,42 +20,31 @@ from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from pdae_app.bundle_files import changed, check_depth, read_tensors, sha256, stored_dtype
-from pdae_app.diffusion.grids import STEPPINGS
+from pdae_app.bundle_config import (
+    FORMAT,
+    empty_first_stage,
+    empty_parts,
+    read_attributes,
+    read_config,
+)
+from pdae_app.bundle_files import BundleError, changed, read_tensors, sha256, stored_dtype
 from pdae_app.diffusion.prediction import Diffusion
-from pdae_app.diffusion.process import LinearLogSNR, Process
-from pdae_app.diffusion.schedule import Schedule
+from pdae_app.diffusion.process import Process
+from pdae_app.diffusion.spacing import Spacing
 from pdae_app.diffusion.variational import VariationalDiffusion
-from pdae_app.faces.align import FRAMINGS
 from pdae_app.faces.detect import ALIGNER
-from pdae_app.families import Family, family, family_named
+from pdae_app.families import Family, family
 from pdae_app.latents.directions import Attribute, LatentSpace
 from pdae_app.latents.prior import Prior
 from pdae_app.latents.typical import Typical
-from pdae_app.models.diffenc import MeanEncoder
-from pdae_app.models.first_stage import (
-    FirstStage,
-    PatchAutoencoder,
-    PatchAutoencoderConfig,
-    Pixels,
-)
-from pdae_app.models.latent_mlp import LatentMLP, LatentMLPConfig
-from pdae_app.models.unet import UNet, UNetConfig
-from pdae_app.models.vdm import VDMConfig
-from pdae_app.typed_config import ConfigError, build, short
+from pdae_app.models.first_stage import FirstStage, Pixels
+from pdae_app.models.published_stage import PublishedStage
+from pdae_app.models.unet import UNet
+from pdae_app.typed_config import ConfigError, short
 from pdae_app.whole import restored, whole_folder
-
-# Format 2 brought first stages.
-FORMAT = 2
-
-LARGEST_CONFIG = 4 << 20
 
 # Of what is wrong with a bundle, so many things are told, each in so many characters.
 MOST_TOLD, LONGEST_TOLD = 20, 600
-
-
-class BundleError(ValueError):
-    """A bundle that cannot be loaded; the message lists what is wrong with which file."""
 
 
 @dataclass
@@ -63,7 +52,8 @@ class Bundle:
     """A model as it lies on disk.
 
     `model` is None for a U-Net alone; for Diff-AE, `unet` is its conditional one. `stepping` names
-    the way of stepping that the model is used with by default (`STEPPINGS`), `framing` how its
+    the way of stepping that the model is used with by default (`steppings`), `spacing` holds the
+    settings of one of its own; `framing` says how its
     training pictures were framed (`FRAMINGS`), `aligner` what found the eyes for that; `floor` is
     the time from which new pictures jump to x0_hat (`jumping`), 0 for networks that denoise at all
     levels. `coupled_from` is the time from which photographs are edited by
@@ -83,6 +73,7 @@ class Bundle:
     latents: LatentSpace | None = None
     prior: Prior | None = None
     stepping: str = "clean"
+    spacing: Spacing | None = None
     framing: str = "face"
     aligner: str = ALIGNER
     floor: int = 0
@@ -135,14 +126,19 @@ class Bundle:
     def parts(self) -> dict[str, nn.Module]:
         """The networks by the names of their files."""
         parts = self.family.parts
-        if isinstance(self.first_stage, PatchAutoencoder):
+        if not isinstance(self.first_stage, Pixels):
             # Its place decides the order of `identity`.
-            parts = {"unet": parts.pop("unet"), "first_stage": self.first_stage, **parts}
+            parts = {"unet": parts.pop("unet"), "first_stage": _weights(self.first_stage), **parts}
         if self.variational is not None and self.variational.networks.encoder is not None:
             parts["mean_encoder"] = self.variational.networks.encoder
         if self.prior is not None:
             parts["prior"] = self.prior.mlp
         return parts
+
+
+def _weights(first_stage: FirstStage) -> nn.Module:
+    """What is kept of it: a network of diffusers under its own names."""
+    return first_stage.network if isinstance(first_stage, PublishedStage) else first_stage
 
 
 def resized(pictures: Tensor, size: int) -> Tensor:
@@ -170,10 +166,10 @@ def save_bundle(bundle: Bundle, folder: str | Path, dtype: torch.dtype | None = 
         load_bundle(partial)
 
 
-def save_first_stage(first_stage: PatchAutoencoder, folder: str | Path) -> None:
+def save_first_stage(first_stage: FirstStage, folder: str | Path) -> None:
     """Write a first stage alone, for `load_first_stage`, in float16."""
     with _bundle_folder(folder) as partial:
-        _save_network(first_stage, partial / "first_stage.safetensors", torch.float16)
+        _save_network(_weights(first_stage), partial / "first_stage.safetensors", torch.float16)
         config = {"format": FORMAT, "first_stage": dataclasses.asdict(first_stage.config)}
         _write_config(config, partial)
         load_first_stage(partial)
@@ -225,7 +221,9 @@ def _config(bundle: Bundle) -> dict:
         "floor": bundle.floor,
         "coupled_from": bundle.coupled_from,
     }
-    if isinstance(bundle.first_stage, PatchAutoencoder):
+    if bundle.spacing is not None:
+        config["spacing"] = dataclasses.asdict(bundle.spacing)
+    if not isinstance(bundle.first_stage, Pixels):
         config["first_stage"] = dataclasses.asdict(bundle.first_stage.config)
     if bundle.variational is not None:
         config["variational"] = bundle.variational.settings
@@ -252,8 +250,8 @@ def load_bundle(folder: str | Path, device: str | torch.device = "cpu") -> Bundl
         BundleError: a file or tensor is missing, misshapen, not finite or unknown; all are listed.
     """
     folder = restored(folder)
-    config = _read_config(folder)
-    bundle = _built(_empty_bundle, config, folder)
+    config = read_config(folder)
+    bundle = Bundle(**_built(empty_parts, config, folder))
     problems = changed(folder, config)
     for name, module in bundle.parts.items():
         path = folder / f"{name}.safetensors"
@@ -262,7 +260,7 @@ def load_bundle(folder: str | Path, device: str | torch.device = "cpu") -> Bundl
         if not found:
             bundle.dtypes[name] = stored_dtype(path)
     if "attributes" in config:
-        attributes = _built(_attributes, config, folder)
+        attributes = _built(read_attributes, config, folder)
         bundle.latents, found = _load_latents(folder, attributes, bundle.model)
         problems += found
     if problems:
@@ -281,19 +279,20 @@ def check_config(folder: Path) -> None:
     Raises:
         BundleError: it does not.
     """
-    _built(_empty_bundle, _read_config(folder), folder)
+    _built(empty_parts, read_config(folder), folder)
 
 
-def load_first_stage(folder: str | Path, device: str | torch.device = "cpu") -> PatchAutoencoder:
+def load_first_stage(folder: str | Path, device: str | torch.device = "cpu") -> FirstStage:
     """The first stage of a bundle, or of a folder that holds nothing else.
 
     Raises:
         BundleError: there is none, or it is damaged.
     """
     folder = Path(folder)
-    config = _read_config(folder, needed=("first_stage",))
-    first_stage = _built(_empty_first_stage, config, folder)
-    problems = changed(folder, config) + _fill(first_stage, folder / "first_stage.safetensors")
+    config = read_config(folder, needed=("first_stage",))
+    first_stage = _built(empty_first_stage, config, folder)
+    path = folder / "first_stage.safetensors"
+    problems = changed(folder, config) + _fill(_weights(first_stage), path)
     if problems:
         raise _unloadable(folder, problems)
     first_stage.eval().requires_grad_(False)
@@ -319,15 +318,6 @@ def _built(make, config: dict, folder: Path):
         raise BundleError(f"{folder / 'config.json'} describes no network ({reason})") from error
 
 
-def _empty_first_stage(config: dict) -> PatchAutoencoder | None:
-    """Without memory for its weights; None where states are pixels."""
-    if "first_stage" not in config:
-        return None
-    architecture = build(PatchAutoencoderConfig, config["first_stage"], "first_stage.")
-    with torch.device("meta"):
-        return PatchAutoencoder(architecture)
-
-
 def bundle_files(bundle: Bundle) -> list[str]:
     """The names of the files that the bundle consists of, its model card aside."""
     latents = ["latents"] if bundle.latents is not None else []
@@ -348,136 +338,12 @@ def network_identity(network: nn.Module) -> str:
     return digest.hexdigest()[:16]
 
 
-def _empty_bundle(config: dict) -> Bundle:
-    """The configured networks without memory for their weights."""
-    diffusion = build(Diffusion, config["diffusion"], "diffusion.")
-    stepping = _one_of(STEPPINGS, config, "stepping", "clean")
-    framing = _one_of(FRAMINGS, config, "framing", "face")
-    first_stage = _empty_first_stage(config)
-    # Bundles before "kind" was written hold PDAE where they have an encoder.
-    kind = family_named(config.get("kind", "pdae" if "encoder" in config else "dpm"))
-    with torch.device("meta"):
-        networks = family(kind.build(build(UNetConfig, config["unet"], "unet."), config), diffusion)
-        prior = _empty_prior(config["prior"]) if "prior" in config else None
-    variational = _empty_variational(config, networks.unet, diffusion)
-    if prior is not None and ("attributes" not in config or prior.z_dim != networks.z_dim):
-        raise ConfigError("the prior needs the statistics of the codes, of the encoder's z_dim")
-    info = config.get("info", {})
-    if not isinstance(info, dict):
-        raise ConfigError(f"info must be a mapping, got {short(info)}")
-    floor, coupled_from = config.get("floor", 0), config.get("coupled_from")
-    _check_timestep(diffusion, "floor", floor)
-    if coupled_from is not None:
-        _check_timestep(diffusion, "coupled_from", coupled_from)
-    if first_stage is not None and first_stage.state_channels != networks.unet.config.in_channels:
-        raise ConfigError("the first stage and the U-Net have states of different channels")
-    classes = _class_names(config, networks)
-    typical = build(Typical, config["typical"], "typical.") if "typical" in config else None
-    return Bundle(
-        networks.unet,
-        diffusion,
-        networks.model if networks.has_codes else None,
-        prior=prior,
-        stepping=stepping,
-        framing=framing,
-        aligner=str(config.get("aligner", "haar")),
-        floor=floor,
-        coupled_from=coupled_from,
-        classes=classes,
-        typical=typical,
-        info=info,
-        first_stage=first_stage,
-        variational=variational,
-    )
-
-
-def _empty_variational(
-    config: dict, unet: UNet, diffusion: Diffusion
-) -> VariationalDiffusion | None:
-    """The model around the score network, its encoder without memory for weights."""
-    if "variational" not in config:
-        return None
-    if not isinstance(diffusion.schedule, LinearLogSNR):
-        raise ConfigError("a variational model needs gamma_0 and gamma_1 in diffusion.schedule")
-    known = config["variational"] | {"unet": dataclasses.asdict(unet.config)}
-    settings = build(VDMConfig, known, "variational.")
-    with torch.device("meta"):
-        encoder = MeanEncoder(settings.encoder) if settings.encoder else None
-    return VariationalDiffusion.around(settings, unet, encoder, diffusion.schedule)
-
-
-def _check_timestep(diffusion: Diffusion, key: str, value: object) -> None:
-    process = diffusion.schedule
-    number = (int,) if isinstance(process.most, int) else (int, float)
-    if type(value) not in number or not min(0, process.least) <= value <= process.most:
-        raise ConfigError(f"{key} must be a timestep, got {short(value)}")
-
-
-def _class_names(config: dict, networks: Family) -> tuple[str, ...]:
-    """The names of the classes, as many as the networks know."""
-    names, count = config.get("classes", []), networks.class_count
-    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-        raise ConfigError(f"classes must be a list of names, got {short(names)}")
-    if len(names) != count:
-        raise ConfigError(f"the model knows {count} classes, but {len(names)} names are given")
-    return tuple(names)
-
-
-def _one_of(known: dict, config: dict, key: str, default: str) -> str:
-    value = config.get(key, default)
-    if not isinstance(value, str) or value not in known:
-        raise ConfigError(f"unknown {key} {short(value)}; known: {', '.join(known)}")
-    return value
-
-
-def _empty_prior(values: dict) -> Prior:
-    known = {"mlp", "schedule", "clip"}
-    if not isinstance(values, dict) or "mlp" not in values or set(values) - known:
-        raise ConfigError("prior takes mlp, schedule and clip")
-    schedule = build(Schedule, values.get("schedule", {"kind": "constant"}), "prior.schedule.")
-    mlp = LatentMLP(build(LatentMLPConfig, values["mlp"], "prior.mlp."))
-    return Prior(mlp, schedule, values.get("clip") is True)
-
-
-def _read_config(folder: Path, needed: tuple[str, ...] = ("diffusion", "unet")) -> dict:
-    path = folder / "config.json"
-    if not path.is_file():
-        raise BundleError(f"{folder} is not a bundle: it has no config.json")
-    try:
-        if path.stat().st_size > LARGEST_CONFIG:
-            raise ValueError(f"it is larger than {LARGEST_CONFIG} bytes")
-        config = json.loads(path.read_text())
-        check_depth(config)
-        version = config["format"]
-        missing = [key for key in needed if key not in config]
-    except (ValueError, TypeError, KeyError, OSError, RecursionError) as error:
-        reason = str(error)[:200] if isinstance(error, ValueError) else f"{error!r:.200}"
-        raise BundleError(f"{path} is not a bundle's configuration: {reason}") from error
-    if version not in range(1, FORMAT + 1):
-        raise BundleError(
-            f"{path} has format {short(version)}, this program reads up to {FORMAT}; update it"
-        )
-    if missing:
-        raise BundleError(f"{path} lacks {', '.join(missing)}")
-    return config
-
-
 def _fill(module: nn.Module, path: Path) -> list[str]:
     expected = {key: tuple(value.shape) for key, value in module.state_dict().items()}
     tensors, problems = read_tensors(path, expected)
     if not problems:
         module.load_state_dict(tensors, assign=True)
     return problems
-
-
-def _attributes(config: dict) -> tuple[Attribute, ...]:
-    rows = config["attributes"]
-    if not isinstance(rows, list):
-        raise ConfigError(f"attributes must be a list, got {short(rows)}")
-    found = tuple(build(Attribute, row, f"attributes[{i}].") for i, row in enumerate(rows))
-    if len({attribute.name for attribute in found}) < len(found):
-        raise ConfigError("two attributes have the same name")
-    return found
 
 
 def _load_latents(

@@ -11,6 +11,10 @@ DEEPEST = 32
 PART = re.compile(r"\w+\.safetensors")
 
 
+class BundleError(ValueError):
+    """A bundle that cannot be loaded; the message lists what is wrong with which file."""
+
+
 def sha256(path: Path) -> str:
     """The checksum of a file, in hexadecimal."""
     digest = hashlib.sha256()
@@ -22,14 +26,14 @@ def sha256(path: Path) -> str:
 
 def changed(folder: Path, config: dict) -> list[str]:
     """Which files are not those that `config.json` was written for; older ones do not say."""
-    told = config.get("sha256", {})
-    if not isinstance(told, dict):
+    sums = config.get("sha256", {})
+    if not isinstance(sums, dict):
         return ["config.json: sha256 must be a mapping of files"]
-    present = [folder / name for name in told if PART.fullmatch(name) and (folder / name).is_file()]
+    present = [folder / name for name in sums if PART.fullmatch(name) and (folder / name).is_file()]
     return [
         f"{path.name} is damaged (its checksum is another)"
         for path in present
-        if sha256(path) != told[path.name]
+        if sha256(path) != sums[path.name]
     ]
 
 

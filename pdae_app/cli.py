@@ -11,14 +11,19 @@ from pathlib import Path
 from PIL import Image
 
 from pdae_app.bundle import BundleError, save_bundle
-from pdae_app.engine import EditError, Editor
-from pdae_app.engine.framing import frame
-from pdae_app.engine.photo_edit import QUALITY, edit_many
+from pdae_app.engine import MODES, QUALITY, EditError, Editor, carry_out
+from pdae_app.engine.framing import Square
 from pdae_app.engine.preset import Preset, parse_preset, parse_sliders
+from pdae_app.engine.quality import quality_steps
+from pdae_app.engine.requests import (
+    EditRequest,
+    GenerationRequest,
+    InterpolationRequest,
+    wanted_attributes,
+)
 from pdae_app.engine.sliders import load_slider_of
 from pdae_app.export import FILMS, STILLS
 from pdae_app.export.credentials import CredentialsError, signed_film, signed_still
-from pdae_app.export.provenance import Provenance
 from pdae_app.faces.photo import PhotoError
 from pdae_app.hub import default_model
 from pdae_app.latents.slider_file import SliderFileError
@@ -76,7 +81,7 @@ def _add_interpolate(commands) -> None:
     command = _command(commands, "interpolate", interpolate, "from one photograph to another")
     command.add_argument("photos", nargs=2, help="picture files")
     command.add_argument("--frames", type=int, default=15)
-    command.add_argument("--mode", choices=("trajectory", "latent"), default="trajectory")
+    command.add_argument("--mode", choices=MODES, default="trajectory")
     command.add_argument("--center", action="store_true", help="the centre square, not a face")
     command.add_argument("-o", "--out", required=True, help=f"film: {', '.join(FILM_KINDS)}")
     _quality(command)
@@ -90,8 +95,8 @@ def _add_generate(commands) -> None:
     command.add_argument("--class", dest="label", help="of models that know classes")
     command.add_argument("--scale", type=float, default=1.0, help="guidance scale")
     command.add_argument("--unguided", type=float, default=0.3, help="last part without the code")
-    command.add_argument("--steps", type=int, default=15)
     command.add_argument("-o", "--out", required=True, help="folder")
+    _quality(command)
 
 
 def _add_info(commands) -> None:
@@ -105,15 +110,11 @@ def _add_slider(commands) -> None:
 
 
 def _quality(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--quality", choices=sorted(q.lower() for q in QUALITY), default="best")
+    command.add_argument("--quality", choices=[q.lower() for q in QUALITY], default="fast")
 
 
 def _editor(parsed: argparse.Namespace) -> Editor:
     return Editor.from_pretrained(parsed.model, device=parsed.device)
-
-
-def _steps(parsed: argparse.Namespace) -> int:
-    return QUALITY[parsed.quality.capitalize()]
 
 
 def _kind(path: Path, kinds: dict[str, str]) -> str:
@@ -150,41 +151,46 @@ def edit(parsed: argparse.Namespace) -> int:
     editor = _editor(parsed)
     own = (load_slider_of(editor.bundle, path) for path in parsed.slider)
     editor = editor.with_attributes(*own)
-    preset, failed = _preset(parsed, editor), 0
-    for outcome in edit_many(editor, parsed.photos, preset, _steps(parsed), parsed.center):
+    square, failed = Square(center=parsed.center), 0
+    request = EditRequest(_preset(parsed, editor), quality_steps(parsed.quality), square)
+    provenance = request.provenance(editor.title)
+    for outcome in carry_out.edit_many(editor, parsed.photos, request):
         if outcome.error:
             failed += 1
             print(f"error: {outcome.name}: {outcome.error}", file=sys.stderr)
             continue
         path = out / f"{Path(outcome.name).stem}.png" if many else out
-        provenance = Provenance(editor.title, preset.recipe)
         _write(path, signed_still(outcome.whole, provenance, kind))
     return 1 if failed else 0
 
 
 def interpolate(parsed: argparse.Namespace) -> None:
     """Write the film between two photographs."""
-    out, steps = Path(parsed.out), _steps(parsed)
+    out = Path(parsed.out)
     kind, editor = _kind(out, FILM_KINDS), _editor(parsed)
-    framed = [frame(path, editor.framing, center=parsed.center) for path in parsed.photos]
-    codes = [editor.encode(photo, steps) for photo in framed]
-    frames = editor.interpolate(*codes, parsed.frames, parsed.mode, steps)
+    square, steps = Square(center=parsed.center), quality_steps(parsed.quality)
+    request = InterpolationRequest(parsed.mode, parsed.frames, steps, square)
+    codes = [carry_out.encode_end(editor, path, request) for path in parsed.photos]
     side = max(256, editor.image_size)
-    frames = [frame.resize((side, side), Image.Resampling.BICUBIC) for frame in frames]
-    recipe = {"interpolate": parsed.mode, "frames": parsed.frames}
-    _write(out, signed_film(frames, Provenance(editor.title, recipe), kind))
+    frames = [
+        frame.resize((side, side), Image.Resampling.BICUBIC)
+        for frame in carry_out.interpolate(editor, codes, request)
+    ]
+    _write(out, signed_film(frames, request.provenance(editor.title), kind))
 
 
 def generate(parsed: argparse.Namespace) -> None:
     """Write new pictures, named by their seeds."""
-    editor = _editor(parsed)
-    wanted = dict.fromkeys(parsed.wanted, True) | dict.fromkeys(parsed.without, False)
-    for seed in parsed.seeds:
-        drawn = editor.draw(seed, label=parsed.label, wanted=wanted)
-        picture = editor.render_drawn(drawn.code, parsed.steps, parsed.scale, parsed.unguided)
-        recipe = {"seed": seed, "wanted": wanted, "scale": parsed.scale, "steps": parsed.steps}
-        provenance = Provenance(editor.title, recipe, from_photo=False)
-        _write(Path(parsed.out) / f"{seed}.png", signed_still(picture, provenance))
+    request = GenerationRequest(
+        parsed.seeds,
+        (parsed.scale,),
+        parsed.unguided,
+        wanted=wanted_attributes(parsed.wanted, parsed.without),
+        label=parsed.label,
+        steps=quality_steps(parsed.quality),
+    )
+    for made in carry_out.generate(_editor(parsed), request):
+        _write(Path(parsed.out) / f"{made.seed}.png", signed_still(made.image, made.provenance))
 
 
 def info(parsed: argparse.Namespace) -> None:

@@ -62,8 +62,21 @@ def local_folder(
         return folder
     if not re.fullmatch(r"[\w.-]+/[\w.-]+", repo) or ".." in repo:
         raise BundleError(f"there is no folder {repo}, and it is no name owner/name")
+    return fetch(repo, FILES, revision, token)
+
+
+def fetch(
+    repo: str, patterns: list[str], revision: str | None = None, token: str | None = None
+) -> Path:
+    """The folder with the files of a repository "owner/name" that match, cached ones at once.
+
+    Raises:
+        BundleError: it cannot be reached.
+    """
     with _as_sentences(f"{repo} could not be fetched from the Hub", revision):
-        return Path(snapshot_download(repo, revision=revision, token=token, allow_patterns=FILES))
+        return Path(
+            snapshot_download(repo, revision=revision, token=token, allow_patterns=patterns)
+        )
 
 
 def fetch_public(

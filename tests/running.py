@@ -122,6 +122,29 @@ def opened(browser, address, width=1280, height=1000):
     context.close()
 
 
+def eventually(page, holds, message):
+    """Wait until a condition holds that the page alone cannot tell."""
+    for _ in range(PATIENCE // 100):
+        if holds():
+            return
+        page.wait_for_timeout(100)
+    pytest.fail(message)
+
+
+@contextmanager
+def joining_the_line(page):
+    """Within this context an event joins the line of the model, which is waited for."""
+    with page.expect_response(lambda response: "/queue/join" in response.url):
+        yield
+
+
+def choose_files(page, elem_id, paths):
+    """Upload files, and wait until the last of them is there."""
+    page.set_input_files(f"#{elem_id} input[type=file]", paths)
+    page.wait_for_selector(f"#{elem_id} tr.file >> nth={len(paths) - 1}")
+    settled(page)
+
+
 def status(page, text, elem_id="status"):
     page.wait_for_selector(f'#{elem_id}:has-text("{text}")')
 

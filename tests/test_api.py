@@ -17,9 +17,9 @@ from gradio_client.exceptions import AppError
 from PIL import Image
 
 from pdae_app import Editor
-from pdae_app.engine.photo_edit import edit_photo
+from pdae_app.engine.carry_out import edit_photograph
 from pdae_app.engine.preset import Preset
-from pdae_app.faces.photo import open_photo
+from pdae_app.engine.requests import EditRequest
 from pdae_app.private_folder import PREFIX
 from pdae_app.ui.session import EXAMPLES
 
@@ -46,7 +46,7 @@ def test_the_names_and_arguments_are_fixed(client):
         "/encode": ["photo", "quality", *where],
         "/edit": ["photo", "sliders", "scale", "quality", *where],
         "/interpolate": ["first", "second", "mode", "frames", "quality", "center", "model"],
-        "/generate": ["count", "seed", "scale", "unguided", "wanted", "label", "model"],
+        "/generate": ["count", "seed", "scale", "unguided", "wanted", "label", "model", "quality"],
         "/fit_attribute": ["name", "having", "lacking", "model"],
         "/batch": ["photos", "sliders", "scale", "quality", "center", "model"],
     }
@@ -62,9 +62,8 @@ def test_encode(client, editor):
 def test_edit_yields_previews_then_what_the_engine_makes(client, editor):
     updates = list(client.submit(photo(), SMILE, api_name="/edit"))
     assert [progress["done"] for _, progress in updates] == [False, False, True]
-    opened = open_photo(EXAMPLES[1])
-    *_, last = edit_photo(editor, opened, editor.encode(opened, 10), Preset(SMILE))
-    assert Image.open(updates[-1][0]).tobytes() == last.whole.tobytes()
+    whole = edit_photograph(editor, EXAMPLES[1], EditRequest(Preset(SMILE)))
+    assert Image.open(updates[-1][0]).tobytes() == whole.tobytes()
 
 
 def test_interpolate(client):
@@ -289,7 +288,5 @@ def test_clients_at_once_get_what_each_would_get_alone(address, tiny_folder):
         thread.join()
     assert len(found) == 12
     for (number, strength), pixels in found.items():
-        opened = open_photo(EXAMPLES[number])
-        code = editor.encode(opened, 10)
-        *_, last = edit_photo(editor, opened, code, Preset({"Male": strength}))
-        assert last.whole.tobytes() == pixels
+        whole = edit_photograph(editor, EXAMPLES[number], EditRequest(Preset({"Male": strength})))
+        assert whole.tobytes() == pixels

@@ -12,15 +12,28 @@ import pytest
 from gradio_client import Client, handle_file
 from PIL import Image
 
-from pdae_app.faces.align import find_alignment
-from pdae_app.faces.photo import open_photo
+from pdae_app.engine import framing
+from pdae_app.engine.framing import Photograph
+from pdae_app.engine.portrait import make_portrait
+from pdae_app.engine.preset import Preset
+from pdae_app.engine.requests import EditRequest
 from pdae_app.ui.edit_tab import EditTab
 from pdae_app.ui.events import ModelThread, Newest
 from pdae_app.ui.models import Chosen, Models
-from pdae_app.ui.result_panel import ADD, Look
-from pdae_app.ui.session import EXAMPLES, Opening, open_portrait
+from pdae_app.ui.result_panel import ADD
+from pdae_app.ui.session import EXAMPLES, Opened, Opening
 from pdae_app.ui.slider_pool import SLOTS
-from tests.running import ROOT, click_example, drag, opened, picture, settled, slider, status
+from tests.running import (
+    ROOT,
+    click_example,
+    drag,
+    eventually,
+    opened,
+    picture,
+    settled,
+    slider,
+    status,
+)
 
 
 @pytest.fixture
@@ -52,7 +65,7 @@ def test_the_newest_release_wins(page):
     """A second drag, before the first has ended, leaves the picture of the second."""
     click_example(page)
     page.locator("#quality").get_by_text("Best", exact=True).click()
-    page.wait_for_timeout(300)
+    settled(page)
     status(page, "Ready: drag a slider")
     drag(page, "Smiling", 0.2)
     status(page, "Done in")
@@ -62,7 +75,7 @@ def test_the_newest_release_wins(page):
     drag(page, "Smiling", 0.95)
     drag(page, "Smiling", 0.2)
     status(page, "Done in")
-    page.wait_for_timeout(2000)
+    settled(page)
     assert picture(page) == alone
     page.click("#stop-edit")
     drag(page, "Smiling", 0.5)
@@ -72,30 +85,55 @@ def test_the_newest_release_wins(page):
 def test_a_rendering_stops_within_a_step(editor, edit_tab):
     """When the turn passes to a newer one, nothing further is computed."""
     tab, chosen = edit_tab
-    photo = open_photo(EXAMPLES[0])
-    alignment = find_alignment(photo)
-    code = editor.encode(photo, 10, alignment)
-    portrait = open_portrait(editor, str(EXAMPLES[0]), photo, alignment, code, 10)
-    newest = Newest()
-    newest.want(Look(ADD, None, 1.0, {"Smiling": 1.0}))
-    rendering = tab.render(chosen, portrait, newest, None)
-    assert next(rendering)[tab.status] == "Step 1 of 10…"
-    newest.want(Look(ADD, None, 1.0, {"Smiling": 0.5}))
-    assert list(rendering) == [tab._unchanged()]
-    *_, last = tab.render(chosen, portrait, newest, None)
-    assert last[tab.finished].look.sliders == {"Smiling": 0.5}
-    completed = tab.complete(chosen, portrait, newest, last[tab.finished])
-    assert completed[tab.result.whole][1].endswith("edited.png")
+    portrait = opened_portrait(editor)
+    newest, panels, render = Newest(), tab.panels, tab.rendering.render
+    newest.want(EditRequest(Preset({"Smiling": 1.0})))
+    running = render(chosen, portrait, newest, None)
+    assert next(running)[panels.status] == "Step 1 of 10…"
+    newest.want(EditRequest(Preset({"Smiling": 0.5})))
+    assert list(running) == [tab.rendering.unchanged()]
+    *_, last = render(chosen, portrait, newest, None)
+    finished = last[panels.finished]
+    assert finished.request.preset.sliders == {"Smiling": 0.5}
+    completed = tab.rendering.complete(chosen, portrait, newest, finished)
+    assert completed[panels.result.whole][1].endswith("edited.png")
+
+
+def opened_portrait(editor):
+    """The first example, as the page has it once it is open."""
+    framed = Photograph(str(EXAMPLES[0])).framed(editor.framing)
+    return Opened(make_portrait(editor, framed, editor.encode(framed, 10)))
 
 
 def test_going_back_to_a_picture_encodes_nothing(editor, edit_tab, monkeypatch):
     tab, chosen = edit_tab
-    opening = Newest()
-    opening.want(Opening(str(EXAMPLES[0]), "Face 1"))
-    *_, first = tab.open(chosen, opening, "Fast", {})
+    opening, opens, panels = Newest(), tab.opening.open, tab.panels
+    opening.want(Opening(Photograph(str(EXAMPLES[0])), "Face 1"))
+    *_, first = opens(chosen, opening, "Fast", {})
     monkeypatch.setattr(type(editor), "encode_steps", lambda *a: pytest.fail("encoded again"))
-    *_, again = tab.open(chosen, opening, "Fast", first[tab.codes])
-    assert again[tab.portrait].code is first[tab.portrait].code
+    *_, again = opens(chosen, opening, "Fast", first[panels.codes])
+    assert again[panels.opened].portrait.code is first[panels.opened].portrait.code
+
+
+def test_a_photograph_is_read_once_until_its_picture_is_done(editor, edit_tab, monkeypatch):
+    """From the choice of a file to the whole photograph: opened once, searched for faces once."""
+    calls = []
+    for name in ("open_photo", "detect_faces"):
+        function = getattr(framing, name)
+
+        def counted(picture, name=name, function=function):
+            calls.append(name)
+            return function(picture)
+
+        monkeypatch.setattr(framing, name, counted)
+    tab, chosen = edit_tab
+    panels, opening, rendering = tab.panels, Newest(), Newest()
+    tab.opening.choose(chosen, opening, rendering, ADD, str(EXAMPLES[0]))
+    *_, opened = tab.opening.open(chosen, opening, "Fast", {})
+    opened = opened[panels.opened]
+    *_, last = tab.rendering.render(chosen, opened, rendering, None)
+    tab.rendering.complete(chosen, opened, rendering, last[panels.finished])
+    assert calls == ["open_photo", "detect_faces"]
 
 
 def test_downloads_are_png_of_the_right_size(page):
@@ -113,7 +151,7 @@ def test_without_a_face_the_centre_square_is_offered(page, tmp_path):
     Image.effect_noise((200, 160), 60).convert("RGB").save(tmp_path / "wall.png")
     page.set_input_files("#photo input[type=file]", tmp_path / "wall.png")
     status(page, "No face was found")
-    page.wait_for_timeout(1500)
+    settled(page)
     status(page, "No face was found")  # and the sentence stays
     page.locator("#framing").get_by_text("Centre square").click()
     status(page, "Ready: drag a slider")
@@ -193,7 +231,7 @@ def test_undo_and_redo(page):
     status(page, "Done in")
     smiling = picture(page)
     drag(page, "Male", 0.1)
-    page.wait_for_timeout(300)
+    settled(page)
     status(page, "Done in")
     page.click("#undo")
     wait_for_picture(page, smiling)
@@ -205,11 +243,10 @@ def test_undo_and_redo(page):
 
 
 def wait_for_picture(page, wanted):
-    for _ in range(60):
-        if page.locator("#result img").count() and picture(page) == wanted:
-            return
-        page.wait_for_timeout(100)
-    pytest.fail("the picture did not come")
+    def came():
+        return page.locator("#result img").count() and picture(page) == wanted
+
+    eventually(page, came, "the picture did not come")
 
 
 def test_the_arrow_keys_let_go_of_a_slider_too(page):
@@ -258,8 +295,7 @@ def test_what_is_painted_stays(page):
     edited = pixels(page, "result")
     page.get_by_text("Keep parts of the picture").click()
     canvas = page.locator("#keep-canvas canvas").first
-    canvas.scroll_into_view_if_needed()
-    page.wait_for_timeout(500)
+    canvas.click(trial=True)  # once the panel has opened and stands still
     box = canvas.bounding_box()
     x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
     page.mouse.move(x - 60, y - 60)
@@ -268,17 +304,17 @@ def test_what_is_painted_stays(page):
         page.mouse.move(x + 60, y + down, steps=4)
         page.mouse.move(x - 60, y + down + 10, steps=4)
     page.mouse.up()
-    page.wait_for_timeout(500)
+    settled(page)
     page.click("#keep-take")
     middle = slice(188, 196)
     assert (edited[middle, middle] != before[middle, middle]).any()
-    for _ in range(100):  # previews, which are lossy, come first
-        kept = pixels(page, "result")
-        if (kept[middle, middle] == before[middle, middle]).all():
-            break
-        page.wait_for_timeout(100)
-    assert (kept[middle, middle] == before[middle, middle]).all()
-    assert (kept != before).any()
+
+    def stays():  # previews, which are lossy, come first
+        return (pixels(page, "result")[middle, middle] == before[middle, middle]).all()
+
+    eventually(page, stays, "what was painted did not stay")
+    settled(page)
+    assert stays() and (pixels(page, "result") != before).any()
 
 
 def pixels(page, elem_id):

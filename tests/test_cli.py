@@ -75,7 +75,7 @@ def test_interpolate_writes_a_film(run, tmp_path):
 
 
 def test_generate_names_files_by_seed(run, tmp_path):
-    arguments = ("--seeds", 3, 5, "--with", "Smiling", "--steps", 5, "-o", tmp_path)
+    arguments = ("--seeds", 3, 5, "--with", "Smiling", "-o", tmp_path)
     assert run("generate", *arguments)[0] == 0
     with Image.open(tmp_path / "5.png") as image:
         assert "/trainedAlgorithmicMedia" in image.info["XML:com.adobe.xmp"]

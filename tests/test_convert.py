@@ -12,7 +12,7 @@ from pdae_app.convert.__main__ import main
 from pdae_app.convert.diffae import convert_diffae
 from pdae_app.convert.dpm import convert_dpm
 from pdae_app.convert.errors import ConvertError
-from pdae_app.convert.hints import Hints, of_config
+from pdae_app.convert.hints import Hints, of_config, of_preset
 from pdae_app.convert.infer import latent_config, pooled_config, semantic_config, unet_config
 from pdae_app.convert.names import (
     DIFFAE_NAMING,
@@ -68,6 +68,11 @@ def test_every_official_pdae_name_is_ours(name):
     same_names(model.shift, shift_names(model.shift), both)
     latent = {n: s for n, s in keys["latent"].items() if ".cond_layers.1." not in n}
     same_names(mlp, latent_names(mlp), latent)
+
+
+@pytest.mark.parametrize("name, framing", [("horse128", "center"), ("celeba64", "celeba")])
+def test_a_preset_knows_how_its_pictures_were_cropped(name, framing):
+    assert of_preset(name).known("framing", "ffhq", "a guess") == framing
 
 
 def test_every_official_diffae_name_is_ours():
@@ -289,7 +294,7 @@ DAMAGE = {
     "expanded": (lambda d: d.update({NAME: torch.ones(1).expand(10**9)}), "no plain tensors"),
     "no tensor": (lambda d: d.update({NAME: "text"}), "no plain tensors"),
     "no U-Net": (lambda d: d.clear(), "not the tensors of a guided-diffusion U-Net"),
-    "by class": (lambda d: d.update({"label_emb.weight": torch.ones(2)}), "conditional model"),
+    "by class": (lambda d: d.update({"label_emb.weight": torch.ones(2)}), "told one of 2 classes"),
 }
 
 

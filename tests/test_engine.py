@@ -14,13 +14,12 @@ from pdae_app import Code, Editor
 from pdae_app.bundle import save_bundle
 from pdae_app.diffusion.weighting import WEIGHTINGS
 from pdae_app.engine import EditError
-from pdae_app.engine.framing import frame
+from pdae_app.engine.framing import Photograph, Square, frame
 from pdae_app.engine.generation import accepts
 from pdae_app.engine.inside import one_step, variations, weighting_curves
-from pdae_app.engine.photo_edit import framed_by_eyes
 from pdae_app.engine.pictures import to_tensor
 from pdae_app.faces.align import FRAMINGS, NoFaceError, center_square, find_alignment
-from pdae_app.faces.photo import open_photo
+from pdae_app.faces.photo import PhotoError, open_photo
 from pdae_app.latents.typical import Typical, noise_structure
 from pdae_app.ui.session import EXAMPLES
 from tests.tiny import tiny_bundle
@@ -431,12 +430,12 @@ def test_weightings_are_drawn_relative_to_the_bound(editor):
 
 def test_a_square_by_two_eyes_is_that_of_the_face(editor):
     left, right = (60.0, 80.0), (100.0, 80.0)
-    place = framed_by_eyes(editor, right, left)
+    place = frame(EXAMPLES[0], editor.framing, Square(eyes=(right, left))).alignment
     matrix = np.array(place.matrix)
     for (u, v), eye in zip(FRAMINGS["face"], (left, right), strict=True):
         assert np.allclose(matrix @ (u, v, 1), eye)
     with pytest.raises(EditError, match="the same point"):
-        framed_by_eyes(editor, left, left)
+        frame(EXAMPLES[0], editor.framing, Square(eyes=(left, left)))
 
 
 def test_squares_are_encoded_together_as_alone(editor, photo, code):
@@ -446,19 +445,37 @@ def test_squares_are_encoded_together_as_alone(editor, photo, code):
     assert distance(editor.decode(both[0]), editor.decode(code)) < 0.1
 
 
-def test_a_framed_photograph_is_opened_and_searched_once(editor, photo, code, monkeypatch):
-    framed = frame(photo, editor.framing)
+def test_a_photograph_is_opened_and_searched_once(editor, photo, code, monkeypatch):
+    photograph = Photograph(photo)
+    framed = photograph.framed(editor.framing)
     assert framed.alignment == find_alignment(photo, framing=editor.framing)
     assert same(framed.square(16), editor.align(photo))
     monkeypatch.setattr("pdae_app.engine.framing.open_photo", lambda _: pytest.fail("opened"))
-    monkeypatch.setattr("pdae_app.engine.framing.find_alignment", lambda *_: pytest.fail("found"))
-    again = editor.encode(framed, STEPS)
+    monkeypatch.setattr("pdae_app.engine.framing.detect_faces", lambda _: pytest.fail("searched"))
+    again = editor.encode(photograph.framed(editor.framing, Square(1)), STEPS)
     assert torch.equal(again.z, code.z) and again.alignment == code.alignment
+
+
+def test_released_pixels_are_read_again_but_not_searched(editor, tmp_path, monkeypatch):
+    path = tmp_path / "photo.jpg"
+    path.write_bytes(EXAMPLES[2].read_bytes())
+    photograph = Photograph(path)
+    before = photograph.framed(editor.framing).square(16)
+    monkeypatch.setattr("pdae_app.engine.framing.detect_faces", lambda _: pytest.fail("searched"))
+    photograph.release()
+    assert pickle.loads(pickle.dumps(photograph)).size == photograph.size
+    assert same(photograph.framed(editor.framing).square(16), before)
+    photograph.release(above=10**9)
+    path.unlink()
+    assert photograph.image.size == photograph.size  # a small picture was kept
+    photograph.release()
+    with pytest.raises(PhotoError, match="has been deleted"):
+        photograph.framed(editor.framing).square(16)
 
 
 def test_the_centre_stands_in_where_it_was_asked_for(editor):
     wall = Image.new("RGB", (60, 40), (120, 90, 60))
     with pytest.raises(NoFaceError, match="No face was found"):
         frame(wall, editor.framing)
-    for choice in ({"center": True}, {"or_center": True}):
-        assert frame(wall, editor.framing, **choice).alignment == center_square(wall)
+    for square in (Square(center=True), Square(or_center=True)):
+        assert frame(wall, editor.framing, square).alignment == center_square(wall)

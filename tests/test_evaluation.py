@@ -15,7 +15,7 @@ from pdae_app.faces.align import crop, find_alignment
 from pdae_app.ui.session import EXAMPLES
 from tests.tiny import tiny_latent_bundle
 from training.data import DataConfig, load_pictures, plain_squares
-from training.evaluate import EvaluateConfig, measure
+from training.evaluation.card import CardConfig, measure
 from training.evaluation.edits import (
     STRENGTHS,
     VALUES,
@@ -28,6 +28,7 @@ from training.evaluation.edits import (
 )
 from training.evaluation.identity import load_embedder, yardsticks
 from training.evaluation.judge import Judge, JudgeConfig, common_columns, load_judge, to_size
+from training.evaluation.model import Model
 from training.evaluation.people import chosen_people, spread_out
 from training.evaluation.reconstruction import coded, compare, gap, reconstruction
 from training.evaluation.sheets import save_sheet
@@ -41,7 +42,7 @@ from training.pixel_classifier import (
     train_classifier,
     varied,
 )
-from training.report import report, side_by_side
+from training.report import filled, report, side_by_side, tables_of
 
 NAMES = ["Smiling", "Male"]
 ROWS = [
@@ -216,7 +217,7 @@ def config(faces, tiny_folder):
         cache=str(faces / "cache"),
     )
     judge = JudgeConfig(str(faces / "judge"), size=32, picture_size=32, classifier=classifier)
-    return EvaluateConfig(
+    return CardConfig(
         str(tiny_folder),
         str(faces / "out"),
         data,
@@ -266,7 +267,7 @@ def test_reconstruction_through_a_first_stage():
     editor = Editor(tiny_latent_bundle(), "tiny")
     size = editor.image_size
     pictures = torch.rand(3, 3, size, size) * 2 - 1
-    subject = coded(editor, pictures)
+    subject = coded(Model("tiny", editor.bundle, editor.device), pictures)
     assert subject.states.shape[1:] == editor.bundle.state_shape
     figures = reconstruction(subject, 3)
     assert set(figures) >= {"inferred x_T", "random x_T", "first stage alone"}
@@ -317,3 +318,14 @@ def test_a_sheet_has_a_person_a_row(tmp_path):
     save_sheet(edited, people.faces, tmp_path)
     with Image.open(tmp_path / "Smiling.png") as sheet:
         assert sheet.size == (8 * 18 + 2, 4 * 18 + 2)
+
+
+def test_figures_are_written_into_a_document(tmp_path):
+    text = "before\n<!-- figures -->\nold\n<!-- /figures -->\nafter\n"
+    found = filled(text, "figures", "new")
+    assert found == "before\n<!-- figures -->\n\nnew\n\n<!-- /figures -->\nafter\n"
+    assert filled(found, "figures", "new") == found
+    with pytest.raises(ValueError, match="no lines <!-- tables -->"):
+        filled(text, "tables", "new")
+    with pytest.raises(ValueError, match="holds no tables"):
+        tables_of(str(tmp_path))

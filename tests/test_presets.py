@@ -17,7 +17,7 @@ from pdae_app.export import FILMS, STILLS, film, still
 from pdae_app.export.provenance import Provenance
 from pdae_app.latents.few_shot import fit_few_shot
 from pdae_app.latents.slider_file import SliderFileError, load_slider, save_slider
-from pdae_app.ui.history import KEPT, History, Settings
+from pdae_app.ui.history import KEPT, History
 from tests.tiny import tiny_latents
 
 KNOWN = ["Smiling", "Male"]
@@ -133,13 +133,13 @@ def test_films_go_there_and_back(kind):
 
 
 def test_history_goes_back_and_forth():
-    one, two = Settings(1.0, (("Smiling", 1.0),)), Settings(1.2)
+    one, two = Preset({"Smiling": 1.0}), Preset(scale=1.2)
     history = History().then(one).then(one).then(two)
-    assert history.undone().now == one and history.undone().undone().now == Settings()
-    assert history.undone().undone().undone().now == Settings()
+    assert history.undone().now == one and history.undone().undone().now == Preset()
+    assert history.undone().undone().undone().now == Preset()
     assert history.undone().redone() == history
     assert history.redone() == history
-    assert history.undone().then(Settings(2.0)).future == ()
+    assert history.undone().then(Preset(scale=2.0)).future == ()
     for number in range(2 * KEPT):
-        history = history.then(Settings(float(number)))
+        history = history.then(Preset(scale=float(number)))
     assert len(history.past) == KEPT

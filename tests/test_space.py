@@ -22,7 +22,7 @@ from pdae_app.engine import EditError, Editor
 from pdae_app.private_folder import PREFIX, Sweep
 from pdae_app.ui.app import Page
 from pdae_app.ui.events import WENT_WRONG, ModelThread, Newest, explained
-from pdae_app.ui.models import KEPT, Chosen, Models, bundles_beside
+from pdae_app.ui.models import KEPT, Chosen, Models, bundles_in
 from tests.running import ROOT
 from tests.tiny import tiny_bundle
 
@@ -117,7 +117,7 @@ def test_on_zero_gpu_a_request_runs_under_a_lease(monkeypatch):
     def handler(count):
         yield from range(count)
 
-    assert list(model.told(handler)(3)) == [0, 1, 2] and len(leases) == 1
+    assert list(model.explained(handler)(3)) == [0, 1, 2] and len(leases) == 1
 
 
 @pytest.fixture
@@ -125,7 +125,7 @@ def places(tmp_path):
     for name in ("b", "c", "d", "broken"):
         save_bundle(tiny_bundle(), tmp_path / name)
     (tmp_path / "broken" / "encoder.safetensors").unlink()
-    return bundles_beside(tmp_path)
+    return bundles_in(tmp_path)
 
 
 def test_models_are_offered_by_name_and_loaded_when_asked_for(editor, places):
@@ -323,7 +323,7 @@ def test_a_full_disk_is_told_in_a_sentence(monkeypatch):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     with pytest.raises(gr.Error, match="no room on the disk"):
-        list(ModelThread().told(handler)())
+        list(ModelThread().explained(handler)())
     with pytest.raises(gr.Error, match="no room on the disk"):
         explained(failing)()
     status = gr.Markdown()

@@ -16,8 +16,8 @@ from tqdm import tqdm
 from pdae_app.bundle import load_bundle, save_bundle
 from pdae_app.engine import Editor
 from pdae_app.engine.code import Code
-from pdae_app.engine.photo_edit import QUALITY
 from pdae_app.engine.pictures import to_tensor
+from pdae_app.engine.quality import FAST
 from pdae_app.latents.directions import LatentSpace
 from training.config import ConfigError, parse
 from training.data import DataConfig, load_pictures, plain_squares
@@ -37,7 +37,7 @@ class CalibrateConfig:
     bundle: str
     data: DataConfig
     people: int = 24
-    steps: int = QUALITY["Fast"]
+    steps: int = FAST
     rounds: int = 2
     least: float = 0.75
     most: float = 2.0

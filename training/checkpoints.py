@@ -37,11 +37,11 @@ def read_checkpoint(path: Path) -> dict:
     """
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
-        told = state.pop("sha256", None)
+        stated = state.pop("sha256", None)
     except Exception as error:  # torch raises what it happens upon in a damaged file
         reason = (str(error).splitlines() or [type(error).__name__])[0][:120]
         raise CheckpointError(f"{path} is damaged ({reason})") from error
-    if told is not None and told != checksum(state):
+    if stated is not None and stated != checksum(state):
         raise CheckpointError(f"{path} is damaged (its checksum is another)")
     return state
 

@@ -24,7 +24,16 @@ from tqdm import tqdm
 from pdae_app.faces.align import FRAMINGS, crop, find_alignment
 from pdae_app.faces.photo import PhotoError
 from pdae_app.whole import whole_file
-from training.sources import Folder, HubDataset, Lmdb, Rows, Source, Torchvision
+from training.sources import (
+    Chosen,
+    Folder,
+    HubDataset,
+    Lmdb,
+    Rows,
+    Source,
+    Torchvision,
+    spread_places,
+)
 
 # Squares are cached larger and wider than the model sees them, so that the framing can be varied
 # without blur and without mirrored borders.
@@ -41,7 +50,8 @@ class SourceConfig:
     (CelebA, CIFAR10, LSUN, MNIST), which lies in `folder`.
     `labels` is a CSV with a column `file` (relative to `folder`), optionally `split`, and one 0/1
     column an attribute; or CelebA's own text file. `split` names the training part (or several:
-    "train+small"), `held_out` the part on which progress is measured.
+    "train+small"), `held_out` the part on which progress is measured. `most` takes so many
+    pictures, from all over.
     """
 
     folder: str | None = None
@@ -51,6 +61,7 @@ class SourceConfig:
     labels: str | None = None
     split: str | None = None
     held_out: str | None = None
+    most: int | None = None
 
 
 @dataclass(frozen=True)
@@ -142,7 +153,9 @@ def open_source(config: SourceConfig) -> Source:
         split = f" of split {config.split!r}" if config.split else ""
         where = config.labels or config.dataset or config.folder
         raise ValueError(f"no pictures{split} found in {where}")
-    return source
+    if config.most is None or config.most >= len(source.rows):
+        return source
+    return Chosen(source, spread_places(len(source.rows), config.most))
 
 
 def _named_source(config: SourceConfig) -> Source:
@@ -226,7 +239,7 @@ class LiveSquares:
     def __init__(self, source: Source, align: str, side: int):
         self.source, self.align = source, align
         self.shape = (len(source.rows), side, side, 3)
-        self._told: set[int] = set()
+        self._reported: set[int] = set()
 
     def __len__(self) -> int:
         return self.shape[0]
@@ -249,10 +262,10 @@ class LiveSquares:
         raise ValueError("none of the pictures can be used")
 
     def _tell(self, index: int, error: PhotoError) -> None:
-        if index not in self._told:
-            self._told.add(index)
+        if index not in self._reported:
+            self._reported.add(index)
             file = self.source.rows[index]["file"]
-            print(f"picture {len(self._told)} skipped, {file}: {error}", file=sys.stderr)
+            print(f"picture {len(self._reported)} skipped, {file}: {error}", file=sys.stderr)
 
 
 def plain_squares(
@@ -322,7 +335,7 @@ class AugmentedSquares(Dataset):
         corner = (full - side) / 2 + spread * rng.standard_normal(2)
         top, left = np.clip(corner.round(), 0, full - side).astype(int).tolist()
         size = [self.image_size, self.image_size]
-        return TF.resized_crop(square, top, left, side, side, size, antialias=True)
+        return TF.resized_crop(square, top, left, side, side, size=size, antialias=True)
 
     def _recolored(self, picture: Tensor, rng: np.random.Generator) -> Tensor:
         sigma = self.config.color_jitter

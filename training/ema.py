@@ -7,11 +7,23 @@ from torch import Tensor
 
 
 class Ema:
-    """Exponential moving average of the trained parameters, in float32."""
+    """Exponential moving average of the trained parameters, in float32.
 
-    def __init__(self, parameters: dict[str, Tensor], decay: float, warmup: bool = True):
-        self.decay, self.warmup = decay, warmup
-        self.average = {name: p.detach().float().clone() for name, p in parameters.items()}
+    It lies beside them, or on another device where their own has no room.
+    """
+
+    def __init__(
+        self,
+        parameters: dict[str, Tensor],
+        decay: float,
+        warmup: bool = True,
+        device: str | None = None,
+    ):
+        self.decay, self.warmup, self.device = decay, warmup, device
+        self.average = {name: self._beside(p).clone() for name, p in parameters.items()}
+
+    def _beside(self, parameter: Tensor) -> Tensor:
+        return parameter.detach().to(self.device or parameter.device, torch.float32)
 
     @torch.no_grad()
     def update(self, parameters: dict[str, Tensor], step: int) -> None:
@@ -19,7 +31,7 @@ class Ema:
         decay = min(self.decay, (1 + step) / (10 + step)) if self.warmup else self.decay
         weight = 1 - decay
         average = list(self.average.values())
-        torch._foreach_lerp_(average, [p.detach().float() for p in parameters.values()], weight)
+        torch._foreach_lerp_(average, [self._beside(p) for p in parameters.values()], weight)
 
 
 @contextmanager

@@ -1,112 +1,129 @@
-"""Measure a bundle on held-out people: reconstruction, the posterior-mean gap, edits. Writes JSON.
+"""Measure models as the papers do: every table by one command, side by side, as a page to read.
 
-    python training/evaluate.py --config training/configs/faces128/evaluate.yaml
+    python training/evaluate.py runs/mine --data MY_PICTURES --labels MY_LABELS.csv --quick
 
-The contact sheets that it draws show people of the test split: to be looked at, not shared.
-`people=16 limit=16 sheets=false` makes it quick.
+Any bundle, PDAE, Diff-AE, converted ones, class models or DPMs alone; several are one table.
+Without --quick the papers' numbers of pictures are taken. A killed run goes on where it was when
+the same command is given again. Results: OUT/MODEL/TABLE.json, OUT/tables.md, OUT/page.html.
+
+    python training/evaluate.py --config training/configs/faces128/evaluate.yaml people=16
+
+with a configuration and no model measures the figures of a model card (figures.json).
 """
 
+import argparse
 import json
-from dataclasses import dataclass, field, replace
+import shlex
+import sys
 from pathlib import Path
 
-import numpy as np
-from tqdm import tqdm
+import torch
 
-from pdae_app.engine.photo_edit import QUALITY
 from pdae_app.whole import whole_file
-from training.config import parse
-from training.data import DataConfig
-from training.evaluation.edits import at_one, curve, edited_people, judged, mean_rows
-from training.evaluation.identity import FaceEmbedder, NoEmbedderError, load_embedder, yardsticks
-from training.evaluation.judge import Judge, JudgeConfig, load_judge
-from training.evaluation.reconstruction import coded, gap, reconstruction
-from training.evaluation.sheets import save_sheet
-from training.evaluation.subject import Subject, load_subject
+from training.config import describe, load
+from training.evaluation.card import CardConfig, write_card
+from training.evaluation.model import Model, load_model
+from training.evaluation.page import markdown, page
+from training.evaluation.suite import TABLES, SuiteConfig, prepared, run
 from training.loop import run_script
 from training.report import report
 
+# Flags, and the keys of `SuiteConfig` that they set.
+FLAGS = {
+    "data": ("data.folder", "the folder of pictures"),
+    "labels": ("data.labels", "CSV with a column file, labels of 0 and 1, numbers, split, person"),
+    "test": ("test_split", "the split to measure on (as the labels say: test)"),
+    "train": ("train_split", "the split that models learned from (as the labels say: train)"),
+    "out": ("out", "where results go (runs/evaluation)"),
+    "align": ("align", "how pictures are framed (as each model's)"),
+    "features": ("features", "inception, dinov2, judge, or package.module:function"),
+    "inception": ("inception", "file of Inception's weights"),
+    "lpips": ("lpips", "file of AlexNet's weights, or none"),
+    "judge": ("judge", "file of train_judge.py"),
+    "embedder": ("embedder", "package.module:function that embeds faces"),
+    "others": ("others", "folder of other things, for the table unfamiliar"),
+}
 
-@dataclass(frozen=True)
-class EvaluateConfig:
-    """Everything that `evaluate.py` takes.
 
-    Edits of `people` test people are made in `edit_steps`, as the app makes them. Reconstruction
-    and gap are measured on `limit` test pictures (null: all, 0: left out), in `steps`.
+def parsed(arguments: list[str]) -> tuple[argparse.Namespace, list[str], list[str]]:
+    """The command line: flags, models, and overrides `key=value`."""
+    parser = argparse.ArgumentParser(
+        description=__doc__,
+        epilog="keys:\n" + "\n".join(describe(SuiteConfig)),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("given", nargs="*", metavar="MODEL or key=value")
+    parser.add_argument("--config", help="YAML file of keys")
+    for name, (_, words) in FLAGS.items():
+        parser.add_argument(f"--{name}", help=words)
+    parser.add_argument(
+        "--tables", nargs="+", choices=TABLES, metavar="TABLE", help=", ".join(TABLES)
+    )
+    parser.add_argument("--quick", action="store_true", help="few pictures, in minutes")
+    parser.add_argument("--show-people", action="store_true", help="real people on the page, too")
+    flags = parser.parse_intermixed_args(arguments)
+    models = [word for word in flags.given if "=" not in word]
+    return flags, models, [word for word in flags.given if "=" in word]
+
+
+def suite_config(flags: argparse.Namespace, overrides: list[str]) -> SuiteConfig:
+    """The configuration that flags and overrides make.
+
+    Raises:
+        ConfigError: an unknown key, or no pictures.
     """
-
-    model: str
-    out: str
-    data: DataConfig
-    test_split: str = "test"
-    people: int = 48
-    edit_steps: int = QUALITY["Fast"]
-    limit: int | None = None
-    steps: int = 100
-    sheets: bool = True
-    judge: JudgeConfig = field(default_factory=JudgeConfig)
+    chosen = {key: getattr(flags, name) for name, (key, _) in FLAGS.items()}
+    chosen |= {"tables": flags.tables, "quick": flags.quick or None}
+    chosen["people"] = flags.show_people or None
+    words = [f"{key}={json.dumps(value)}" for key, value in chosen.items() if value is not None]
+    if not flags.config and not any(word.startswith("data.") for word in words + overrides):
+        raise ValueError("name the pictures to measure on: --data FOLDER")
+    return load(SuiteConfig, flags.config, [*words, *overrides])
 
 
-def measure_reconstruction(subject: Subject, limit: int | None, steps: int) -> dict:
-    """Reconstruction and gap, on pictures from all over the test split."""
-    count = len(subject.squares) if limit is None else min(limit, len(subject.squares))
-    if not count:
-        return {}
-    places = np.linspace(0, len(subject.squares) - 1, count).round().astype(int)
-    pictures = coded(subject.editor, subject.squares[places])
-    figures = {"reconstruction": reconstruction(pictures, steps), "gap": gap(pictures)}
-    return {"pictures": count, "steps": steps} | figures
+def named_apart(models: list[Model]) -> list[Model]:
+    """Models of different names: where folders are called alike, with the folder around them."""
+    names = [model.name for model in models]
+    if len(set(names)) == len(names):
+        return models
+    apart = []
+    for model in models:
+        around = Path(model.bundle.folder).resolve().parent.name
+        apart.append(Model(f"{around}-{model.name}", model.bundle, model.device))
+    if len({model.name for model in apart}) < len(apart):
+        raise ValueError("two models have the same name: give folders that are called differently")
+    return apart
 
 
-def measure_edits(subject: Subject, judge: Judge, sheets: Path | None) -> dict:
-    """Every slider that the judge knows, on the subject's people."""
-    embed = _embedder()
-    real = judge.real(subject.squares, subject.rows)
-    names = [name for name in subject.editor.attributes if name in judge.names]
-    edits, rows = {}, []
-    for edited in tqdm(edited_people(subject, names), "editing", len(names), leave=False):
-        verdicts = judged(edited, judge, embed)
-        edits[edited.name] = at_one(verdicts, judge.names, real)
-        rows += curve(verdicts, judge.names, real)
-        if sheets:
-            save_sheet(edited, subject.faces, sheets)
-    figures = {"people": len(subject.people), "edit steps": subject.steps, "edits": edits}
-    figures["curves"] = mean_rows(rows) + rows
-    if embed:
-        figures["identity of photographs"] = yardsticks(embed, subject.squares, subject.rows)
-    return figures
+def measure(config: SuiteConfig, models: list[str], command: str) -> list[dict]:
+    """All tables of all models, written as JSON, Markdown and HTML as they come."""
+    device, records = "cuda" if torch.cuda.is_available() else "cpu", []
+    for model in named_apart([load_model(name, device) for name in models]):
+        records += run(config, prepared(config, model))
+        publish(records, Path(config.out), command)
+    return records
 
 
-def _embedder() -> FaceEmbedder | None:
-    try:
-        return load_embedder()
-    except NoEmbedderError as missing:
-        print(missing)
-        return None
-
-
-def measure(config: EvaluateConfig) -> dict:
-    """All figures of a bundle."""
-    test = replace(config.data, split=config.test_split)
-    subject = load_subject(config.model, test, config.people, config.edit_steps)
-    judge = load_judge(config.judge, config.data, subject.rows)
-    figures = {
-        "model": config.model,
-        "AUROC of z": {a.name: a.auroc for a in subject.editor.bundle.latents.attributes},
-        "AUROC of the judge": judge.scores(subject.squares, subject.rows),
-    }
-    sheets = Path(config.out) / "sheets" if config.sheets else None
-    figures |= measure_edits(subject, judge, sheets)
-    return figures | measure_reconstruction(subject, config.limit, config.steps)
+def publish(records: list[dict], out: Path, command: str) -> None:
+    """The pages of what is there."""
+    texts = {"tables.md": markdown(records), "page.html": page(records, out, command)}
+    for name, text in texts.items():
+        with whole_file(out / name) as partial:
+            partial.write_text(text)
 
 
 def main() -> None:
     """The command line."""
-    config = parse(EvaluateConfig, __doc__)
-    figures = measure(config)
-    with whole_file(Path(config.out) / "figures.json") as partial:
-        partial.write_text(json.dumps(figures, indent=2) + "\n")
-    print(report(figures))
+    flags, models, overrides = parsed(sys.argv[1:])
+    if models:
+        config = suite_config(flags, overrides)
+        command = "python training/evaluate.py " + shlex.join(sys.argv[1:])
+        print(markdown(measure(config, models, command)))
+        print(f"wrote {Path(config.out) / 'page.html'}")
+    elif flags.config:
+        print(report(write_card(load(CardConfig, flags.config, overrides))))
+    else:
+        raise ValueError("name a model: a bundle's folder, or owner/name of the Hub")
 
 
 if __name__ == "__main__":

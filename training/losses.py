@@ -37,7 +37,7 @@ def dpm_loss(
     eps, v = diffusion.eps(output, x_t, t), output[:, x_0.shape[1] :]
     loss = weighted_mse(eps, noise, weight)
     if v.shape[1]:
-        bound = variational_bound(schedule, x_0, x_t, t, eps.detach(), v)
+        bound = variational_bound(schedule, x_0, x_t, t, eps=eps.detach(), v=v)
         loss = loss + BOUND_WEIGHT * schedule.timesteps * bound.mean()
     return loss
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from pdae_app.bundle import load_bundle, save_bundle
 from pdae_app.engine import Editor
-from pdae_app.engine.photo_edit import QUALITY
+from pdae_app.engine.quality import FAST
 from pdae_app.latents.typical import Typical, code_distance, noise_structure
 from training.config import ConfigError, parse
 from training.data import DataConfig, load_pictures, plain_squares
@@ -28,7 +28,7 @@ class TypicalConfig:
     bundle: str
     data: DataConfig
     count: int = 200
-    steps: int = QUALITY["Fast"]
+    steps: int = FAST
     rare: float = 0.01
 
 

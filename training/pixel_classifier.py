@@ -87,7 +87,7 @@ def _fit(model: nn.Module, squares: Tensor, labels: Tensor, config: ClassifierCo
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimizer, config.learning_rate, config.epochs * steps
     )
-    for _ in trange(config.epochs, desc="training the judge", leave=False):
+    for _ in trange(config.epochs, desc="training the judge", leave=False, disable=None):
         # The last batch of an epoch is left out where it is a smaller one.
         for batch in torch.randperm(len(squares)).split(size)[:steps]:
             loss = masked_bce(model(varied(squares[batch])), labels[batch], weights)

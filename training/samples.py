@@ -6,8 +6,10 @@ from torch import Tensor
 from pdae_app.diffusion.grids import spaced_levels
 from pdae_app.diffusion.process import Process, Time
 from pdae_app.diffusion.solvers import Denoiser, ddim, ddim_invert
+from pdae_app.models.first_stage import FirstStage
 
 STEPS = 50
+AT_ONCE = 4
 
 
 def random_decodings(
@@ -16,6 +18,11 @@ def random_decodings(
     """Pictures of fixed random noise, as many and as large as `like` (N, C, S, S)."""
     x_T = fixed_noise(like)
     return ddim(denoiser, x_T, process, _levels(process, steps))
+
+
+def decoded(first_stage: FirstStage, states: Tensor) -> Tensor:
+    """Pictures of states (N, C, S, S), few at a time: at 256 px a decoder takes a gigabyte each."""
+    return torch.cat([first_stage.decode(few) for few in states.split(AT_ONCE)])
 
 
 def decoding_errors(

@@ -46,6 +46,27 @@ class Source:
         return self.rows[index]["file"]
 
 
+class Chosen(Source):
+    """Some pictures of a source, at these places."""
+
+    def __init__(self, source: Source, places: list[int]):
+        self.source, self.places = source, places
+        self.rows = [source.rows[i] for i in places]
+
+    def open(self, index: int) -> Image.Image:
+        return self.source.open(self.places[index])
+
+    def fingerprint(self, index: int) -> Any:
+        return self.source.fingerprint(self.places[index])
+
+
+def spread_places(length: int, count: int | None) -> list[int]:
+    """So many places (None: all) from all over a row of this length, the ends among them."""
+    if count is None or count >= length:
+        return list(range(length))
+    return [round(i * (length - 1) / max(1, count - 1)) for i in range(count)]
+
+
 class PerProcess:
     """A handle that every process makes for itself, when it first needs it."""
 

@@ -18,7 +18,7 @@ from torch.utils.data import Dataset
 from tqdm import tqdm
 
 from pdae_app.bundle import network_identity, resized
-from pdae_app.models.first_stage import FirstStage, PatchAutoencoder
+from pdae_app.models.first_stage import FirstStage, Pixels
 from pdae_app.whole import whole_file
 from training.data import (
     AugmentedSquares,
@@ -44,7 +44,7 @@ def state_set(config: DataConfig, first_stage: FirstStage, sizes: Sizes) -> Data
     what the encoder reads are the same.
     """
     squares = training_set(config, sizes.picture, first_stage.picture_channels)
-    if not isinstance(first_stage, PatchAutoencoder):
+    if isinstance(first_stage, Pixels):
         return squares
     return EncodedSquares(squares, first_stage, sizes.read)
 
@@ -58,11 +58,13 @@ class EncodedSquares(Dataset):
 
     classes: tuple[str, ...] = ()
 
-    def __init__(self, squares: AugmentedSquares, first_stage: PatchAutoencoder, read: int | None):
+    def __init__(self, squares: AugmentedSquares, first_stage: FirstStage, read: int | None):
         self.views, self.count, self.read = squares.config.views, len(squares), read
-        cached = Path(squares.config.cache or "runs/cache") / _fingerprint(squares, first_stage)
+        cached = Path(squares.config.cache or "runs/cache")
+        side = _kept_side(squares.image_size, read)
+        cached /= _fingerprint(squares, first_stage, side)
         if not cached.with_suffix(".pictures.npy").exists():
-            _encode(squares, first_stage, cached)
+            _encode(squares, first_stage, cached, side)
         self._states = np.load(cached.with_suffix(".states.npy"), mmap_mode="r")
         self._pictures = np.load(cached.with_suffix(".pictures.npy"), mmap_mode="r")
 
@@ -79,27 +81,35 @@ class EncodedSquares(Dataset):
         return state, resized(picture[None], self.read)[0]
 
 
-# Pictures are kept at this part of their side: encoders read them reduced.
+# Pictures are kept at this part of their side, unless an encoder reads larger ones.
 KEPT = 2
 
 
-def _fingerprint(squares: AugmentedSquares, first_stage: PatchAutoencoder) -> str:
+def _kept_side(size: int, read: int | None) -> int:
+    return size if read is not None and read > size // KEPT else size // KEPT
+
+
+def _fingerprint(squares: AugmentedSquares, first_stage: FirstStage, side: int) -> str:
     config = squares.config
     ways = (config.flip, config.scale_jitter, config.shift_jitter, config.color_jitter)
     facts = (squares.pictures.identity, squares.image_size, config.views, ways)
-    text = json.dumps([*facts, network_identity(first_stage)])
+    # The usual side is not named, so that states made before others were possible are found.
+    whole = [side] if side == squares.image_size else []
+    text = json.dumps([*facts, network_identity(first_stage), *whole])
     return "states-" + hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 @torch.inference_mode()
-def _encode(squares: AugmentedSquares, first_stage: PatchAutoencoder, cached: Path) -> None:
+def _encode(squares: AugmentedSquares, first_stage: FirstStage, cached: Path, kept: int) -> None:
     """Write all states and reduced pictures; the second file's name says that both are whole."""
     views, size = squares.config.views, squares.image_size
     count, side = len(squares) * views, size // first_stage.factor
     shapes = {
         ".states.npy": (np.float16, (count, first_stage.state_channels, side, side)),
-        ".pictures.npy": (np.uint8, (count, squares.channels, size // KEPT, size // KEPT)),
+        ".pictures.npy": (np.uint8, (count, squares.channels, kept, kept)),
     }
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    first_stage.to(device)
     with ExitStack() as stack:
         files = {}
         for end, (kind, shape) in reversed(shapes.items()):  # the last opened is the first there
@@ -110,10 +120,12 @@ def _encode(squares: AugmentedSquares, first_stage: PatchAutoencoder, cached: Pa
         start = 0
         while batch := list(islice(items, 32)):
             pictures, part = torch.stack(batch), slice(start, start + len(batch))
-            files[".states.npy"][part] = first_stage.encode(pictures).half().numpy()
-            reduced = (resized(pictures, size // KEPT) + 1) * 127.5
+            states = torch.cat([first_stage.encode(few.to(device)) for few in pictures.split(4)])
+            files[".states.npy"][part] = states.half().cpu().numpy()
+            reduced = (resized(pictures, kept) + 1) * 127.5
             files[".pictures.npy"][part] = reduced.round().clamp(0, 255).byte().numpy()
             start += len(batch)
+    first_stage.to("cpu")
 
 
 @torch.inference_mode()
@@ -135,7 +147,7 @@ def held_out_states(
     squares = held_out_squares(config, sizes.picture, first_stage.picture_channels)
     if squares is None:
         return None
-    if not isinstance(first_stage, PatchAutoencoder):
+    if isinstance(first_stage, Pixels):
         return (squares,)
     states = first_stage.encode(squares)
     return (states,) if sizes.read is None else (states, resized(squares, sizes.read))

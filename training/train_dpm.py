@@ -17,10 +17,11 @@ from pdae_app.models.unet import UNet, UNetConfig
 from training.config import parse
 from training.data import DataConfig
 from training.dry_run import describe_run
+from training.evaluation.overlap import keep_hashes
 from training.loop import LoopConfig, finish, run_script, train
 from training.losses import dpm_loss
 from training.objective import Objective
-from training.samples import one_step_error, random_decodings
+from training.samples import decoded, one_step_error, random_decodings
 from training.states import Sizes, held_out_states, state_set
 from training.timesteps import Timesteps
 
@@ -71,7 +72,7 @@ class DpmObjective(Objective):
         """x_0, noise (N, C, S, S), t (N,), classes (N,) or None -> the loss."""
         config = self.config
         weight = loss_weight(config.weighting, self.schedule, t, **config.weighting_options)
-        return dpm_loss(self.unet, config.diffusion, x_0, t, noise, weight, classes)
+        return dpm_loss(self.unet, config.diffusion, x_0, t, noise, weight=weight, classes=classes)
 
     def samples(self, device: torch.device) -> Tensor:
         """32 pictures from fixed noise, of the classes in turn where there are any."""
@@ -80,7 +81,7 @@ class DpmObjective(Objective):
             classes = torch.arange(32, device=device) % known
         denoiser = family(self.unet, self.config.diffusion).unconditional(classes)
         like = torch.empty(32, *self.config.shape, device=device)
-        return self.first_stage.decode(random_decodings(denoiser, like, self.schedule))
+        return decoded(self.first_stage, random_decodings(denoiser, like, self.schedule))
 
     def validate(self, x_0: Tensor) -> dict[str, float]:
         """The error of x0_hat in one step from t = T / 2."""
@@ -95,9 +96,9 @@ def main() -> None:
     config = parse(DpmConfig, __doc__)
     torch.manual_seed(config.loop.seed)  # of the first weights
     if config.loop.dry_run:
-        told = bool(config.data.class_column)
-        config = replace(config, unet=replace(config.unet, classes=1000)) if told else config
-        shapes = (config.shape, ()) if told else (config.shape,)
+        by_class = bool(config.data.class_column)
+        config = replace(config, unet=replace(config.unet, classes=1000)) if by_class else config
+        shapes = (config.shape, ()) if by_class else (config.shape,)
         print(describe_run(config.loop, DpmObjective(config), *shapes))
         return
     channels, size, _ = config.shape
@@ -117,6 +118,7 @@ def main() -> None:
         first_stage=first_stage,
     )
     finish(trained, config.bundle, config.loop)
+    keep_hashes(config.data, config.bundle)
 
 
 if __name__ == "__main__":

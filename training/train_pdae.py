@@ -20,10 +20,17 @@ from pdae_app.models.unet import SketchConfig
 from training.config import parse
 from training.data import DataConfig
 from training.dry_run import describe_run
+from training.evaluation.overlap import keep_hashes
 from training.loop import LoopConfig, finish, run_script, train
 from training.losses import pdae_loss
 from training.objective import Objective
-from training.samples import decoding_errors, gap_filled, in_pairs_of_rows, random_decodings
+from training.samples import (
+    decoded,
+    decoding_errors,
+    gap_filled,
+    in_pairs_of_rows,
+    random_decodings,
+)
 from training.states import Sizes, held_out_states, shown_items, state_set
 from training.timesteps import Timesteps
 
@@ -99,7 +106,7 @@ class PdaeObjective(Objective):
         self.diffusion, self.schedule = frozen.diffusion, frozen.diffusion.schedule
         encoder = config.encoder or ClassEncoderConfig(classes, config.class_z_dim)
         self.model = PDAE(PDAEConfig(frozen.unet.config, encoder, config.sketch))
-        self.model.unet.load_state_dict(frozen.unet.state_dict())
+        self.model.unet = frozen.unet  # not a copy: it may be a gigabyte, and is never changed
         if config.start:
             start = load_bundle(config.start).model
             self.model.encoder.load_state_dict(start.encoder.state_dict())
@@ -133,9 +140,16 @@ class PdaeObjective(Objective):
         if config.stage == "sketch":
             return F.mse_loss(self.model.shift.sketch(z), x_0)
         weight = loss_weight(config.weighting, self.schedule, t, **config.weighting_options)
-        posterior = config.posterior
         return pdae_loss(
-            self.model, self.diffusion, x_0, t, noise, weight, posterior, z, self.variational
+            self.model,
+            self.diffusion,
+            x_0,
+            t,
+            noise,
+            weight=weight,
+            posterior=config.posterior,
+            z=z,
+            variational=self.variational,
         )
 
     def _code(self, condition: Tensor) -> Tensor:
@@ -155,7 +169,7 @@ class PdaeObjective(Objective):
             drawn = self.model.shift.sketch(z)
         else:
             drawn = random_decodings(self._networks.denoiser(z), x_0, self.schedule)
-        return in_pairs_of_rows(*(self.first_stage.decode(states) for states in (x_0, drawn)))
+        return in_pairs_of_rows(*(decoded(self.first_stage, states) for states in (x_0, drawn)))
 
     def _of_classes(self, device: torch.device) -> Tensor:
         """32 new pictures, of the classes in turn."""
@@ -163,7 +177,7 @@ class PdaeObjective(Objective):
         classes = torch.arange(32, device=device) % self.model.config.encoder.classes
         like = torch.empty(32, unet.in_channels, unet.image_size, unet.image_size, device=device)
         denoiser = self._networks.denoiser(self.model.encoder(classes))
-        return self.first_stage.decode(random_decodings(denoiser, like, self.schedule))
+        return decoded(self.first_stage, random_decodings(denoiser, like, self.schedule))
 
     @property
     def _networks(self) -> Family:
@@ -219,6 +233,7 @@ def main() -> None:
         first_stage=frozen.first_stage,
     )
     finish(trained, config.bundle, config.loop)
+    keep_hashes(config.data, config.bundle, config.dpm)
 
 
 if __name__ == "__main__":

@@ -14,7 +14,8 @@ from pdae_app.convert.errors import ConvertError
 from pdae_app.convert.hints import Hints, of_config, of_preset
 from pdae_app.convert.pdae import convert_pdae
 from pdae_app.convert.reading import read_settings
-from pdae_app.diffusion.schedule import BETAS
+from pdae_app.convert.samples import write_samples
+from pdae_app.diffusion.schedule import SCHEDULES
 from pdae_app.faces.align import FRAMINGS
 from pdae_app.models.presets import PRESETS
 from pdae_app.models.vdm import KINDS
@@ -36,7 +37,15 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     diffae.add_argument("--classifier", help="…_cls/last.ckpt: the sliders")
     diffae.add_argument("--latents", help="latent.pkl: statistics of the codes")
     dpm = sources.add_parser("dpm", help="an unconditional U-Net, to train PDAE on")
-    dpm.add_argument("--checkpoint", required=True, help="file, or a diffusers folder")
+    dpm.add_argument(
+        "--checkpoint", required=True, help="file, diffusers folder, or owner/name on the Hub"
+    )
+    dpm.add_argument("--first-stage", help="folder of a first stage, if not the pipeline's own")
+    dpm.add_argument("--scaling-factor", type=float, help="of the first stage's latents")
+    dpm.add_argument(
+        "--samples", metavar="PNG", help="draw four pictures with the model, in 50 steps"
+    )
+    dpm.add_argument("--class-label", help="of models that are told a class: a number, or null")
     diffenc = sources.add_parser("diffenc", help="an official DiffEnc or VDM checkpoint (Flax)")
     diffenc.add_argument("--checkpoint", required=True, help="checkpoint_… (msgpack)")
     diffenc.add_argument("--kind", choices=KINDS, help="where the configuration does not tell it")
@@ -65,7 +74,7 @@ def _common(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--framing", choices=FRAMINGS, help="how its training pictures were cropped"
     )
-    parser.add_argument("--schedule", choices=BETAS, help="the betas it was trained with")
+    parser.add_argument("--schedule", choices=SCHEDULES[:-1], help="the betas it was trained with")
 
 
 def hints_of(arguments: argparse.Namespace) -> Hints:
@@ -78,10 +87,14 @@ def hints_of(arguments: argparse.Namespace) -> Hints:
         "schedule",
         "framing",
         "new_attention",
+        "first_stage",
+        "scaling_factor",
+        "class_label",
     )
-    hints = Hints(**{name: getattr(arguments, name) for name in flags})
+    hints = Hints(**{name: getattr(arguments, name, None) for name in flags})
     if arguments.config:
-        hints = hints.filled_from(of_config(read_settings(arguments.config)))
+        settings = read_settings(arguments.config)
+        hints = hints.filled_from(of_config(settings)).filled_from(Hints(settings=settings))
     if arguments.preset:
         hints = hints.filled_from(of_preset(arguments.preset))
     return hints
@@ -91,7 +104,9 @@ def convert(arguments: argparse.Namespace) -> Bundle:
     """The bundle that the command line asks for."""
     a, hints = arguments, hints_of(arguments)
     if a.source == "pdae":
-        bundle = convert_pdae(a.autoencoder, a.dpm, a.latents, a.classifier, a.latent_dpm, hints)
+        bundle = convert_pdae(
+            a.autoencoder, a.dpm, a.latents, a.classifier, latent_dpm=a.latent_dpm, hints=hints
+        )
     elif a.source == "diffae":
         bundle = convert_diffae(a.autoencoder, a.latent, a.classifier, a.latents, hints)
     elif a.source == "diffenc":
@@ -112,6 +127,9 @@ def main(arguments: list[str] | None = None) -> int:
         bundle = convert(parsed)
         print(f"writing {parsed.out}")
         save_bundle(bundle, parsed.out, torch.float16 if parsed.half else torch.float32)
+        if getattr(parsed, "samples", None):
+            print("drawing samples")
+            write_samples(bundle, Path(parsed.samples))
     except (BundleError, ConvertError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

@@ -49,14 +49,14 @@ def convert_diffae(
         sources.insert(0, (latents, read_checkpoint(latents)))
     z_dim = model.config.encoder.z_dim
     space = _space(sources, others.get(classifier), classifier, z_dim, hints)
-    chance = None
+    latent_prior = None
     if latent is not None:
         tensors = below(_averaged(others[latent], latent), "latent_net.")
-        chance = prior(tensors, str(latent), clip=False)
+        latent_prior = prior(tensors, str(latent), clip=False)
     names = [Path(p).name for p in (autoencoder, latent, classifier, latents) if p is not None]
     info = {"converted_from": "official Diff-AE", "files": names}
     diffusion = Diffusion(Schedule(hints.schedule or "linear"))
-    return Bundle(model.unet, diffusion, model, space, chance, stepping="diffae", info=info)
+    return Bundle(model.unet, diffusion, model, space, latent_prior, stepping="diffae", info=info)
 
 
 def _state(path: str | Path, hints: Hints) -> dict[str, Tensor]:

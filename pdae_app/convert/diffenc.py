@@ -278,9 +278,9 @@ def convert_diffenc(
     """
     hints.say(f"reading {checkpoint}")
     state = read_flax(checkpoint)
-    told = read_settings(config) if config else {}
-    kind = kind or _kind_told(told) or _kind_guessed(state, hints)
-    settings = told if "score" in told else settings_of(state, _image_size(state, hints))
+    stated = read_settings(config) if config else {}
+    kind = kind or _kind_stated(stated) or _kind_guessed(state, hints)
+    settings = stated if "score" in stated else settings_of(state, _image_size(state, hints))
     model = load_official(state, kind, settings, torch.float64)
     hints.say(f"{kind}: {len(state)} tensors")
     process, prediction = model.sampling_process, model.config.prediction
@@ -292,9 +292,9 @@ def convert_diffenc(
     )
 
 
-def _kind_told(told: dict) -> str | None:
+def _kind_stated(stated: dict) -> str | None:
     """The kind that a configuration names, wherever in it the name stands."""
-    values = (value for mapping in nested_mappings(told) for value in mapping.values())
+    values = (value for mapping in nested_mappings(stated) for value in mapping.values())
     named = (value for value in values if isinstance(value, str) and value in OFFICIAL_MODELS)
     found = next(named, None)
     return found and OFFICIAL_MODELS[found]

@@ -1,23 +1,28 @@
-"""Folders of diffusers' `UNet2DModel` (config.json and weights) into a bundle."""
+"""diffusers' `UNet2DModel` (config.json and weights) into our U-Net."""
 
+import math
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
-from pdae_app.bundle import Bundle
+from pdae_app.convert.classes import told_one_class
 from pdae_app.convert.errors import ConvertError
 from pdae_app.convert.filling import fill, typed, without_memory
 from pdae_app.convert.hints import Hints
 from pdae_app.convert.names import leaves, renamed, under
-from pdae_app.convert.reading import only_tensors, read_checkpoint, read_settings
-from pdae_app.diffusion.prediction import Diffusion
-from pdae_app.diffusion.schedule import Schedule
+from pdae_app.convert.reading import only_tensors, read_checkpoint
 from pdae_app.models.layers import ConvResample, ResBlock, SelfAttention
 from pdae_app.models.unet import UNet, UNetConfig
 from pdae_app.typed_config import short
 
-WEIGHTS = ("diffusion_pytorch_model.safetensors", "diffusion_pytorch_model.bin")
+# The names of files of weights, the best first.
+WEIGHTS = (
+    "diffusion_pytorch_model.safetensors",
+    "diffusion_pytorch_model.fp16.safetensors",
+    "diffusion_pytorch_model.bin",
+)
+UNCONDITIONAL = "google/ddpm-celebahq-256 or CompVis/ldm-celebahq-256"
 RES = {
     "norm1": "norm1",
     "conv1": "conv1",
@@ -28,37 +33,57 @@ RES = {
 }
 # Names of attention before diffusers 0.17, and since.
 OLD_ATTENTION = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.0"}
-DOWN = {"DownBlock2D": (False, "conv"), "AttnDownBlock2D": (True, "conv")}
-DOWN |= {"ResnetDownsampleBlock2D": (False, "residual")}
-UP = {"UpBlock2D": (False, "conv"), "AttnUpBlock2D": (True, "conv")}
-UP |= {"ResnetUpsampleBlock2D": (False, "residual")}
-SCHEDULES = {"linear": "linear", "squaredcos_cap_v2": "cosine"}
 # What Python says of values of other kinds than a program expects.
 UNREADABLE = (KeyError, TypeError, IndexError, AttributeError, ArithmeticError)
-PREDICTIONS = {"epsilon": "eps", "v_prediction": "v", "sample": "x0"}
+# Of each kind of block: whether it has attention, and by which setting it resamples.
+DOWN = {
+    "DownBlock2D": (False, "conv"),
+    "AttnDownBlock2D": (True, "downsample_type"),
+    "ResnetDownsampleBlock2D": (False, "resnet"),
+}
+UP = {
+    "UpBlock2D": (False, "conv"),
+    "AttnUpBlock2D": (True, "upsample_type"),
+    "ResnetUpsampleBlock2D": (False, "resnet"),
+}
 
 
-def convert_diffusers(folder: Path, hints: Hints) -> Bundle:
-    """A bundle of an unconditional diffusers model; `folder` is the model's or its pipeline's.
+def read_unet(settings: dict, folder: Path, hints: Hints) -> UNet:
+    """The U-Net of a folder with `settings`, its config.json, and weights.
 
     Raises:
-        ConvertError: the folder cannot be used; the message says why.
+        ConvertError: it cannot be used; the message says why.
     """
-    pipeline = folder / "unet" if (folder / "unet" / "config.json").is_file() else folder
-    settings = read_settings(pipeline / "config.json")
-    config = _config(settings, hints)
+    config = unet_config(settings, hints)
     unet = without_memory(UNet, config)
-    tensors = _merged(_weights(pipeline), config, bool(settings.get("flip_sin_to_cos", True)))
+    tensors = read_weights(folder)
+    classes = tensors.pop("class_embedding.weight", None)
+    tensors = _merged(tensors, config, bool(settings.get("flip_sin_to_cos", True)))
+    if settings.get("out_channels", 3) == 2 * config.in_channels:
+        tensors = _without_variance(tensors, config.in_channels, hints)
+    tensors = told_one_class(tensors, "time_embedding.linear_2.bias", classes, hints)
     hints.say(f"U-Net: {len(tensors)} tensors")
     fill(unet, _names(unet), tensors, f"the U-Net of {folder}")
-    diffusion = diffusion_of(folder, hints)
-    return Bundle(unet, diffusion, info={"converted_from": "diffusers", "files": [folder.name]})
+    return unet
 
 
-def _config(settings: dict, hints: Hints) -> UNetConfig:
-    if settings.get("_class_name", "UNet2DModel") != "UNet2DModel":
-        kind = short(settings["_class_name"])
-        raise ConvertError(f"this is a {kind}, only UNet2DModel can be used")
+def unet_config(settings: dict, hints: Hints) -> UNetConfig:
+    """The architecture that a config.json describes.
+
+    Raises:
+        ConvertError: it is another network's, or incomplete.
+    """
+    name = settings.get("_class_name", "UNet2DModel")
+    if name == "UNet2DConditionModel":
+        raise ConvertError(
+            "this is a text-to-image model: its U-Net wants a prompt with every picture. PDAE "
+            f"adapts unconditional models (a UNet2DModel), such as {UNCONDITIONAL}"
+        )
+    if name != "UNet2DModel":
+        raise ConvertError(
+            f"this is a {short(name)}; only an unconditional UNet2DModel can be used, such as that "
+            f"of {UNCONDITIONAL}"
+        )
     try:
         _refuse_variants(settings)
         return _supported_config(settings, hints)
@@ -73,21 +98,27 @@ def _config(settings: dict, hints: Hints) -> UNetConfig:
 def _supported_config(settings: dict, hints: Hints) -> UNetConfig:
     widths, size = settings["block_out_channels"], settings.get("sample_size")
     size = size if size is not None else hints.known("image_size", 32, "not in config.json")
-    base = widths[0]
-    if any(width % base for width in widths):
-        raise ConvertError(f"the widths {short(widths)} are no whole multiples of the first")
-    attended, resampling = _blocks(settings)
-    head = settings.get("attention_head_dim", 8)
+    if isinstance(size, list | tuple):
+        raise ConvertError(f"sample_size {short(size)} is not supported, only squares")
+    base = math.gcd(*widths)
+    down, up, resampling = _blocks(settings)
+    sides = [size // 2**level for level in range(len(widths))]
+    attended = tuple(side for side, here in zip(sides, down, strict=True) if here)
+    attended_up = tuple(side for side, here in zip(sides, up, strict=True) if here)
+    emb = settings.get("time_embedding_dim") or 4 * widths[0]
     config = UNetConfig(
         image_size=size,
         base_channels=base,
         multipliers=tuple(width // base for width in widths),
         in_channels=settings.get("in_channels", 3),
         res_blocks=settings.get("layers_per_block", 2),
-        attention_resolutions=tuple(size // 2**i for i, here in enumerate(attended) if here),
+        attention_resolutions=attended,
+        up_attention_resolutions=None if attended_up == attended else attended_up,
         heads=1,
-        head_channels=head,
+        head_channels=settings.get("attention_head_dim", 8),
         dropout=settings.get("dropout") or 0.0,
+        emb_channels=None if emb == 4 * base else emb,
+        time_channels=None if widths[0] == base else widths[0],
         time_scale=settings.get("resnet_time_scale_shift") == "scale_shift",
         resampling=resampling,
         frequency_shift=settings.get("freq_shift", 0),
@@ -97,22 +128,33 @@ def _supported_config(settings: dict, hints: Hints) -> UNetConfig:
     return typed(config)
 
 
-def _blocks(settings: dict) -> tuple[list[bool], str]:
-    """Where attention is, and how feature maps are resampled."""
-    downs, ups = settings["down_block_types"], settings["up_block_types"]
+def _blocks(settings: dict) -> tuple[list[bool], list[bool], str]:
+    """Where attention is on the way down and up, finest first, and how feature maps are resampled.
+
+    Down blocks are named from the finest on, up blocks towards it.
+    """
+    downs, ups = settings["down_block_types"], settings["up_block_types"][::-1]
     unknown = [name for name in downs if name not in DOWN] + [n for n in ups if n not in UP]
     if unknown:
         known = ", ".join([*DOWN, *UP])
         given = ", ".join(map(str, unknown))[:200]
         raise ConvertError(f"blocks of kind {given} are not known; known: {known}")
-    kinds = {DOWN[name][1] for name in downs} | {UP[name][1] for name in ups}
-    attended = [DOWN[name][0] for name in downs]
-    if attended != [UP[name][0] for name in reversed(ups)] or len(kinds) > 1:
-        raise ConvertError("the up blocks must mirror the down blocks")
-    resampling = kinds.pop()
+    # The coarsest level resamples nothing on the way down, the finest nothing on the way up.
+    kinds = {_kind(settings, DOWN[name][1]) for name in downs[:-1]}
+    kinds |= {_kind(settings, UP[name][1]) for name in ups[1:]}
+    if len(kinds) > 1 or not kinds <= {"conv", "resnet"}:
+        raise ConvertError(
+            f"the blocks resample by {' and '.join(sorted(map(str, kinds)))}; only conv or only "
+            "resnet is supported"
+        )
+    resampling = "residual" if kinds == {"resnet"} else "conv"
     if resampling == "conv" and settings.get("downsample_padding", 1) == 0:
         resampling = "conv_asymmetric"
-    return attended, resampling
+    return [DOWN[name][0] for name in downs], [UP[name][0] for name in ups], resampling
+
+
+def _kind(settings: dict, kind: str) -> str:
+    return settings.get(kind, "conv") if kind.endswith("_type") else kind
 
 
 def _refuse_variants(settings: dict) -> None:
@@ -123,7 +165,7 @@ def _refuse_variants(settings: dict) -> None:
         "center_input_sample": (False,),
         "add_attention": (True,),
         "class_embed_type": (None,),
-        "num_class_embeds": (None,),
+        "downsample_padding": (1, 0),
         "mid_block_scale_factor": (1, None),
         "mid_block_type": ("UNetMidBlock2D",),
     }
@@ -138,15 +180,29 @@ def _refuse_variants(settings: dict) -> None:
     )
     if settings.get("attn_norm_num_groups") not in allowed:
         raise ConvertError(f"attn_norm_num_groups must be norm_num_groups, {short(groups)}")
-    if settings.get("out_channels", 3) != settings.get("in_channels", 3):
-        raise ConvertError("out_channels must equal in_channels")
+    channels = settings.get("in_channels", 3)
+    if settings.get("out_channels", 3) not in (channels, 2 * channels):
+        raise ConvertError("out_channels must equal in_channels, or be twice as many")
 
 
-def _weights(folder: Path) -> dict[str, Tensor]:
+def read_weights(folder: Path) -> dict[str, Tensor]:
+    """The tensors that lie beside a diffusers config.json.
+
+    Raises:
+        ConvertError: there are none, or not in one file.
+    """
     for name in WEIGHTS:
         if (folder / name).is_file():
             return only_tensors(read_checkpoint(folder / name), folder / name)
+    if any(folder.glob("*.index.json")):
+        raise ConvertError(f"the weights in {folder} lie in several files; only one can be read")
     raise ConvertError(f"{folder} has no {' or '.join(WEIGHTS)}")
+
+
+def _without_variance(tensors: dict[str, Tensor], channels: int, hints: Hints) -> dict[str, Tensor]:
+    hints.say("the output's second half, the learned variance, is left out: DDIM needs eps alone")
+    halved = {n: t[:channels] for n, t in tensors.items() if n.startswith("conv_out.")}
+    return tensors | halved
 
 
 def _merged(
@@ -218,34 +274,3 @@ def _attention(block: SelfAttention | None, ours: str, theirs: str) -> dict[str,
         return {}
     table = {"norm": "group_norm", "qkv": "to_qkv", "proj": "to_out.0"}
     return renamed(block, table, f"{ours}.attention", theirs)
-
-
-def diffusion_of(folder: Path, hints: Hints) -> Diffusion:
-    """The schedule of the pipeline, or else a guess.
-
-    Raises:
-        ConvertError: it is described, and not one that is known.
-    """
-    paths = (folder / "scheduler" / "scheduler_config.json", folder / "scheduler_config.json")
-    settings = next((read_settings(path) for path in paths if path.is_file()), None)
-    if settings is None:
-        return Diffusion(Schedule(hints.known("schedule", "linear", "no scheduler_config.json")))
-    try:
-        return _known_diffusion(settings)
-    except ConvertError:
-        raise
-    except (ValueError, *UNREADABLE) as error:
-        raise ConvertError(f"the scheduler's configuration: {short(str(error))}") from error
-
-
-def _known_diffusion(settings: dict) -> Diffusion:
-    kind, target = settings.get("beta_schedule"), settings.get("prediction_type", "epsilon")
-    bounds = settings.get("beta_start", 1e-4), settings.get("beta_end", 0.02)
-    if kind not in SCHEDULES or target not in PREDICTIONS:
-        given = f"beta_schedule {short(kind)} with prediction_type {short(target)}"
-        raise ConvertError(f"{given} is not known")
-    if kind == "linear" and bounds != (1e-4, 0.02):
-        given = f"from {short(bounds[0])} to {short(bounds[1])}"
-        raise ConvertError(f"linear betas {given} are not supported")
-    steps = settings.get("num_train_timesteps", 1000)
-    return Diffusion(typed(Schedule(SCHEDULES[kind], steps)), PREDICTIONS[target])

@@ -1,95 +1,38 @@
-"""Unconditional U-Nets into a bundle that `training/train_pdae.py` adapts.
+"""Unconditional models into a bundle that `training/train_pdae.py` adapts.
 
-From official PDAE and Diff-AE files, OpenAI's guided-diffusion and improved-diffusion state dicts,
-and diffusers' `UNet2DModel` folders.
+From diffusers' pipelines and `UNet2DModel`s (folders, files, names on the Hub), CompVis' latent
+diffusion checkpoints, official PDAE and Diff-AE files, and the state dicts of OpenAI's
+guided-diffusion and improved-diffusion.
 """
 
 from pathlib import Path
 
-from torch import Tensor
-
 from pdae_app.bundle import Bundle
-from pdae_app.convert.diffusers import convert_diffusers
-from pdae_app.convert.errors import ConvertError
-from pdae_app.convert.filling import fill, without_memory
+from pdae_app.convert.compvis import convert_compvis, is_compvis
+from pdae_app.convert.diffusers import WEIGHTS
+from pdae_app.convert.fetching import fetched, is_repository
+from pdae_app.convert.guided_diffusion import convert_guided_diffusion
 from pdae_app.convert.hints import Hints
-from pdae_app.convert.infer import shapes_of, unet_config
-from pdae_app.convert.names import DIFFAE_NAMING, PDAE_NAMING, unet_names
-from pdae_app.convert.reading import below, only_tensors, read_checkpoint
-from pdae_app.diffusion.prediction import Diffusion
-from pdae_app.diffusion.schedule import Schedule
-from pdae_app.models.unet import UNet, UNetConfig
-
-ENTRIES = ("ema_denoise_fn", "denoise_fn", "state_dict", "ema", "model")
-PREFIXES = ("ema_model.", "model.")
+from pdae_app.convert.pipeline import convert_pipeline
+from pdae_app.convert.reading import read_checkpoint
 
 
 def convert_dpm(checkpoint: str | Path, hints: Hints | None = None) -> Bundle:
-    """A bundle of an unconditional model; a folder is taken for diffusers'.
+    """A bundle of an unconditional model; folders and names on the Hub are taken for diffusers'.
 
     Raises:
         ConvertError: the file cannot be used; the message says why.
+        BundleError: the Hub cannot be reached.
     """
-    hints, checkpoint = hints or Hints(), Path(checkpoint)
-    hints.say(f"reading {checkpoint}")
-    if checkpoint.is_dir():
-        return convert_diffusers(checkpoint, hints)
-    tensors, x_T = _tensors(read_checkpoint(checkpoint), checkpoint)
-    naming = DIFFAE_NAMING if "time_embed.time_embed.0.weight" in tensors else PDAE_NAMING
-    if x_T is not None and x_T.ndim == 4:
-        hints = hints.filled_from(Hints(image_size=x_T.shape[-1]))
-    tensors = _without_variance(_unconditional(tensors, checkpoint), hints)
-    config = unet_config(shapes_of(tensors), hints, naming.time_embed)
-    if hints.new_attention:
-        tensors = _in_legacy_order(tensors, config)
-    unet = without_memory(UNet, config)
-    hints.say(f"U-Net: {len(tensors)} tensors")
-    fill(unet, unet_names(unet, naming), tensors, f"the U-Net of {checkpoint}")
-    schedule = hints.known("schedule", "linear", "not in the file")
-    info = {"converted_from": "guided-diffusion family", "files": [checkpoint.name]}
-    return Bundle(unet, Diffusion(Schedule(schedule)), info=info)
-
-
-def _tensors(data: dict, path: Path) -> tuple[dict[str, Tensor], Tensor | None]:
-    """The U-Net's own tensors, however deep they lie, and Diff-AE's x_T, which tells the size."""
-    for entry in ENTRIES:
-        if isinstance(data.get(entry), dict):
-            data = data[entry]
-            break
-    state = only_tensors(data, path)
-    x_T = state.get("x_T")
-    for prefix in PREFIXES:
-        if found := below(state, prefix):
-            return found, x_T
-    return state, x_T
-
-
-def _unconditional(tensors: dict[str, Tensor], path: Path) -> dict[str, Tensor]:
-    if any(name.startswith(("label_emb.", "shift_")) or "cond_emb" in name for name in tensors):
-        raise ConvertError(
-            f"{path} is a conditional model (by class or code); an unconditional one is needed"
-        )
-    return {name: t for name, t in tensors.items() if not name.startswith("latent_net.")}
-
-
-def _in_legacy_order(tensors: dict[str, Tensor], config: UNetConfig) -> dict[str, Tensor]:
-    """All q, all k, all v (the "new" order) to each head's q, k, v (see `SelfAttention`)."""
-
-    def reordered(tensor: Tensor) -> Tensor:
-        heads = config.attention_heads(len(tensor) // 3)
-        split = tensor.reshape(3, heads, -1, *tensor.shape[1:])
-        return split.transpose(0, 1).reshape(tensor.shape)
-
-    attention = (".qkv.weight", ".qkv.bias")
-    return {n: reordered(t) if n.endswith(attention) else t for n, t in tensors.items()}
-
-
-def _without_variance(tensors: dict[str, Tensor], hints: Hints) -> dict[str, Tensor]:
-    """The network without the half of its output that learns the variance."""
-    first, last = tensors.get("input_blocks.0.0.weight"), tensors.get("out.2.weight")
-    if first is None or last is None or last.shape[0] != 2 * first.shape[1]:
-        return tensors
-    hints.say("the output's second half, the learned variance, is left out: DDIM needs eps alone")
-    channels = first.shape[1]
-    halved = {n: t[:channels] for n, t in tensors.items() if n in ("out.2.weight", "out.2.bias")}
-    return tensors | halved
+    hints = hints or Hints()
+    name = str(checkpoint)
+    path = fetched(name, hints) if is_repository(name) else Path(checkpoint)
+    hints.say(f"reading {name}")
+    if path.is_dir():
+        return convert_pipeline(path, hints)
+    if path.name in WEIGHTS and (path.parent / "config.json").is_file():
+        return convert_pipeline(path.parent, hints)
+    data = read_checkpoint(path)
+    if is_compvis(data):
+        return convert_compvis(data, path, hints)
+    return convert_guided_diffusion(data, path, hints)

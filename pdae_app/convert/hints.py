@@ -13,6 +13,8 @@ Say = Callable[[str], None]
 class Hints:
     """Facts that the caller gave; None where nothing is known.
 
+    `class_label` is the number of the class that a model is frozen with, or "null"; `first_stage`
+    a folder, in place of the pipeline's own; `settings` the whole configuration file.
     `say` takes every line for the person: progress, and each guess.
     """
 
@@ -24,6 +26,10 @@ class Hints:
     base_channels: int | None = None
     framing: str | None = None
     new_attention: bool | None = None
+    class_label: str | None = None
+    scaling_factor: float | None = None
+    first_stage: str | None = None
+    settings: dict | None = field(default=None, repr=False)
     say: Say = field(default=print, repr=False)
 
     def known(self, name: str, guess, why: str):
@@ -43,6 +49,7 @@ class Hints:
         return replace(self, **missing)
 
 
+# How the pictures of the papers' data sets were cropped.
 PRESET_FRAMINGS = {
     "celeba64": "celeba",
     "ffhq128": "ffhq",
@@ -63,7 +70,11 @@ def of_preset(name: str) -> Hints:
     except ValueError as error:
         raise ConvertError(str(error)) from error
     return Hints(
-        unet.image_size, unet.heads, dropout=unet.dropout, base_channels=unet.base_channels
+        unet.image_size,
+        unet.heads,
+        dropout=unet.dropout,
+        base_channels=unet.base_channels,
+        framing=PRESET_FRAMINGS.get(name),
     )
 
 

@@ -38,14 +38,14 @@ def unet_config(shapes: Shapes, hints: Hints, time_embed: str = "time_embed") ->
 
 def _unet_config(shapes: Shapes, hints: Hints, time_embed: str) -> UNetConfig:
     base, in_channels = shapes["input_blocks.0.0.weight"][:2]
-    if hints.base_channels not in (None, base):
+    emb, time = shapes[f"{time_embed}.0.weight"]
+    if hints.base_channels not in (None, base, time):
         raise ConvertError(
             f"the configuration says {hints.base_channels} base channels, the tensors have {base}"
         )
     levels, res_blocks = _levels(shapes)
     first = [1 + level * (res_blocks + 1) for level in range(levels)]
     widths = [shapes[f"input_blocks.{i}.0.in_layers.2.weight"][0] for i in first]
-    emb = shapes[f"{time_embed}.0.bias"][0]
     attended = [f"input_blocks.{i}.1.qkv.weight" in shapes for i in first]
     size = hints.image_size or hints.known("image_size", *_size_guess(attended))
     heads = None if hints.head_channels else hints.known("heads", 1 if base >= 128 else 4, "usual")
@@ -60,6 +60,7 @@ def _unet_config(shapes: Shapes, hints: Hints, time_embed: str) -> UNetConfig:
         head_channels=hints.head_channels,
         dropout=hints.known("dropout", 0.1, "of use in training only"),
         emb_channels=None if emb == 4 * base else emb,
+        time_channels=None if time == base else time,
         time_scale=shapes["input_blocks.1.0.emb_layers.1.weight"][0] == 2 * widths[0],
         resampling="conv" if any(".0.op." in name for name in shapes) else "residual",
     )

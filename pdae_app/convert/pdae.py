@@ -44,10 +44,10 @@ def convert_pdae(
         decoder = _with_frozen(decoder, dpm, hints)
     model = _model(encoder, decoder, str(autoencoder), hints)
     space = _space(latents, classifier, model.config.encoder.z_dim, hints)
-    chance = _prior(latent_dpm, space, hints)
+    latent_prior = _prior(latent_dpm, space, hints)
     info = {"converted_from": "official PDAE", "files": _file_names(autoencoder, dpm, latents)}
     diffusion = Diffusion(Schedule(hints.schedule or "linear"))
-    return Bundle(model.unet, diffusion, model, space, chance, stepping="pdae", info=info)
+    return Bundle(model.unet, diffusion, model, space, latent_prior, stepping="pdae", info=info)
 
 
 def _file_names(*paths: str | Path | None) -> list[str]:

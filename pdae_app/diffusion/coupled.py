@@ -70,7 +70,7 @@ def coupled_states(
         ratio = _noise_level(process, t_next) / _noise_level(process, t)
         difference = ratio * difference + (1 - ratio) * predicted
         x, x0_hat = x_0 + difference, x_0 + predicted
-        yield State(step, len(levels) - 1, t, x, x0_hat, step)
+        yield State(step, len(levels) - 1, t, x, x0_hat=x0_hat, evaluations=step)
 
 
 def _noise_level(process: Process, t: Time) -> float:

@@ -7,6 +7,7 @@ import torch
 
 from pdae_app.diffusion.process import CLEAN, Process, Time
 from pdae_app.diffusion.schedule import Schedule
+from pdae_app.diffusion.spacing import Spacing
 
 
 def spaced_levels(
@@ -103,6 +104,9 @@ class Stepping:
         ascending = spaced_levels(process, steps, self.grid, inverting)
         return ascending if inverting else ascending[::-1]
 
+    def ends(self, process: Process, steps: int, inverting: bool = False) -> None:
+        """Every step leads to the next level (compare `pdae_app.diffusion.spacing`)."""
+
     def tail(self, process: Process, steps: int, part: float) -> Time:
         """The time below which the last `part` of a run goes unguided.
 
@@ -124,3 +128,10 @@ STEPPINGS = {
     "pdae": Stepping("pdae", clip_x0=True),
     "diffae": Stepping("diffae", clip_x0=True),
 }
+# The name of the stepping whose settings a bundle holds itself.
+SPACING = "spacing"
+
+
+def steppings(spacing: Spacing | None = None) -> dict[str, Stepping | Spacing]:
+    """The known steppings by name, with that of a bundle's own where it has one."""
+    return STEPPINGS if spacing is None else {**STEPPINGS, SPACING: spacing}

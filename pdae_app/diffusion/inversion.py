@@ -11,13 +11,12 @@ Direct Inversion).
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import pairwise
 
 import torch
 from torch import Tensor
 
 from pdae_app.diffusion.process import Process, Time, expand
-from pdae_app.diffusion.solvers import Denoiser, State
+from pdae_app.diffusion.solvers import Denoiser, State, ddim_step
 
 # So many past iterates are mixed.
 MEMORY = 3
@@ -42,6 +41,7 @@ def exact_states(
     iterations: int = 5,
     tolerance: float = 1e-5,
     memory: int = MEMORY,
+    ends: list[Time] | None = None,
 ) -> Iterator[State]:
     """Inversion through `levels`, rising, each step solved with up to `iterations` evaluations.
 
@@ -49,6 +49,7 @@ def exact_states(
         x_0: images (N, C, H, W) at levels[0].
         tolerance: root mean square of the residual at which a step counts as solved.
         memory: so many past iterates are mixed; 1 is the iteration as it stands.
+        ends: where the steps lead, as in `ddim_states`.
 
     Yields:
         States without x0_hat; the last one with the residuals: x_s minus what the sampling step
@@ -57,15 +58,15 @@ def exact_states(
     # Nothing is known of eps at first; the picture itself, a little smaller, is near enough.
     x, eps = x_0, torch.zeros_like(x_0)
     residuals, evaluations, steps = [], 0, len(levels) - 1
-    for step, (s, t) in enumerate(pairwise(levels), 1):
-        a, b = ddim_coefficients(process, t, s)
-        times = process.asked(t, x)
-        solution = FixedPoint(x, a, b, iterations, tolerance, memory).solve(denoiser, times, eps)
+    for step, (s, t) in enumerate(zip(levels, ends or levels[1:], strict=False), 1):
+        limits = {"iterations": iterations, "tolerance": tolerance, "memory": memory}
+        solver = FixedPoint(x, process, (t, s), **limits)
+        solution = solver.solve(denoiser, process.asked(t, x), eps)
         x, eps = solution.x, solution.eps
         residuals.append(solution.residual)
         evaluations += solution.evaluations
         left = torch.stack(residuals[::-1]) if step == steps else None
-        yield State(step, steps, t, x, None, evaluations, left)
+        yield State(step, steps, t, x, evaluations=evaluations, residuals=left)
 
 
 @dataclass
@@ -102,8 +103,18 @@ class FixedPoint:
     Every picture of a batch goes its own way: what is found does not depend on its batch mates.
     """
 
-    def __init__(self, x_s: Tensor, a: float, b: float, iterations: int, tolerance: float, memory):
-        self.x_s, self.a, self.b = x_s, a, b
+    def __init__(
+        self,
+        x_s: Tensor,
+        process: Process,
+        levels: tuple[Time, Time],
+        *,
+        iterations: int,
+        tolerance: float,
+        memory: int,
+    ):
+        self.x_s, self.process, self.levels = x_s, process, levels
+        self.a, self.b = ddim_coefficients(process, *levels)
         self.iterations, self.tolerance, self.memory = iterations, tolerance, memory
 
     def solve(self, denoiser: Denoiser, times: Tensor, eps: Tensor) -> Solution:
@@ -125,7 +136,9 @@ class FixedPoint:
 
     def _tried(self, denoiser: Denoiser, x: Tensor, times: Tensor, evaluations=1) -> Solution:
         eps = denoiser(x, times)
-        residual = self.x_s - (self.a * x + self.b * eps)
+        # By the sampler's own arithmetic: a network of high frequencies would blow a difference in
+        # rounding up from step to step.
+        residual = self.x_s - ddim_step(self.process, x, eps, self.levels)[0]
         error = residual.flatten(1).square().mean(dim=1).sqrt()
         return Solution(x, eps, residual, error, evaluations)
 
@@ -165,13 +178,13 @@ def mixed(images: list[Tensor], updates: list[Tensor], used: Tensor) -> Tensor:
     """
     f = torch.stack([update.flatten(1) for update in updates], dim=1)  # (N, m, D)
     gram = in_double(f @ f.transpose(1, 2))
-    taken = used.to(gram)
+    mask = used.to(gram)
     diagonal = gram.diagonal(dim1=1, dim2=2)
-    size = (diagonal * taken).sum(dim=1) / taken.sum(dim=1).clamp(min=1)
-    # What is not taken stands in a row of its own, with nothing on the other side.
-    gram = gram * taken[:, :, None] * taken[:, None, :]
-    gram = gram + torch.diag_embed(RIDGE * size.clamp(min=1e-300)[:, None] * taken + (1 - taken))
-    weights = torch.linalg.solve(gram, taken[:, :, None])
+    size = (diagonal * mask).sum(dim=1) / mask.sum(dim=1).clamp(min=1)
+    # What is masked out stands in a row of its own, with nothing on the other side.
+    gram = gram * mask[:, :, None] * mask[:, None, :]
+    gram = gram + torch.diag_embed(RIDGE * size.clamp(min=1e-300)[:, None] * mask + (1 - mask))
+    weights = torch.linalg.solve(gram, mask[:, :, None])
     weights = (weights / weights.sum(dim=1, keepdim=True)).to(f)
     return sum(expand(w, image) * image for w, image in zip(weights.unbind(1), images, strict=True))
 

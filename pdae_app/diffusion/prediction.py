@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from torch import Tensor
 
 from pdae_app.diffusion.posterior import posterior_shift
-from pdae_app.diffusion.process import LinearLogSNR, expand
+from pdae_app.diffusion.process import LinearLogSNR, as_double, expand
 from pdae_app.diffusion.schedule import Schedule
 
 # Standard deviation of image data in [-1, 1], as EDM takes it.
@@ -38,9 +38,12 @@ class Diffusion:
     def eps(self, output: Tensor, x_t: Tensor, t: Tensor) -> Tensor:
         """The noise that a network's `output` at (x_t, t) stands for.
 
-        A learned variance in the output's second half of channels is left aside.
+        A learned variance in the output's second half of channels is left aside. In float64 where
+        the schedule leaves no signal at its end.
         """
         output = output[:, : x_t.shape[1]]
+        if self.schedule.needs_double:
+            output, x_t = as_double(output), as_double(x_t)
         if self.prediction == "eps":
             return output
         if self.prediction == "x0":

@@ -25,6 +25,11 @@ class Process(ABC):
     """
 
     @property
+    def needs_double(self) -> bool:
+        """Whether x0_hat can be found from eps in float64 only: alpha comes next to zero."""
+        return False
+
+    @property
     @abstractmethod
     def least(self) -> Time:
         """The time of the least noise that a network knows."""
@@ -100,8 +105,12 @@ class Process(ABC):
         return expand(self.alpha(t), x_0) * x_0 + expand(self.sigma(t), x_0) * eps
 
     def predict_x0(self, x_t: Tensor, eps: Tensor, t: Time | Tensor) -> Tensor:
-        """x0_hat = (x_t - sigma eps) / alpha (Song et al. 2021, DDIM, Eq. 9)."""
-        return (x_t - expand(self.sigma(t), x_t) * eps) / expand(self.alpha(t), x_t)
+        """x0_hat = (x_t - sigma eps) / alpha (Song et al. 2021, DDIM, Eq. 9), in the dtype of x_t.
+
+        Eps may be more precise.
+        """
+        x_0 = (x_t - expand(self.sigma(t), eps) * eps) / expand(self.alpha(t), eps)
+        return x_0.to(x_t.dtype)
 
     def predict_eps(self, x_t: Tensor, x_0: Tensor, t: Time | Tensor) -> Tensor:
         """The noise in x_t if the picture was x_0; there must be some."""
@@ -224,7 +233,7 @@ def _number(value: float | Tensor) -> float:
 
 
 def as_double(t: Tensor) -> Tensor:
-    """`t` in float64 where its device has it (MPS has not), else in float32."""
+    """A tensor in float64 where its device has it (MPS has not), else in float32."""
     return t.to(torch.float32 if t.device.type == "mps" else torch.float64)
 
 

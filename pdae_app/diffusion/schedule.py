@@ -15,11 +15,32 @@ from torch import Tensor
 from pdae_app.diffusion.process import Process, Time
 from pdae_app.typed_config import check_sizes
 
+# Between these betas rise, unless others are given (Ho et al. 2020, Section 4).
+FIRST, LAST = 1e-4, 0.02
+# What alpha_bar is at the end of a schedule without any signal there: alpha divides.
+LEAST_ALPHA_BAR = 2.0**-32
 
-def linear_betas(timesteps: int, first: float = 1e-4, last: float = 0.02) -> Tensor:
-    """(T,) float64, evenly spaced (Ho et al. 2020, Section 4), rescaled so that any T fits."""
-    scale = 1000 / timesteps
-    return torch.linspace(scale * first, scale * last, timesteps, dtype=torch.float64)
+
+def linear_betas(timesteps: int, first: float, last: float) -> Tensor:
+    """(T,) float64, evenly spaced (Ho et al. 2020, Section 4)."""
+    return torch.linspace(first, last, timesteps, dtype=torch.float64)
+
+
+def scaled_linear_betas(timesteps: int, first: float, last: float) -> Tensor:
+    """(T,) float64 whose roots are evenly spaced: "linear" in the code of latent diffusion."""
+    return torch.linspace(first**0.5, last**0.5, timesteps, dtype=torch.float64) ** 2
+
+
+def sigmoid_betas(timesteps: int, first: float, last: float) -> Tensor:
+    """(T,) float64 along a sigmoid from -6 to 6 (GeoDiff; diffusers' "sigmoid")."""
+    return torch.linspace(-6, 6, timesteps, dtype=torch.float64).sigmoid() * (last - first) + first
+
+
+BOUNDED = {
+    "linear": linear_betas,
+    "scaled_linear": scaled_linear_betas,
+    "sigmoid": sigmoid_betas,
+}
 
 
 def cosine_betas(timesteps: int, offset: float = 0.008, largest: float = 0.999) -> Tensor:
@@ -39,26 +60,59 @@ def constant_betas(timesteps: int, beta: float = 0.008) -> Tensor:
     return torch.full((timesteps,), beta, dtype=torch.float64)
 
 
-BETAS = {"linear": linear_betas, "cosine": cosine_betas, "constant": constant_betas}
+def without_signal_at_the_end(betas: Tensor) -> Tensor:
+    """Betas (T,) shifted and scaled so that alpha_bar ends at `LEAST_ALPHA_BAR`, its start kept.
+
+    Lin et al. 2024, "Common Diffusion Noise Schedules and Sample Steps are Flawed", Alg. 1.
+    """
+    roots = torch.cumprod(1 - betas, dim=0).sqrt()
+    first, last = float(roots[0]), float(roots[-1])
+    alpha_bars = ((roots - last) * (first / (first - last))).square().clamp(min=LEAST_ALPHA_BAR)
+    return 1 - alpha_bars / torch.cat([alpha_bars.new_ones(1), alpha_bars[:-1]])
+
+
+SCHEDULES = (*BOUNDED, "cosine", "constant", "given")
 
 
 @dataclass(frozen=True)
 class Schedule(Process):
-    """A named schedule over `timesteps` steps."""
+    """A named schedule over `timesteps` steps.
+
+    `first` and `last` bound the betas of "linear", "scaled_linear" and "sigmoid"; without them
+    1e-4 and 0.02, scaled so that any number of steps fits. `given` are all betas of the schedule
+    "given". `zero_snr`: no signal is left at the last timestep, see `without_signal_at_the_end`.
+    """
 
     kind: str = "linear"
     timesteps: int = 1000
+    first: float | None = None
+    last: float | None = None
+    given: tuple[float, ...] = ()
+    zero_snr: bool = False
 
     least = 0
 
     def __post_init__(self):
-        if self.kind not in BETAS:
-            raise ValueError(f"unknown schedule {self.kind!r}; known: {', '.join(BETAS)}")
+        if self.kind not in SCHEDULES:
+            raise ValueError(f"unknown schedule {self.kind!r}; known: {', '.join(SCHEDULES)}")
         check_sizes(self, timesteps=100_000)
+        bounds = (self.first, self.last)
+        if bounds != (None, None) and (self.kind not in BOUNDED or None in bounds):
+            raise ValueError(f"first and last, both, are for {', '.join(BOUNDED)}")
+        if len(self.given) != (self.timesteps if self.kind == "given" else 0):
+            raise ValueError("given must hold one beta a timestep, for the schedule 'given' alone")
+        if self.zero_snr and self.timesteps < 2:
+            raise ValueError("zero_snr needs at least two timesteps")
+        if not all(0 < beta < 1 for beta in (*self.given, *(b for b in bounds if b is not None))):
+            raise ValueError("betas must lie between 0 and 1, both ends excluded")
 
     @property
     def most(self) -> int:
         return self.timesteps - 1
+
+    @property
+    def needs_double(self) -> bool:
+        return self.zero_snr
 
     @property
     def most_steps(self) -> int:
@@ -67,7 +121,18 @@ class Schedule(Process):
     @cached_property
     def betas(self) -> Tensor:
         """(T,) float64."""
-        return BETAS[self.kind](self.timesteps)
+        betas = self._named_betas()
+        return without_signal_at_the_end(betas) if self.zero_snr else betas
+
+    def _named_betas(self) -> Tensor:
+        if self.kind == "given":
+            return torch.tensor(self.given, dtype=torch.float64)
+        if self.kind in BOUNDED:
+            scale = 1000 / self.timesteps
+            first = scale * FIRST if self.first is None else self.first
+            last = scale * LAST if self.last is None else self.last
+            return BOUNDED[self.kind](self.timesteps, first, last)
+        return {"cosine": cosine_betas, "constant": constant_betas}[self.kind](self.timesteps)
 
     @cached_property
     def alpha_bars(self) -> Tensor:
@@ -84,7 +149,7 @@ class Schedule(Process):
     def _copies(self) -> dict[tuple[str, torch.device], Tensor]:
         return {}
 
-    def _beside(self, name: str, t: Tensor) -> Tensor:
+    def _table(self, name: str, t: Tensor) -> Tensor:
         """A table on the device of `t`, in float64 where the device has it (MPS has not).
 
         It is copied there once: every copy would wait for the device.
@@ -108,11 +173,11 @@ class Schedule(Process):
         if not isinstance(t, Tensor):
             whole = int(t)
             return float(self.alpha_bars[whole] if whole == t else self._between(torch.tensor(t)))
-        return self._between(t) if t.is_floating_point() else self._beside("alpha_bars", t)[t]
+        return self._between(t) if t.is_floating_point() else self._table("alpha_bars", t)[t]
 
     def _between(self, t: Tensor) -> Tensor:
         """alpha_bar at real t, those at CLEAN included."""
-        known = self._beside("log_snrs", t)
+        known = self._table("log_snrs", t)
         below = t.floor().long().clamp(0, max(0, self.timesteps - 2))
         above = (below + 1).clamp(max=self.most)
         part = (t - below).clamp(0, 1).to(known.dtype)
@@ -144,7 +209,7 @@ class Schedule(Process):
 
     def beta(self, t: Tensor) -> Tensor:
         """Beta at timesteps `t`, float64."""
-        return self._beside("betas", t)[t]
+        return self._table("betas", t)[t]
 
     def previous(self, t: Time | Tensor) -> Time | Tensor:
         return t - 1

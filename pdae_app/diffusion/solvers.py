@@ -32,8 +32,8 @@ class State:
     steps: int
     t: Time
     x: Tensor
-    x0_hat: Tensor | None
-    evaluations: int
+    x0_hat: Tensor | None = None
+    evaluations: int = 0
     residuals: Tensor | None = None
 
     @property
@@ -42,12 +42,38 @@ class State:
         return self.step == self.steps
 
 
+@dataclass(frozen=True)
+class Clip:
+    """Clamps x0_hat to [-bound, bound] in every step.
+
+    `rederive`: eps is then what is left of x_t beside the clamped x0_hat, as in PDAE's and
+    Diff-AE's official code; otherwise it stays the network's, as in diffusers.
+    """
+
+    bound: float = 1.0
+    rederive: bool = True
+
+    @classmethod
+    def of(cls, clip: "Clip | bool") -> "Clip":
+        """True is the official code's."""
+        return clip if isinstance(clip, Clip) else cls()
+
+
+def _clipped(x0_hat: Tensor, clip_x0: Clip | bool) -> Tensor:
+    if not clip_x0:
+        return x0_hat
+    bound = Clip.of(clip_x0).bound
+    return x0_hat.clamp(-bound, bound)
+
+
 def ddim_step(
-    process: Process, x: Tensor, eps: Tensor, levels: tuple[Time, Time], clip_x0: bool = False
+    process: Process,
+    x: Tensor,
+    eps: Tensor,
+    levels: tuple[Time, Time],
+    clip_x0: Clip | bool = False,
 ) -> tuple[Tensor, Tensor]:
     """One deterministic step between any two `levels` (Song et al. 2021, DDIM, Eq. 12, sigma = 0).
-
-    `clip_x0` clamps x0_hat to [-1, 1] and re-derives eps from it, as the official code does.
 
     Returns:
         x at the next level, and x0_hat.
@@ -55,9 +81,10 @@ def ddim_step(
     t, t_next = levels
     x0_hat = process.predict_x0(x, eps, t)
     if clip_x0:
-        x0_hat = x0_hat.clamp(-1, 1)
-        eps = process.predict_eps(x, x0_hat, t)
-    return process.noised(x0_hat, eps, t_next), x0_hat
+        x0_hat = _clipped(x0_hat, clip_x0)
+        eps = process.predict_eps(x, x0_hat, t) if Clip.of(clip_x0).rederive else eps
+    # Eps may be more precise than x.
+    return process.noised(x0_hat, eps, t_next).to(x.dtype), x0_hat
 
 
 def ddim_states(
@@ -66,30 +93,37 @@ def ddim_states(
     process: Process,
     levels: list[Time],
     *,
-    clip_x0: bool = False,
+    clip_x0: Clip | bool = False,
     residuals: Tensor | None = None,
     after: Callable[[int, Tensor], Tensor] | None = None,
+    ends: list[Time] | None = None,
 ) -> Iterator[State]:
     """DDIM steps through `levels` in the order given, falling (sampling) or rising (inversion).
 
     Yields after every evaluation; closing the generator stops the run. At CLEAN the network is
     asked at the least noise that it knows. `residuals`, one a step, are added to the states: see
     `pdae_app.diffusion.inversion`. `after` (step, x) may change the state that the next step starts
-    from.
+    from. `ends`, one a step, are where steps lead that do not lead to the next level (see
+    `pdae_app.diffusion.spacing`).
     """
     steps = len(levels) - 1
-    for step, pair in enumerate(pairwise(levels), 1):
+    for step, pair in enumerate(zip(levels, ends or levels[1:], strict=False), 1):
         eps = denoiser(x, process.asked(pair[0], x))
         x, x0_hat = ddim_step(process, x, eps, pair, clip_x0)
         if residuals is not None:
             x = x + residuals[step - 1]
         if after is not None:
             x = after(step, x)
-        yield State(step, steps, pair[0], x, x0_hat, step)
+        yield State(step, steps, pair[0], x, x0_hat=x0_hat, evaluations=step)
 
 
 def dpm_solver_states(
-    denoiser: Denoiser, x: Tensor, process: Process, levels: list[Time], *, clip_x0: bool = False
+    denoiser: Denoiser,
+    x: Tensor,
+    process: Process,
+    levels: list[Time],
+    *,
+    clip_x0: Clip | bool = False,
 ) -> Iterator[State]:
     """DPM-Solver++(2M) through falling `levels` (Lu et al. 2022, "DPM-Solver++", Alg. 2).
 
@@ -100,8 +134,7 @@ def dpm_solver_states(
     before = None  # (x0_hat, h) of the last step
     for step, (t, t_next) in enumerate(pairwise(levels), 1):
         x0_hat = process.predict_x0(x, denoiser(x, process.asked(t, x)), t)
-        if clip_x0:
-            x0_hat = x0_hat.clamp(-1, 1)
+        x0_hat = _clipped(x0_hat, clip_x0)
         h = (process.log_snr(t_next) - process.log_snr(t)) / 2
         extended = x0_hat
         if before is not None and math.isfinite(h):
@@ -109,7 +142,7 @@ def dpm_solver_states(
         sigma_ratio = process.sigma(t_next) / process.sigma(t)
         x = sigma_ratio * x - process.alpha(t_next) * math.expm1(-h) * extended
         before = x0_hat, h
-        yield State(step, len(levels) - 1, t, x, x0_hat, step)
+        yield State(step, len(levels) - 1, t, x, x0_hat=x0_hat, evaluations=step)
 
 
 def last_x(states: Iterator[State]) -> Tensor:
@@ -123,7 +156,7 @@ def ddim(
     x_T: Tensor,
     process: Process,
     levels: list[Time],
-    clip_x0: bool = False,
+    clip_x0: Clip | bool = False,
 ) -> Tensor:
     """Deterministic DDIM sampling down from x_T (Song et al. 2021, Eq. 12; PDAE Alg. 3).
 
@@ -138,7 +171,7 @@ def ddim_invert(
     x_0: Tensor,
     process: Process,
     levels: list[Time],
-    clip_x0: bool = False,
+    clip_x0: Clip | bool = False,
 ) -> Tensor:
     """The ODE backwards, from an image to its noise map x_T (PDAE Eq. 8), up ascending `levels`.
 
@@ -155,7 +188,7 @@ def ancestral_states(
     levels: list[Time],
     *,
     generator: torch.Generator | None = None,
-    clip_x0: bool = False,
+    clip_x0: Clip | bool = False,
     learned_variance: bool = False,
 ) -> Iterator[State]:
     """Ancestral sampling down `levels` (Ho et al. 2020, Alg. 2; PDAE Alg. 2).
@@ -171,12 +204,11 @@ def ancestral_states(
         else:
             eps = denoiser(x, times)
         x0_hat = process.predict_x0(x, eps, t)
-        if clip_x0:
-            x0_hat = x0_hat.clamp(-1, 1)
+        x0_hat = _clipped(x0_hat, clip_x0)
         q = posterior(process, t, s)
         variance = q.variance
         if learned_variance and variance > 0:
             variance = log_variance(v, process, times).exp()
         noise = torch.randn(x.shape, generator=generator, device=x.device, dtype=x.dtype)
         x = q.mean(x0_hat, x) + variance**0.5 * noise
-        yield State(step, len(levels) - 1, t, x, x0_hat, step)
+        yield State(step, len(levels) - 1, t, x, x0_hat=x0_hat, evaluations=step)

@@ -75,12 +75,12 @@ class VariationalDiffusion(nn.Module):
         The generative model of either DiffEnc takes the encoded picture for alpha^2 X (Eq. 17).
         """
         ends = self.schedule.learned() if self.schedule is not None else self.process
-        told = LinearLogSNR(self.config.gamma_0, self.config.gamma_1)
+        known = LinearLogSNR(self.config.gamma_0, self.config.gamma_1)
         least, most = (
-            (gamma - told.gamma_0) / (told.gamma_1 - told.gamma_0)
+            (gamma - known.gamma_0) / (known.gamma_1 - known.gamma_0)
             for gamma in (ends.gamma_0, ends.gamma_1)
         )
-        return replace(told, least=least, most=most, encoded=self.encoding.counters)
+        return replace(known, least=least, most=most, encoded=self.encoding.counters)
 
     @cached_property
     def encoding(self) -> Encoding:

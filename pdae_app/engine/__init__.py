@@ -2,15 +2,18 @@
 
 from pdae_app.engine.checks import STRONGEST
 from pdae_app.engine.code import Code, EditError, Inversion, Progress
-from pdae_app.engine.editor import STEPS, Editor
+from pdae_app.engine.editor import Editor
 from pdae_app.engine.encoding import ITERATIONS
 from pdae_app.engine.loaded import best_device
+from pdae_app.engine.quality import BEST, FAST, QUALITY
 from pdae_app.engine.rendering import MODES
 
 __all__ = [
+    "BEST",
+    "FAST",
     "ITERATIONS",
     "MODES",
-    "STEPS",
+    "QUALITY",
     "STRONGEST",
     "Code",
     "EditError",

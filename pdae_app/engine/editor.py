@@ -13,9 +13,10 @@ from torch import Tensor
 
 from pdae_app.engine.code import Code, EditError, Progress
 from pdae_app.engine.encoding import square_steps, squares_to_codes
-from pdae_app.engine.framing import Framed, as_framed, frame
+from pdae_app.engine.framing import Framed, Square, as_framed, frame
 from pdae_app.engine.generation import Drawn, draw_class, draw_code
 from pdae_app.engine.loaded import LoadedModel
+from pdae_app.engine.quality import FAST
 from pdae_app.engine.rendering import (
     Shared,
     checked_keep,
@@ -34,9 +35,6 @@ from pdae_app.faces.paste import pasted
 from pdae_app.faces.photo import open_photo
 from pdae_app.latents.few_shot import FewShot
 
-# Steps of encoding and decoding.
-STEPS = 20
-
 
 class Editor(LoadedModel):
     """The one object that the UI, scripts and tests talk to: a loaded model, and what it does."""
@@ -47,12 +45,12 @@ class Editor(LoadedModel):
         Raises:
             PhotoError: the picture cannot be used. NoFaceError: it shows no face.
         """
-        return frame(photo, self.framing, which + 1).square(self.image_size)
+        return frame(photo, self.framing, Square(which + 1)).square(self.image_size)
 
     def encode(
         self,
         photo: Image.Image | Framed,
-        steps: int = STEPS,
+        steps: int = FAST,
         align: bool | Alignment = True,
         iterations: int | None = None,
     ) -> Code:
@@ -72,7 +70,7 @@ class Editor(LoadedModel):
     def encode_steps(
         self,
         photo: Image.Image | Framed,
-        steps: int = STEPS,
+        steps: int = FAST,
         align: bool | Alignment = True,
         iterations: int | None = None,
     ) -> Iterator[tuple[float, Code | None]]:
@@ -84,7 +82,7 @@ class Editor(LoadedModel):
         square = framed.square(self.image_size)
         return square_steps(self.sampler, square, place, steps, iterations)
 
-    def encode_squares(self, squares: Tensor, steps: int = STEPS) -> list[Code]:
+    def encode_squares(self, squares: Tensor, steps: int = FAST) -> list[Code]:
         """The codes of aligned squares (N, C, S, S) in [-1, 1], found together."""
         return squares_to_codes(self.sampler, squares, steps)
 
@@ -222,7 +220,7 @@ class Editor(LoadedModel):
     def generate(
         self,
         seeds: list[int],
-        steps: int = 50,
+        steps: int = FAST,
         scale: float = 1.0,
         unguided: float = 0.3,
         label: str | None = None,
@@ -239,7 +237,7 @@ class Editor(LoadedModel):
         return [self.render_drawn(code, steps, scale, unguided) for code in codes]
 
     def render_drawn(
-        self, code: Code, steps: int = 50, scale: float = 1.0, unguided: float = 0.3
+        self, code: Code, steps: int = FAST, scale: float = 1.0, unguided: float = 0.3
     ) -> Image.Image:
         """The picture of a drawn code, as `generate` makes it."""
         options = {"unguided": unguided, "floor": self.bundle.floor}
@@ -277,7 +275,7 @@ class Editor(LoadedModel):
     def _sampling(self, code: Code, steps: int | None = None, scale=1.0, **options) -> Sampling:
         """How a code of this model is sampled; by default in the steps that x_T was found for."""
         self._check(code)
-        made_for = STEPS if code.drawn else code.inversion.steps
+        made_for = FAST if code.drawn else code.inversion.steps
         return Sampling(made_for if steps is None else steps, scale, **options)
 
     def _check(self, code: Code) -> None:

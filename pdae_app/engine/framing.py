@@ -1,51 +1,143 @@
-"""A photograph with its place of interest: opened, turned upright and searched for faces once."""
+"""A photograph, and the square of it that the model sees: opened, turned and searched once."""
 
+import math
 from dataclasses import dataclass
+from pathlib import Path
 
 from PIL import Image
 
-from pdae_app.faces.align import Alignment, NoFaceError, center_square, crop, find_alignment
-from pdae_app.faces.photo import Source, open_photo
+from pdae_app.engine.code import EditError
+from pdae_app.faces.align import (
+    FRAMINGS,
+    Alignment,
+    align_face,
+    center_square,
+    crop,
+    find_alignment,
+)
+from pdae_app.faces.detect import Face, detect_faces
+from pdae_app.faces.photo import PhotoError, Source, open_photo
+
+Eyes = tuple[tuple[float, float], ...]
+
+
+@dataclass(frozen=True)
+class Square:
+    """Which square of a photograph the model is to see.
+
+    `face` counts faces, the largest being 1; `center` takes the centre square instead, `or_center`
+    where there is no such face. `eyes`, two points in pixels of the photograph, say where a face is
+    that was not found.
+    """
+
+    face: int = 1
+    center: bool = False
+    or_center: bool = False
+    eyes: Eyes = ()
+
+
+class Photograph:
+    """An upright RGB photograph, read from its source once and searched for faces once.
+
+    Between two uses the pixels can be released; they are read again when they are asked for.
+    """
+
+    def __init__(self, source: Source | Image.Image):
+        self.source = source
+        self._image: Image.Image | None = None
+        self._size: tuple[int, int] | None = None
+        self._faces: list[Face] | None = None
+
+    def __getstate__(self) -> dict:
+        return self.__dict__ | {"_image": None}  # another process reads its own
+
+    @property
+    def image(self) -> Image.Image:
+        """The pixels.
+
+        Raises:
+            PhotoError: the picture cannot be used, or its file is gone.
+        """
+        image = self._image
+        if image is None:  # of two threads that come at once, both read, and neither waits
+            if (
+                self._size
+                and isinstance(self.source, str | Path)
+                and not Path(self.source).exists()
+            ):
+                raise PhotoError("This photograph has been deleted. Choose it again.")
+            self._image = image = open_photo(self.source)
+            self._size = image.size
+        return image
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height, known without the pixels once they were read."""
+        return self._size or self.image.size
+
+    @property
+    def faces(self) -> list[Face]:
+        """What was found, the largest first."""
+        if self._faces is None:
+            self._faces = detect_faces(self.image)
+        return self._faces
+
+    def release(self, above: int = 0) -> None:
+        """Forget the pixels, if there are more than so many: those of all visitors take room."""
+        if self._size and math.prod(self._size) > above:
+            self._image = None
+
+    def framed(self, framing: str, square: Square = Square()) -> "Framed":
+        """The photograph with a square of it.
+
+        Args:
+            framing: the model's (see `pdae_app.faces.align.FRAMINGS`).
+
+        Raises:
+            PhotoError: the picture cannot be used. NoFaceError: there is no such face.
+            EditError: the two eyes are the same point.
+        """
+        return Framed(self, self._alignment(framing, square))
+
+    def _alignment(self, framing: str, square: Square) -> Alignment:
+        if square.eyes:
+            return alignment_by_eyes(framing, square.eyes)
+        if square.center or FRAMINGS[framing] is None:
+            return center_square(self.image)
+        if 1 <= square.face <= len(self.faces):
+            return align_face(self.faces[square.face - 1], framing)
+        if square.or_center:
+            return center_square(self.image)
+        return find_alignment(self.image, square.face - 1, framing)  # which says what is wrong
 
 
 @dataclass(frozen=True)
 class Framed:
-    """An upright RGB photograph, and where in it the model's square lies."""
+    """A photograph, and where in it the model's square lies."""
 
-    photo: Image.Image
+    photograph: Photograph
     alignment: Alignment
 
     def square(self, size: int) -> Image.Image:
         """The square, `size` pixels a side."""
-        return crop(self.photo, self.alignment, size)
+        return crop(self.photograph.image, self.alignment, size)
 
 
-def frame(
-    source: Source | Image.Image,
-    framing: str,
-    face: int = 1,
-    *,
-    center: bool = False,
-    or_center: bool = False,
-) -> Framed:
-    """The photograph with the square of a face, the largest being number 1, or of its centre.
+def frame(source: Source | Image.Image, framing: str, square: Square = Square()) -> Framed:
+    """A square of a picture that is opened for this only: see `Photograph.framed`."""
+    return Photograph(source).framed(framing, square)
 
-    Args:
-        framing: the model's (see `pdae_app.faces.align.FRAMINGS`).
-        center: the centre, whatever the photograph shows; with `or_center` where no face is found.
+
+def alignment_by_eyes(framing: str, eyes: Eyes) -> Alignment:
+    """The square of a face whose two eyes were pointed at, in pixels of the photograph.
 
     Raises:
-        PhotoError: the picture cannot be used. NoFaceError: there is no such face.
+        EditError: the two are the same point.
     """
-    photo = open_photo(source)
-    if center:
-        return Framed(photo, center_square(photo))
-    try:
-        return Framed(photo, find_alignment(photo, face - 1, framing))
-    except NoFaceError:
-        if or_center:
-            return Framed(photo, center_square(photo))
-        raise
+    left, right = sorted(map(tuple, eyes))
+    if abs(left[0] - right[0]) + abs(left[1] - right[1]) < 4:
+        raise EditError("The two eyes are the same point. Click on one eye, then on the other.")
+    return align_face(Face(left, right), framing if FRAMINGS[framing] else "face")
 
 
 def as_framed(
@@ -55,5 +147,5 @@ def as_framed(
     if isinstance(photo, Framed):
         return photo
     if isinstance(align, Alignment):
-        return Framed(open_photo(photo), align)
-    return frame(photo, framing, center=not align)
+        return Framed(Photograph(photo), align)
+    return frame(photo, framing, Square(center=not align))

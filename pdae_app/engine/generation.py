@@ -96,9 +96,18 @@ def draw_class(sampler: Sampler, seed: int, label: str | None) -> Drawn:
     return Drawn(Code(plain(z), x_T, None, sampler.bundle.identity), 1)
 
 
-def _seeded(seed: int) -> torch.Generator:
+def check_seed(seed: object) -> None:
+    """Whether pictures can be drawn by a seed.
+
+    Raises:
+        EditError: it is no whole number from 0 to `LARGEST_SEED`.
+    """
     if not isinstance(seed, int) or not 0 <= seed <= LARGEST_SEED:
         raise EditError(f"A seed must be a whole number from 0 to {LARGEST_SEED}, got {seed!r}.")
+
+
+def _seeded(seed: int) -> torch.Generator:
+    check_seed(seed)
     return torch.Generator().manual_seed(seed)
 
 

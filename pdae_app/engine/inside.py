@@ -13,6 +13,7 @@ from pdae_app.diffusion.weighting import WEIGHTINGS, loss_weight
 from pdae_app.engine.code import Code
 from pdae_app.engine.editor import Editor
 from pdae_app.engine.pictures import to_image, to_tensor
+from pdae_app.engine.quality import FAST
 
 
 @dataclass(frozen=True)
@@ -67,7 +68,7 @@ class Variations:
 
 
 def variations(
-    editor: Editor, code: Code, count: int = 6, steps: int = 15, seed: int = 0
+    editor: Editor, code: Code, count: int = 6, steps: int = FAST, seed: int = 0
 ) -> Variations:
     """What z alone holds: its pictures under `count` noise maps (PDAE, Fig. 6).
 

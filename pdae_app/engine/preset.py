@@ -21,11 +21,6 @@ class Preset:
     scale: float = 1.0
     model: str = ""
 
-    @property
-    def recipe(self) -> dict:
-        """What provenance says of a picture edited so."""
-        return {"edit": self.sliders, "scale": self.scale}
-
     def to_json(self) -> str:
         """The text of the file."""
         facts = {"format": FORMAT, "model": self.model, "scale": self.scale}

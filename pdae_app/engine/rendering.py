@@ -154,10 +154,15 @@ def _residuals(
 
 
 def previews(sampler: Sampler, states: Iterator[State]) -> Iterator[Progress]:
-    """The last picture of each batch of states: its x0_hat on the way, and the result."""
+    """The last picture of each batch of states: its x0_hat on the way, and the result.
+
+    On the way pictures are as rough as the first stage's previews are.
+    """
     for state in states:
-        shown = (state.x if state.last else state.x0_hat)[-1:]
-        yield Progress(state.step, state.steps, sampler.pictures(shown)[0])
+        (picture,) = (
+            sampler.pictures(state.x[-1:]) if state.last else sampler.previews(state.x0_hat[-1:])
+        )
+        yield Progress(state.step, state.steps, picture)
 
 
 def result(steps: Iterator[Progress]) -> Image.Image:

@@ -3,8 +3,10 @@
 States are what the diffusion model knows: see `pdae_app.models.first_stage`.
 """
 
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import torch
 from PIL import Image
@@ -13,7 +15,7 @@ from torch import Tensor
 from pdae_app.bundle import Bundle, resized
 from pdae_app.diffusion.coupled import Coupling, coupled_states, coupling
 from pdae_app.diffusion.denoisers import Mix, Start, WithFallback
-from pdae_app.diffusion.grids import STEPPINGS, jumping, levels_below
+from pdae_app.diffusion.grids import jumping, levels_below, steppings
 from pdae_app.diffusion.inversion import exact_states
 from pdae_app.diffusion.process import Process, Time
 from pdae_app.diffusion.solvers import Denoiser, State, ddim_states, dpm_solver_states
@@ -73,11 +75,11 @@ class Sampler:
     """First stage, process and family of a bundle on a device, in a precision, stepped one way."""
 
     def __init__(self, bundle: Bundle, device: torch.device, stepping: str, precision: str):
-        if stepping not in STEPPINGS:
-            known = ", ".join(STEPPINGS)
-            raise EditError(f"There is no stepping {stepping!r}. Known: {known}.")
+        known = steppings(bundle.spacing)
+        if stepping not in known:
+            raise EditError(f"There is no stepping {stepping!r}. Known: {', '.join(known)}.")
         self.bundle, self.device = bundle, device
-        self.stepping_name, self.stepping = stepping, STEPPINGS[stepping]
+        self.stepping_name, self.stepping = stepping, known[stepping]
         try:
             dtype = half_dtype(precision, device)
         except ValueError as error:
@@ -122,6 +124,19 @@ class Sampler:
         with torch.inference_mode():
             return [to_image(x) for x in self.bundle.first_stage.decode(states)]
 
+    def previews(self, states: Tensor) -> list[Image.Image]:
+        """As `pictures`, roughly and quickly, where the first stage has a way to."""
+        with torch.inference_mode():
+            return [to_image(x) for x in self.bundle.first_stage.preview(states)]
+
+    @cached_property
+    def step_seconds(self) -> float:
+        """What one evaluation of the networks under a code takes, tried once."""
+        z, x_T = torch.zeros(1, self.exact.z_dim), torch.zeros(1, *self.shape)
+        begun = time.perf_counter()
+        next(self.decode(Decoding(z.to(self.device), x_T, Sampling(steps=1))))
+        return time.perf_counter() - begun
+
     def levels(self, steps: int, inverting: bool = False) -> list[Time]:
         """The noise levels of so many steps.
 
@@ -154,12 +169,14 @@ class Sampler:
     def invert(self, z: Tensor, x_0: Tensor, steps: int, iterations: int) -> Iterator[State]:
         """From states x_0 (N, C, S, S) with codes z to x_T; with 0 `iterations` by plain DDIM."""
         levels = self.levels(steps, inverting=True)
-        denoiser = self.denoiser(z)
+        ends = self.stepping.ends(self.process, steps, inverting=True)
+        denoiser, process = self.denoiser(z), self.process
         if iterations:
-            states = exact_states(denoiser, x_0, self.process, levels, iterations=iterations)
+            extra = {"iterations": iterations, "ends": ends}
+            states = exact_states(denoiser, x_0, process, levels, **extra)
         else:
             clip = self.stepping.clip_x0
-            states = ddim_states(denoiser, x_0, self.process, levels, clip_x0=clip)
+            states = ddim_states(denoiser, x_0, process, levels, clip_x0=clip, ends=ends)
         return inferring(states)
 
     def decode(self, wanted: Decoding) -> Iterator[State]:
@@ -178,7 +195,8 @@ class Sampler:
             states = dpm_solver_states(denoiser, x, self.process, levels, clip_x0=clip)
         else:
             bind = self._binding(wanted.keep, len(levels) - 1)
-            extra = {"residuals": wanted.residuals, "after": bind}
+            ends = self.stepping.ends(self.process, sampling.steps) if not sampling.floor else None
+            extra = {"residuals": wanted.residuals, "after": bind, "ends": ends}
             states = ddim_states(denoiser, x, self.process, levels, clip_x0=clip, **extra)
         return inferring(states)
 
@@ -186,14 +204,14 @@ class Sampler:
         """What binds the kept region to the first state; None where nothing is kept."""
         if keep is None:
             return None
-        keep = self._of_a_states_size(keep)
+        keep = self._at_state_size(keep)
 
         def bind(step: int, x: Tensor) -> Tensor:
             return x if step < KEEP_FROM * steps else torch.lerp(x, x[:1], keep)
 
         return bind
 
-    def _of_a_states_size(self, keep: Tensor) -> Tensor:
+    def _at_state_size(self, keep: Tensor) -> Tensor:
         return resized(keep.to(self.device)[None, None], self.shape[-1])[0, 0]
 
     def start(self, x_T: Tensor, steps: int) -> Start | None:
@@ -224,7 +242,7 @@ class Sampler:
         self, shared: Coupling, z: Tensor, scale: float = 1.0, keep: Tensor | None = None
     ) -> Iterator[State]:
         """Edits of one photograph under codes z (N, D); `keep` as in `Decoding`."""
-        part = scale if keep is None else scale * (1 - self._of_a_states_size(keep))
+        part = scale if keep is None else scale * (1 - self._at_state_size(keep))
         denoiser = self.denoiser(z.to(self.device))
         return inferring(coupled_states(denoiser, shared, len(z), part))
 

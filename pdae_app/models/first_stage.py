@@ -2,7 +2,9 @@
 
 For a model on pixels a state is the picture itself (`Pixels`). For a latent one (Rombach et al.,
 CVPR 2022, "High-Resolution Image Synthesis with Latent Diffusion Models", Section 3.1) it is a
-smaller map of numbers, of zero mean and unit variance (`PatchAutoencoder`).
+smaller map of numbers, of about zero mean and unit variance: ours (`PatchAutoencoder`), or one
+that others trained (`PublishedStage`). Besides `encode` and `decode` all have `preview`, a cheap
+`decode`.
 """
 
 from dataclasses import dataclass
@@ -12,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pdae_app.models.layers import zero_init
+from pdae_app.models.published_stage import PublishedStage
 from pdae_app.typed_config import check_sizes
 
 
@@ -34,6 +37,10 @@ class Pixels(nn.Module):
         return pictures
 
     def decode(self, states: Tensor) -> Tensor:
+        """States (N, C, S, S) -> pictures, the same."""
+        return states
+
+    def preview(self, states: Tensor) -> Tensor:
         """States (N, C, S, S) -> pictures, the same."""
         return states
 
@@ -106,8 +113,12 @@ class PatchAutoencoder(nn.Module):
         """States (N, C', H, W) -> pictures (N, C, p H, p W) in about [-1, 1]."""
         return self.decoder(states)
 
+    def preview(self, states: Tensor) -> Tensor:
+        """As `decode`, which is quick enough."""
+        return self.decode(states)
 
-FirstStage = Pixels | PatchAutoencoder
+
+FirstStage = Pixels | PatchAutoencoder | PublishedStage
 
 
 class PlainResBlock(nn.Module):

@@ -5,8 +5,6 @@ second decoder on the *same* encoder features. So the encoder half returns its f
 decoder class serves both: the U-Net's own half, and (with a code `z`) the gradient estimator.
 """
 
-from dataclasses import dataclass
-from functools import partial
 from itertools import pairwise
 
 import torch
@@ -17,7 +15,6 @@ from pdae_app.models.layers import (
     CodeInput,
     ConvResample,
     Features,
-    Norm,
     NormedBlock,
     ResBlock,
     SelfAttention,
@@ -26,151 +23,7 @@ from pdae_app.models.layers import (
     timestep_embedding,
     zero_init,
 )
-from pdae_app.typed_config import check_sizes
-
-RESAMPLINGS = ("residual", "conv", "conv_asymmetric")
-
-
-@dataclass(frozen=True)
-class UNetConfig:
-    """Architecture of a U-Net.
-
-    `attention_resolutions` are side lengths of feature maps (16 = attention at 16x16).
-    `patch_size` p folds p x p pixels into channels first: p*p times fewer positions, for CPUs.
-    `emb_channels` is the width of the time embedding (None: four times the base).
-    `head_channels`, where given, replaces `heads` by one head for so many channels.
-    `classes`: the model knows so many classes, and is told one with every image (ADM).
-    `learned_variance` doubles the output: see `pdae_app.diffusion.variance`.
-    The rest are the variants of other models: see `ResBlock` for `time_scale` and `emb_bias`,
-    `ConvResample` for `resampling`, `timestep_embedding` for `frequency_shift`, of `time_factor` t,
-    and `fourier_features` for `fourier`. `add_input` adds x_t to the output (VDM).
-    """
-
-    image_size: int
-    base_channels: int
-    multipliers: tuple[int, ...]
-    in_channels: int = 3
-    res_blocks: int = 2
-    attention_resolutions: tuple[int, ...] = (16,)
-    heads: int = 1
-    dropout: float = 0.1
-    patch_size: int = 1
-    emb_channels: int | None = None
-    head_channels: int | None = None
-    time_scale: bool = True
-    resampling: str = "residual"
-    frequency_shift: int = 0
-    norm_groups: int = 32
-    norm_eps: float = 1e-5
-    classes: int | None = None
-    learned_variance: bool = False
-    emb_bias: bool = True
-    time_factor: float = 1.0
-    fourier: tuple[int, ...] = ()
-    add_input: bool = False
-
-    def __post_init__(self):
-        check_sizes(self, image_size=1024, base_channels=1024, multipliers=64, res_blocks=64)
-        check_sizes(self, in_channels=64, patch_size=64, attention_resolutions=1024, heads=64)
-        check_sizes(self, emb_channels=8192, head_channels=1024, norm_groups=256, classes=100_000)
-        check_sizes(self, least=0, frequency_shift=1)
-        if not self.multipliers:
-            raise ValueError("a U-Net needs at least one level in multipliers")
-        if self.resampling not in RESAMPLINGS:
-            raise ValueError(
-                f"unknown resampling {self.resampling!r}; known: {', '.join(RESAMPLINGS)}"
-            )
-        coarsest = self.patch_size * 2 ** (len(self.multipliers) - 1)
-        if self.image_size % coarsest:
-            raise ValueError(
-                f"image_size {self.image_size} must be a multiple of {coarsest} "
-                f"(patch_size times 2 for each level after the first)"
-            )
-
-    @property
-    def emb_dim(self) -> int:
-        """Width of the time embedding."""
-        return self.emb_channels or 4 * self.base_channels
-
-    @property
-    def out_channels(self) -> int:
-        """Channels of the network's output."""
-        return self.in_channels * (2 if self.learned_variance else 1)
-
-    @property
-    def norm(self) -> Norm:
-        """Makes a normalisation of so many channels."""
-        return partial(group_norm, groups=self.norm_groups, eps=self.norm_eps)
-
-    @property
-    def level_channels(self) -> list[int]:
-        """Channels at each resolution, finest first."""
-        return [self.base_channels * m for m in self.multipliers]
-
-    def skip_channels(self) -> list[int]:
-        """Channels of every feature map that the encoder half hands over, in order."""
-        channels = [self.base_channels]
-        for level, width in enumerate(self.level_channels):
-            channels += [width] * self.res_blocks
-            if level < len(self.multipliers) - 1:
-                channels.append(width)
-        return channels
-
-    def has_attention(self, level: int) -> bool:
-        """Whether the feature maps of `level` (0 = finest) are attended over."""
-        return self.image_size // self.patch_size // 2**level in self.attention_resolutions
-
-    def attention(self, channels: int) -> SelfAttention:
-        """An attention block of this width."""
-        return SelfAttention(channels, self.attention_heads(channels), self.norm)
-
-    def attention_heads(self, channels: int) -> int:
-        """The number of heads at this width."""
-        heads = channels // self.head_channels if self.head_channels else self.heads
-        if not heads or channels % heads:
-            raise ValueError(f"{channels} channels cannot be split into {heads} attention heads")
-        return heads
-
-    def res(
-        self, channels: int, width: int, code: CodeInput | None, resample: str | None = None
-    ) -> ResBlock:
-        """A residual block, modulated by a code where there is one."""
-        return ResBlock(
-            channels,
-            width,
-            self.emb_dim,
-            self.dropout,
-            resample,
-            z_emb_dim=(self.emb_dim if code.embed else code.dim) if code else None,
-            z_shift=code is None or code.shift,
-            time_scale=self.time_scale,
-            norm=self.norm,
-            emb_bias=self.emb_bias,
-        )
-
-    def resample(
-        self, width: int, direction: str, code: CodeInput | None
-    ) -> ResBlock | ConvResample:
-        """What halves or doubles the feature maps."""
-        if self.resampling == "residual":
-            return self.res(width, width, code, direction)
-        return ConvResample(width, direction, self.resampling == "conv_asymmetric")
-
-
-@dataclass(frozen=True)
-class SketchConfig:
-    """Architecture of a `Sketch`.
-
-    `width` channels at 4x4 positions and 8x8, half as many at every doubling after; `blocks`
-    residual blocks after each.
-    """
-
-    width: int = 128
-    blocks: int = 0
-
-    def __post_init__(self):
-        check_sizes(self, width=8192)
-        check_sizes(self, least=0, blocks=16)
+from pdae_app.models.unet_config import SketchConfig, UNetConfig
 
 
 class Block(nn.Module):
@@ -203,16 +56,16 @@ class UNetEncoder(nn.Module):
         self.config = config
         emb = config.emb_dim
         self.time_embed = nn.Sequential(
-            nn.Linear(config.base_channels, emb), nn.SiLU(), nn.Linear(emb, emb)
+            nn.Linear(config.time_dim, emb), nn.SiLU(), nn.Linear(emb, emb)
         )
         self.class_embed = nn.Embedding(config.classes, emb) if config.classes else None
         in_channels = config.in_channels * (1 + 2 * len(config.fourier)) * config.patch_size**2
-        self.conv_in = nn.Conv2d(in_channels, config.base_channels, 3, padding=1)
+        self.conv_in = nn.Conv2d(in_channels, config.level_channels[0], 3, padding=1)
         self.blocks = nn.ModuleList(self._blocks(config, code))
 
     @staticmethod
     def _blocks(config: UNetConfig, code: CodeInput | None) -> list[nn.Module]:
-        blocks, channels = [], config.base_channels
+        blocks, channels = [], config.level_channels[0]
         for level, width in enumerate(config.level_channels):
             for _ in range(config.res_blocks):
                 attention = config.attention(width) if config.has_attention(level) else None
@@ -247,7 +100,7 @@ class UNetEncoder(nn.Module):
     def embedded(self, t: Tensor) -> Tensor:
         """The embeddings (N, E) of timesteps (N,)."""
         t = t * self.config.time_factor if self.config.time_factor != 1 else t
-        times = timestep_embedding(t, self.config.base_channels, self.config.frequency_shift)
+        times = timestep_embedding(t, self.config.time_dim, self.config.frequency_shift)
         return self.time_embed(times.to(self.conv_in.weight.dtype))
 
     def _with_class(self, emb: Tensor, y: Tensor | None) -> Tensor:
@@ -301,7 +154,8 @@ class UNetDecoder(nn.Module):
             width = config.level_channels[level]
             for i in range(config.res_blocks + 1):
                 res = config.res(channels + skips.pop(), width, code)
-                attention = config.attention(width) if config.has_attention(level) else None
+                attended = config.has_attention(level, up=True)
+                attention = config.attention(width) if attended else None
                 last = level > 0 and i == config.res_blocks
                 up = config.resample(width, "up", code) if last else None
                 blocks.append(Block(res, attention, up))
@@ -352,7 +206,7 @@ class Sketch(nn.Module):
         )
         self.conv_out = nn.Conv2d(widths[-1], config.in_channels, 3, padding=1)
         folded = config.in_channels * config.patch_size**2
-        self.enter = zero_init(nn.Conv2d(folded, config.base_channels, 3, padding=1))
+        self.enter = zero_init(nn.Conv2d(folded, config.level_channels[0], 3, padding=1))
 
     def forward(self, z: Tensor) -> Tensor:
         """Codes z (N, D) -> states (N, C, S, S), rough ones."""

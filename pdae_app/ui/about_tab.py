@@ -80,7 +80,7 @@ def described(editor: Editor) -> str:
         return CLASS_TEXT.format(count=len(editor.classes), size=size)
     square = FACE_SQUARE if editor.of_faces else CENTER_SQUARE
     dim = editor.bundle.model.config.encoder.z_dim
-    told = [f"It learned from {info['data']}."] if "data" in info else []
-    told += [info["limits"]] if "limits" in info else []
-    limits = "".join(f"- {sentence}\n" for sentence in told)
+    sentences = [f"It learned from {info['data']}."] if "data" in info else []
+    sentences += [info["limits"]] if "limits" in info else []
+    limits = "".join(f"- {sentence}\n" for sentence in sentences)
     return TEXT.format(size=size, limits=limits, square=square.format(size=size, dim=dim))

@@ -4,35 +4,34 @@ from pathlib import Path
 
 import gradio as gr
 
-from pdae_app.engine import MODES, Code, EditError, Editor
+from pdae_app.engine import Code, EditError, Editor, carry_out
 from pdae_app.engine.checks import is_number
-from pdae_app.engine.framing import frame
+from pdae_app.engine.framing import Framed, Square, frame
 from pdae_app.engine.generation import LARGEST_SEED
-from pdae_app.engine.photo_edit import QUALITY, edit_many, edit_photo
+from pdae_app.engine.own_slider import SliderRequest, fit_slider
+from pdae_app.engine.portrait import make_portrait, preview_steps
 from pdae_app.engine.preset import Preset, parse_sliders
+from pdae_app.engine.quality import quality_steps
+from pdae_app.engine.requests import (
+    MOST_FRAMES,
+    MOST_PICTURES,
+    EditRequest,
+    GenerationRequest,
+    InterpolationRequest,
+)
 from pdae_app.export.credentials import signed_film
 from pdae_app.export.provenance import Provenance
 from pdae_app.typed_config import short
 from pdae_app.ui.events import ONE_AT_A_TIME, ModelThread, shown
-from pdae_app.ui.files import preview, saved, stored
-from pdae_app.ui.generate_tab import MOST as MOST_PICTURES
-from pdae_app.ui.generate_tab import STEPS as GENERATION_STEPS
-from pdae_app.ui.many_tab import checked_many
+from pdae_app.ui.files import preview, saved, slider_file, stored
 from pdae_app.ui.models import Models
-from pdae_app.ui.own_slider_tab import (
-    check_counts,
-    checked_name,
-    checked_pictures,
-    readable,
-    slider_file,
-)
 from pdae_app.ui.photo_input import PhotoInput
 from pdae_app.ui.raw_inputs import RawFlag, RawJSON, RawNumber, RawText
 from pdae_app.ui.result_zip import ResultZip
 from pdae_app.ui.session import TIME_TO_LIVE
+from pdae_app.ui.slider_pool import check_room
 
 CODES_KEPT = 4
-MOST_FRAMES = 30
 
 
 def build(models: Models, model: ModelThread) -> None:
@@ -75,7 +74,7 @@ class Endpoints:
             self.generate: (
                 [
                     *(number("count", 1), number("seed", 0), scale, number("unguided", 0.3)),
-                    *(RawJSON(label="wanted"), text("label", ""), name),
+                    *(RawJSON(label="wanted"), text("label", ""), name, quality),
                 ],
                 [gr.Gallery(label="pictures", format="png"), _json("tries")],
             ),
@@ -90,7 +89,7 @@ class Endpoints:
         }
         for function, (inputs, outputs) in endpoints.items():
             gr.Button().click(
-                model.told(function),
+                model.explained(function),
                 inputs,
                 outputs,
                 api_name=function.__name__,
@@ -111,10 +110,11 @@ class Endpoints:
             The square that the model sees; where the picture stands on each attribute, -1 being a
             typical opposite and 1 a typical example; sentences about an unusual picture.
         """
-        editor = self._editor(model)
-        framed, code, codes = self._encoded(editor, photo, quality, face, center, codes)
+        editor, steps = self._editor(model), quality_steps(quality)
+        framed = _framed(editor, photo, _square(face, center))
+        code, codes = encoded(editor, framed, steps, codes)
         square = framed.square(editor.image_size)
-        path = saved(square, "square", Provenance(editor.title, {"encode": quality}))
+        path = saved(square, "square", Provenance(editor.title, {"encode": steps}))
         standings = {name: round(at, 3) for name, at in editor.strengths(code).items()}
         yield path, standings, editor.notices(code), codes
 
@@ -147,14 +147,19 @@ class Endpoints:
         """
         editor = self._editor(model)
         preset = _preset(editor, sliders, scale)
-        framed, code, codes = self._encoded(editor, photo, quality, face, center, codes)
-        recipe = Provenance(editor.title, preset.recipe)
-        for state in edit_photo(editor, framed.photo, code, preset):
-            done = state.whole is not None
-            if not done and state.step not in (1, state.steps // 2):
+        request = EditRequest(preset, quality_steps(quality), _square(face, center))
+        framed = _framed(editor, photo, request.square)
+        code, codes = encoded(editor, framed, request.steps, codes)
+        portrait = make_portrait(editor, framed, code)
+        for progress in carry_out.edit(editor, portrait, request):
+            if not progress.done and progress.step not in preview_steps(progress.steps):
                 continue
-            path = saved(state.whole, "edited", recipe) if done else preview(shown(state.face))
-            yield path, {"step": state.step, "steps": state.steps, "done": done}, codes
+            path = preview(shown(progress.image))
+            if progress.done:
+                whole = portrait.whole_with(progress.image, request.replace)
+                path = saved(whole, "edited", request.provenance(editor.title))
+            facts = {"step": progress.step, "steps": progress.steps, "done": progress.done}
+            yield path, facts, codes
 
     def interpolate(
         self, first, second, mode="trajectory", frames=7, quality="Fast", center=False, model=""
@@ -173,20 +178,26 @@ class Endpoints:
         Returns:
             The frames, and a film of them (MP4).
         """
-        editor, steps = self._editor(model), _steps(quality)
+        editor, steps = self._editor(model), quality_steps(quality)
         count = _whole(frames, "frames", 2, MOST_FRAMES)
-        if mode not in MODES:
-            raise EditError(f"There is no mode {short(mode)}. Known: {', '.join(MODES)}.")
-        framed = [
-            frame(_given(path), editor.framing, center=bool(center)) for path in (first, second)
-        ]
-        codes = [editor.encode(photo, steps) for photo in framed]
-        pictures = [shown(p) for p in editor.interpolate(*codes, count, mode, steps)]
-        recipe = Provenance(editor.title, {"interpolate": mode, "frames": count})
-        paths = [saved(picture, f"frame-{i}", recipe) for i, picture in enumerate(pictures)]
-        yield paths, stored(signed_film(pictures, recipe), "interpolation.mp4")
+        request = InterpolationRequest(mode, count, steps, _square(1, center))
+        codes = [carry_out.encode_end(editor, _given(path), request) for path in (first, second)]
+        pictures = [shown(p) for p in carry_out.interpolate(editor, codes, request)]
+        provenance = request.provenance(editor.title)
+        paths = [saved(picture, f"frame-{i}", provenance) for i, picture in enumerate(pictures)]
+        yield paths, stored(signed_film(pictures, provenance), "interpolation.mp4")
 
-    def generate(self, count=1, seed=0, scale=1, unguided=0.3, wanted=None, label="", model=""):
+    def generate(
+        self,
+        count=1,
+        seed=0,
+        scale=1,
+        unguided=0.3,
+        wanted=None,
+        label="",
+        model="",
+        quality="Fast",
+    ):
         """New pictures of people who do not exist, one a seed.
 
         Args:
@@ -197,11 +208,12 @@ class Endpoints:
             wanted: attributes that they are to have or not, such as {"Smiling": true}.
             label: the class, of models that know classes.
             model: one of the models that the page offers; empty is the first.
+            quality: "Fast" or "Best".
 
         Returns:
             The pictures, and how many candidates each took.
         """
-        editor = self._editor(model)
+        editor, steps = self._editor(model), quality_steps(quality)
         count = _whole(count, "count", 1, MOST_PICTURES)
         seed = _whole(seed, "seed", 0, LARGEST_SEED - count)
         scale, unguided = _number_in(scale, "scale", 0, 10), _number_in(unguided, "unguided", 0, 1)
@@ -209,15 +221,20 @@ class Endpoints:
             isinstance(value, bool) for value in (wanted or {}).values()
         ):
             raise EditError('Give the wanted attributes as a JSON object: {"Smiling": true}.')
-        paths, tries = [], []
-        for number in range(seed, seed + count):
-            drawn = editor.draw(number, label=label or None, wanted=wanted)
-            picture = editor.render_drawn(drawn.code, GENERATION_STEPS, scale, unguided)
-            recipe = {"seed": number, "wanted": wanted or {}, "scale": scale}
-            provenance = Provenance(editor.title, recipe, from_photo=False)
-            paths.append((saved(shown(picture), f"seed-{number}", provenance), f"seed {number}"))
-            tries.append(drawn.tries)
-        yield paths, tries
+        request = GenerationRequest(
+            range(seed, seed + count),
+            (scale,),
+            unguided,
+            wanted=wanted or {},
+            label=label or None,
+            steps=steps,
+        )
+        made = list(carry_out.generate(editor, request))
+        paths = [
+            (saved(shown(one.image), f"seed-{one.seed}", one.provenance), f"seed {one.seed}")
+            for one in made
+        ]
+        yield paths, [one.tries for one in made]
 
     def fit_attribute(self, name, having, lacking=None, model=""):
         """A new slider from a few pictures, as a file that the page and the command line load.
@@ -233,19 +250,14 @@ class Endpoints:
             The slider's file; {"auroc", "having", "lacking", "skipped"}: auroc is of pictures that
             it was not fitted on.
         """
-        editor, skipped = self._editor(model), []
-        name = checked_name(name if isinstance(name, str) else "", editor)
-        codes = []
-        for paths in (having, lacking):
-            codes.append([])
-            for path in checked_pictures(paths):
-                code = readable(editor, path, skipped)
-                codes[-1] += [code] if code else []
+        editor, request = self._editor(model), SliderRequest(name, having or (), lacking or ())
+        check_room(request.name, editor)
+        for step in fit_slider(editor, request):
+            if step.fitted is None:
                 yield gr.skip(), gr.skip()  # where an abandoned request ends
-        check_counts(*codes, skipped)
-        fitted = editor.fit_attribute(name, *codes)
-        score = {"auroc": fitted.attribute.auroc, "having": len(codes[0]), "lacking": len(codes[1])}
-        path = slider_file(editor.with_attributes(fitted), fitted)
+        facts, skipped = step.fitted.attribute, list(step.skipped)
+        score = {"auroc": facts.auroc, "having": facts.positives, "lacking": facts.negatives}
+        path = slider_file(editor.with_attributes(step.fitted), step.fitted)
         yield path, score | {"skipped": skipped}
 
     def batch(self, photos, sliders, scale=1, quality="Fast", center=False, model=""):
@@ -264,9 +276,10 @@ class Endpoints:
         """
         editor = self._editor(model)
         preset = _preset(editor, sliders, scale)
-        photos, errors = checked_many(photos, preset), {}
-        with ResultZip(editor, preset) as archive:
-            for outcome in edit_many(editor, photos, preset, _steps(quality), bool(center)):
+        request = EditRequest(preset, quality_steps(quality), _square(1, center))
+        photos, errors = carry_out.check_many(photos, request), {}
+        with ResultZip(request.provenance(editor.title)) as archive:
+            for outcome in carry_out.edit_many(editor, photos, request):
                 added = archive.add(outcome)
                 errors |= {added.name: added.error} if added.error else {}
                 yield gr.skip(), gr.skip()  # where an abandoned batch ends
@@ -278,15 +291,22 @@ class Endpoints:
             raise EditError(f"The model must be a name, got {short(model)}.")
         return self.models.named(model)
 
-    def _encoded(self, editor: Editor, photo, quality, face, center, codes: dict | None):
-        """The framed photograph and its code, which a session's next edit finds again."""
-        steps, number = _steps(quality), _whole(face, "face", 1, 100)
-        framed = frame(_given(photo), editor.framing, number, center=bool(center))
-        codes, key = dict(codes or {}), (editor.title, photo, framed.alignment, steps)
-        if key not in codes:
-            codes[key] = editor.encode(framed, steps)
-        code: Code = codes[key]
-        return framed, code, dict([*codes.items()][-CODES_KEPT:])
+
+def encoded(editor: Editor, framed: Framed, steps: int, codes: dict | None) -> tuple[Code, dict]:
+    """The code of a photograph, and the session's last ones, which a next edit finds again."""
+    codes = dict(codes or {})
+    key = (editor.title, framed.photograph.source, framed.alignment, steps)
+    if key not in codes:
+        codes[key] = editor.encode(framed, steps)
+    return codes[key], dict([*codes.items()][-CODES_KEPT:])
+
+
+def _framed(editor: Editor, photo: object, square: Square) -> Framed:
+    return frame(_given(photo), editor.framing, square)
+
+
+def _square(face: object, center: object) -> Square:
+    return Square(_whole(face, "face", 1, 100), bool(center))
 
 
 def _preset(editor: Editor, sliders: object, scale: object) -> Preset:
@@ -324,12 +344,6 @@ def _given(path: object) -> str:
     if not Path(path).is_file():
         raise EditError("This photograph has been deleted. Send it again.")
     return path
-
-
-def _steps(quality: object) -> int:
-    if not isinstance(quality, str) or quality.capitalize() not in QUALITY:
-        raise EditError(f"The quality must be one of {', '.join(QUALITY)}, got {short(quality)}.")
-    return QUALITY[quality.capitalize()]
 
 
 def _number_in(value: object, name: str, low: float, high: float) -> float:

@@ -137,7 +137,7 @@ class Page:
             return self.tabs[name]
 
         with tab("Edit"):
-            self.edit = EditTab(*shared)
+            self.edit = EditTab(*shared).panels
         with tab("Interpolate"):
             InterpolateTab(*shared)
         with tab("Generate"):
@@ -156,14 +156,14 @@ class Page:
         self.picker.input(
             Newest.want, [self.wanted, self.picker], None, queue=False, **quiet
         ).success(self.fetch, self.wanted, self.fetched, **quiet, **SEVERAL_FETCHED).success(
-            model.told(self.switch),
+            model.explained(self.switch),
             [self.wanted, self.chosen],
             self._adapting,
             **quiet,
             **ONE_AT_A_TIME,
         )
         self.generate.edit.click(
-            lambda path: path, self.generate.picked, self.edit.photo, queue=False, **quiet
+            lambda path: path, self.generate.picked, self.edit.panel.photo, queue=False, **quiet
         ).then(None, js="() => document.querySelector('button[role=tab]').click()", **HIDDEN)
 
     @property
@@ -200,8 +200,8 @@ class Page:
         tabs = {tab: gr.Tab(interactive=fitting[name]) for name, tab in self.tabs.items()}
         if fitting != fitting_tabs(self.models.of(chosen)):
             tabs[self.row] = gr.Tabs(selected=first_tab(editor))  # the open one may be hidden
-        told = {self.chosen: Chosen(editor.title), self.intro: introduction(editor)}
-        yield told | tabs | self._adapted(editor)
+        changes = {self.chosen: Chosen(editor.title), self.intro: introduction(editor)}
+        yield changes | tabs | self._adapted(editor)
 
 
 def fitting_tabs(editor: Editor) -> dict[str, bool]:

@@ -15,6 +15,7 @@ from PIL import Image
 
 from pdae_app.bundle import BundleError
 from pdae_app.engine import EditError
+from pdae_app.engine.portrait import VIEW_SIDE
 from pdae_app.export.credentials import CredentialsError
 from pdae_app.faces.photo import PhotoError
 from pdae_app.latents.slider_file import SliderFileError
@@ -32,6 +33,9 @@ OURS = {"api_visibility": "undocumented"}
 HIDDEN = {"api_visibility": "private"}
 # A wish that comes while an older one is being fulfilled is not dropped: the last one wins.
 LAST_WINS = {"trigger_mode": "always_last"}
+QUIET = {"show_progress": "hidden"}
+# Of what is done in a moment, beside the model.
+AT_ONCE = {"queue": False, **QUIET, **HIDDEN, **LAST_WINS}
 
 # Said at once, for others may be before this visitor.
 WAITING = "Waiting for the model…"
@@ -39,9 +43,6 @@ STOPPED = "Stopped."
 INTERRUPTED = "The model was interrupted. Try again."
 
 WENT_WRONG = "Something went wrong here. Try again; if it happens again, tell who runs this page."
-
-# Previews are small pictures; they are shown enlarged, smoothly.
-SHOWN_SIDE = 384
 
 # What a person can do something about, told as a sentence.
 EXPECTED = (
@@ -141,7 +142,7 @@ class ModelThread:
             except RuntimeError:  # the program ends, and takes no more calls
                 generator.close()
 
-    def told(self, function: Callable) -> Callable:
+    def explained(self, function: Callable) -> Callable:
         """A generator handler run on the thread, its expected errors told to the caller."""
         run = self._running(function)
 
@@ -293,5 +294,5 @@ def while_newest(function: Callable, status: gr.Markdown) -> Callable:
 
 
 def shown(square: Image.Image) -> Image.Image:
-    """A model's square, enlarged for the screen."""
-    return square.resize((SHOWN_SIDE, SHOWN_SIDE), Image.Resampling.BICUBIC)
+    """A model's square, enlarged smoothly for the screen."""
+    return square.resize((VIEW_SIDE, VIEW_SIDE), Image.Resampling.BICUBIC)

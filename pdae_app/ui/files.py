@@ -9,8 +9,11 @@ from pathlib import Path
 from gradio.utils import get_upload_folder
 from PIL import Image
 
+from pdae_app.engine import Editor
+from pdae_app.engine.sliders import save_slider_of
 from pdae_app.export.credentials import signed_still
 from pdae_app.export.provenance import Provenance
+from pdae_app.latents.few_shot import FewShot
 
 # Of a preview, which is seen for less than a second.
 WEBP = {"format": "webp", "quality": 90, "method": 0}
@@ -47,3 +50,15 @@ def preview(image: Image.Image) -> str:
 def saved(image: Image.Image, name: str, provenance: Provenance) -> str:
     """The path of a finished picture's PNG, which says where it comes from."""
     return stored(signed_still(image, provenance), f"{name}.png")
+
+
+def slider_file(editor: Editor, fitted: FewShot) -> str:
+    """The path of the slider's file."""
+    folder = Path(get_upload_folder())
+    folder.mkdir(parents=True, exist_ok=True)
+    partial = folder / f".slider-{uuid.uuid4().hex}"
+    try:
+        save_slider_of(editor.bundle, fitted, partial)
+        return stored(partial.read_bytes(), f"{fitted.attribute.name}.safetensors")
+    finally:
+        partial.unlink(missing_ok=True)

@@ -4,16 +4,15 @@ import time
 
 import gradio as gr
 
-from pdae_app.engine import EditError, Editor
-from pdae_app.engine.generation import LARGEST_SEED
-from pdae_app.export.provenance import Provenance
+from pdae_app.engine import QUALITY, EditError, Editor
+from pdae_app.engine.carry_out import generate
+from pdae_app.engine.quality import quality_steps
+from pdae_app.engine.requests import MOST_PICTURES, GenerationRequest, wanted_attributes
 from pdae_app.ui.events import HIDDEN, ModelThread, long_run, shown
 from pdae_app.ui.files import saved
 from pdae_app.ui.models import Chosen, Models
 from pdae_app.ui.slider_pool import label
 
-MOST = 12
-STEPS = 15
 SWEEP = (0.0, 0.5, 1.0, 1.5, 2.0)
 COLUMNS = 6
 UNGUIDED_INFO = "The last part of the steps that the model does without the code."
@@ -55,7 +54,7 @@ class GenerateTab:
         self.label = gr.Dropdown(label="Class", elem_id="class", **wishes[0])
         with gr.Row():
             self.count = gr.Slider(
-                1, MOST, value=6, step=1, label="Pictures", elem_id="count", buttons=[]
+                1, MOST_PICTURES, value=6, step=1, label="Pictures", elem_id="count", buttons=[]
             )
             self.seed = gr.Number(0, label="First seed", precision=0, elem_id="seed")
         with gr.Row():
@@ -71,6 +70,7 @@ class GenerateTab:
             self.sweep = gr.Checkbox(
                 label="Every picture at guidance scales 0 to 2", elem_id="sweep"
             )
+            self.quality = gr.Radio(list(QUALITY), value="Fast", label="Quality")
 
     def wishes(self, editor: Editor) -> tuple[dict, dict]:
         """What can be asked of an editor: a class, or attributes."""
@@ -112,11 +112,11 @@ class GenerateTab:
             (self.run, self.stop),
             self.status,
             self.generate,
-            [
+            inputs=[
                 *(chosen, self.count, self.seed, self.scale, self.unguided, self.label),
-                *(self.having, self.lacking, self.sweep),
+                *(self.having, self.lacking, self.sweep, self.quality),
             ],
-            [self.gallery, self.picked, self.edit, self.status],
+            outputs=[self.gallery, self.picked, self.edit, self.status],
         )
         # Not the last alone, for a click that waits would come with the one before it.
         self.gallery.select(
@@ -139,31 +139,30 @@ class GenerateTab:
         having: list[str],
         lacking: list[str],
         sweep: bool,
+        quality: str,
     ):
         """Yield the growing gallery with a status line; captions name the seeds."""
-        if seed is None or not 0 <= seed <= LARGEST_SEED:
-            raise EditError(f"The first seed must be a whole number from 0 to {LARGEST_SEED}.")
-        if both := set(having) & set(lacking):
-            raise EditError(f"{sorted(both)[0]} cannot be both wanted and unwanted.")
-        editor, start, done, tries = self.models.of(chosen), time.monotonic(), [], 0
-        wanted = dict.fromkeys(having, True) | dict.fromkeys(lacking, False)
-        scales = SWEEP if sweep else (scale,)
+        if seed is None:
+            raise EditError("The first seed must be a whole number.")
+        editor, start, done, tries = self.models.of(chosen), time.monotonic(), [], {}
+        request = GenerationRequest(
+            range(int(seed), int(seed) + int(count)),
+            SWEEP if sweep else (scale,),
+            unguided,
+            wanted=wanted_attributes(having, lacking),
+            label=label,
+            steps=quality_steps(quality),
+        )
         gallery = gr.Gallery(value=[], columns=len(SWEEP) if sweep else COLUMNS)
         yield {self.gallery: gallery, self.picked: None, self.edit: gr.Button(interactive=False)}
-        seeds = range(int(seed), int(seed) + int(count))
-        for number in seeds:
-            drawn = editor.draw(number, label=label, wanted=wanted)
-            tries += drawn.tries
-            for strength in scales:
-                yield {self.status: f"Picture {len(done) + 1} of {len(seeds) * len(scales)}…"}
-                picture = editor.render_drawn(drawn.code, STEPS, strength, unguided)
-                recipe = {"seed": number, "wanted": wanted, "scale": strength, "class": label}
-                path = saved(
-                    shown(picture), f"seed-{number}", Provenance(editor.title, recipe, False)
-                )
-                caption = f"seed {number}" + (f", scale {strength:g}" if sweep else "")
-                done = [*done, (path, caption)]
-                yield {self.gallery: done}
-        told = f"{len(seeds)} of {tries} candidates were accepted ({len(seeds) / tries:.0%})."
-        told = told if wanted else ""
-        yield {self.status: f"Done in {time.monotonic() - start:.1f} s. {told}"}
+        yield {self.status: f"Picture 1 of {request.count}…"}
+        for made in generate(editor, request):
+            path = saved(shown(made.image), f"seed-{made.seed}", made.provenance)
+            caption = f"seed {made.seed}" + (f", scale {made.scale:g}" if sweep else "")
+            done, tries[made.seed] = [*done, (path, caption)], made.tries
+            following = min(len(done) + 1, request.count)
+            yield {self.gallery: done, self.status: f"Picture {following} of {request.count}…"}
+        seeds, drawn = len(request.seeds), sum(tries.values())
+        accepted = f"{seeds} of {drawn} candidates were accepted ({seeds / drawn:.0%})."
+        accepted = accepted if request.wanted else ""
+        yield {self.status: f"Done in {time.monotonic() - start:.1f} s. {accepted}"}

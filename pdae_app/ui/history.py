@@ -1,39 +1,33 @@
 """Undo and redo: how the sliders stood, one entry a change."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+
+from pdae_app.engine.preset import Preset
 
 # Entries kept; a visitor who goes back further starts anew.
 KEPT = 100
 
 
 @dataclass(frozen=True)
-class Settings:
-    """The guidance scale and the sliders that are not at 0, by name."""
-
-    scale: float = 1.0
-    sliders: tuple[tuple[str, float], ...] = ()
-
-
-@dataclass(frozen=True)
 class History:
     """What is on the page now, what was before it, and what was undone."""
 
-    now: Settings = Settings()
-    past: tuple[Settings, ...] = ()
-    future: tuple[Settings, ...] = ()
+    now: Preset = field(default_factory=Preset)
+    past: tuple[Preset, ...] = ()
+    future: tuple[Preset, ...] = ()
 
-    def then(self, settings: Settings) -> "History":
+    def then(self, preset: Preset) -> "History":
         """After a change."""
-        if settings == self.now:
+        if preset == self.now:
             return self
-        return History(settings, (*self.past, self.now)[-KEPT:])
+        return History(preset, (*self.past, self.now)[-KEPT:])
 
-    def back_to(self, settings: Settings) -> "History":
-        """The changes after these settings undone."""
+    def back_to(self, preset: Preset) -> "History":
+        """With the changes after this preset undone."""
         history = self
-        while history.now != settings and history.past:
+        while history.now != preset and history.past:
             history = history.undone()
-        return history if history.now == settings else self.then(settings)
+        return history if history.now == preset else self.then(preset)
 
     def undone(self) -> "History":
         """One change back, if there is one."""

@@ -4,10 +4,9 @@ import gradio as gr
 import pandas as pd
 
 from pdae_app.engine import EditError, Editor
-from pdae_app.engine.framing import frame
-from pdae_app.engine.generation import LARGEST_SEED
+from pdae_app.engine.framing import Square, frame
+from pdae_app.engine.generation import check_seed
 from pdae_app.engine.inside import OneStep, one_step, variations, weighting_curves
-from pdae_app.engine.photo_edit import QUALITY
 from pdae_app.ui.events import ModelThread, long_run, shown
 from pdae_app.ui.models import Chosen, Models
 from pdae_app.ui.photo_input import photo_input
@@ -53,8 +52,8 @@ class InsideTab:
             (self.run, self.stop),
             self.status,
             self.look,
-            [chosen, self.photo, self.seed, self.center],
-            outputs,
+            inputs=[chosen, self.photo, self.seed, self.center],
+            outputs=outputs,
         )
 
     def _lay_out_results(self) -> None:
@@ -110,15 +109,15 @@ class InsideTab:
         """Yield the views one after the other."""
         if path is None:
             raise EditError("Choose a photograph first.")
-        if seed is None or not 0 <= seed <= LARGEST_SEED:
-            raise EditError(f"The seed must be a whole number from 0 to {LARGEST_SEED}.")
+        seed = int(seed) if seed is not None else None
+        check_seed(seed)
         editor = self.models.of(chosen)
-        framed = frame(path, editor.framing, or_center=center)
+        framed = frame(path, editor.framing, Square(or_center=center))
         square = framed.square(editor.image_size)
         yield {self.status: "Finding the code…"}
-        code = editor.encode(framed, QUALITY["Fast"])
+        code = editor.encode(framed)
         steps: list[OneStep] = []
-        for step in one_step(editor, square, code, seed=int(seed)):
+        for step in one_step(editor, square, code, seed=seed):
             steps.append(step)
             yield {self.status: f"One step at t = {step.t}…"}
         yield {
@@ -126,7 +125,7 @@ class InsideTab:
             self.gap: gap_curve(steps),
             self.status: "Drawing variations…",
         }
-        found = variations(editor, code, seed=int(seed))
+        found = variations(editor, code, seed=seed)
         captions = [f"noise {i}" for i in range(1, len(found.pictures) + 1)]
         named = [*zip(found.pictures, captions, strict=True)]
         named += [(found.mean, "mean"), (found.deviation, "deviation")]

@@ -6,10 +6,10 @@ import gradio as gr
 from PIL import Image
 
 from pdae_app.engine import EditError
-from pdae_app.engine.framing import frame
-from pdae_app.engine.photo_edit import QUALITY
+from pdae_app.engine.carry_out import encode_end, interpolate
+from pdae_app.engine.framing import Square
+from pdae_app.engine.requests import InterpolationRequest
 from pdae_app.export import FILMS
-from pdae_app.export.provenance import Provenance
 from pdae_app.ui.events import HIDDEN, LAST_WINS, ModelThread, explained, long_run, shown
 from pdae_app.ui.files import saved
 from pdae_app.ui.models import Chosen, Models
@@ -21,7 +21,6 @@ MODES = {
     "By trajectory (the two pulls are blended at every step)": "trajectory",
     "By code (one code between the two)": "latent",
 }
-STEPS = QUALITY["Fast"]
 FEWEST, MOST = 3, 15
 
 
@@ -85,8 +84,8 @@ class InterpolateTab:
             (self.run, self.stop),
             self.status,
             self.interpolate,
-            [chosen, self.first, self.second, self.mode, self.count, self.center],
-            [self.gallery, self.frames, self.scrub, self.frame, self.save, self.status],
+            inputs=[chosen, self.first, self.second, self.mode, self.count, self.center],
+            outputs=[self.gallery, self.frames, self.scrub, self.frame, self.save, self.status],
         )
         self.scrub.input(self.at, [self.frames, self.scrub], self.frame, queue=False, **quiet)
         self.make.click(
@@ -101,19 +100,19 @@ class InterpolateTab:
         if first is None or second is None:
             raise EditError("Choose two photographs first.")
         editor, start, codes = self.models.of(chosen), time.monotonic(), []
+        request = InterpolationRequest(MODES[mode], int(count), square=Square(or_center=center))
         unsaved = gr.DownloadButton(value=None, interactive=False)
         yield {self.frames: [], self.gallery: [], self.frame: None, self.save: unsaved}
         for number, path in enumerate((first, second), 1):
-            framed = frame(path, editor.framing, or_center=center)
             yield {self.status: f"Finding the code of photograph {number}…"}
-            codes.append(editor.encode(framed, STEPS))
+            codes.append(encode_end(editor, path, request))
         done: list[Image.Image] = []
         files: list[str] = []
-        recipe = Provenance(editor.title, {"interpolate": MODES[mode], "frames": int(count)})
-        for image in editor.interpolate_frames(*codes, int(count), MODES[mode], steps=STEPS):
+        provenance = request.provenance(editor.title)
+        for image in interpolate(editor, codes, request):
             done.append(shown(image))
-            files = [*files, saved(done[-1], f"frame-{len(done)}", recipe)]
-            yield {self.gallery: files, self.status: f"Frame {len(done)} of {int(count)}…"}
+            files = [*files, saved(done[-1], f"frame-{len(done)}", provenance)]
+            yield {self.gallery: files, self.status: f"Frame {len(done)} of {request.frames}…"}
         yield {
             self.frames: done,
             self.scrub: gr.Slider(maximum=len(done), value=1),
@@ -130,7 +129,7 @@ class InterpolateTab:
         if not frames:
             raise EditError("Press Interpolate first.")
         title = self.models.of(chosen).title
-        recipe = Provenance(title, {"interpolate": MODES[mode], "frames": len(frames)})
-        path = exported(frames, kind, recipe, "interpolation")
-        told = "The file is ready: press *Save*."
-        return {self.save: gr.DownloadButton(value=path, interactive=True), self.status: told}
+        provenance = InterpolationRequest(MODES[mode], len(frames)).provenance(title)
+        path = exported(frames, kind, provenance, "interpolation")
+        button = gr.DownloadButton(value=path, interactive=True)
+        return {self.save: button, self.status: "The file is ready: press *Save*."}

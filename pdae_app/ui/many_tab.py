@@ -6,16 +6,18 @@ from pathlib import Path
 import gradio as gr
 from PIL import Image
 
-from pdae_app.engine import EditError
-from pdae_app.engine.photo_edit import QUALITY, Outcome, edit_many
-from pdae_app.engine.preset import Preset, parse_preset
+from pdae_app.engine import QUALITY
+from pdae_app.engine.carry_out import Outcome, check_many, edit_many
+from pdae_app.engine.framing import Square
+from pdae_app.engine.preset import parse_preset
+from pdae_app.engine.quality import quality_steps
+from pdae_app.engine.requests import EditRequest
 from pdae_app.ui.events import ModelThread, long_run
 from pdae_app.ui.files import preview
 from pdae_app.ui.history import History
 from pdae_app.ui.models import Chosen, Models
 from pdae_app.ui.result_zip import ResultZip
 
-MOST = 100
 SHOWN = 24
 THUMBNAIL = (384, 384)
 NOTE = """
@@ -60,8 +62,8 @@ class ManyTab:
             (self.run, self.stop),
             self.status,
             self.edit,
-            [chosen, history, self.photos, self.preset, self.quality, self.center],
-            [self.gallery, self.save, self.status],
+            inputs=[chosen, history, self.photos, self.preset, self.quality, self.center],
+            outputs=[self.gallery, self.save, self.status],
         )
 
     def edit(
@@ -75,40 +77,26 @@ class ManyTab:
     ):
         """Edit one after the other; yields what is done and what went wrong."""
         editor, start = self.models.of(chosen), time.monotonic()
-        given = Preset(dict(history.now.sliders), history.now.scale)
+        given = history.now
         if preset is not None:
             given = parse_preset(Path(preset).read_bytes(), editor.attributes)
-        paths = checked_many(paths, given)
+        request = EditRequest(given, quality_steps(quality), Square(center=center))
+        paths = check_many(paths, request)
         done: list[Outcome] = []
         shown: list[tuple[str, str]] = []
         yield {self.gallery: [], self.save: gr.DownloadButton(value=None, interactive=False)}
-        with ResultZip(editor, given) as archive:
-            for outcome in edit_many(editor, paths, given, QUALITY[quality], center):
+        with ResultZip(request.provenance(editor.title)) as archive:
+            for outcome in edit_many(editor, paths, request):
                 done.append(archive.add(outcome))
                 if done[-1].error is None:
                     shown = [*shown, (thumbnail(outcome.whole), outcome.name)][-SHOWN:]
-                told = f"{len(done)} of {len(paths)}…{errors_of(done)}"
-                yield {self.gallery: shown, self.status: told}
+                status = f"{len(done)} of {len(paths)}…{errors_of(done)}"
+                yield {self.gallery: shown, self.status: status}
             path = archive.finish()
         good = sum(outcome.error is None for outcome in done)
-        told = f"{good} of {len(done)} done in {time.monotonic() - start:.1f} s.{errors_of(done)}"
+        status = f"{good} of {len(done)} done in {time.monotonic() - start:.1f} s.{errors_of(done)}"
         button = gr.DownloadButton(value=path, interactive=path is not None)
-        yield {self.save: button, self.status: told}
-
-
-def checked_many(paths: list[str] | None, preset: Preset) -> list[str]:
-    """The photographs, each once: something to do, and not too much.
-
-    Raises:
-        EditError: no photographs, too many, or an edit that changes nothing.
-    """
-    if not paths:
-        raise EditError("Choose photographs first.")
-    if len(paths) > MOST:
-        raise EditError(f"Use at most {MOST} photographs at once, not {len(paths)}.")
-    if not preset.sliders and preset.scale == 1:
-        raise EditError("Nothing would change: set a slider in the Edit tab, or give a preset.")
-    return list(dict.fromkeys(paths))
+        yield {self.save: button, self.status: status}
 
 
 def thumbnail(image: Image.Image) -> str:

@@ -126,6 +126,6 @@ class Models:
         return title
 
 
-def bundles_beside(folder: Path) -> list[str]:
+def bundles_in(folder: Path) -> list[str]:
     """The bundles in a folder of checkpoints, by their paths."""
     return [str(path.parent) for path in sorted(folder.glob("*/config.json"))]

@@ -3,13 +3,12 @@
 import gradio as gr
 from gradio.events import Dependency
 
-from pdae_app.engine import Editor
-from pdae_app.engine.photo_edit import QUALITY
-from pdae_app.faces.photo import open_photo
-from pdae_app.ui.events import HIDDEN, LAST_WINS
-from pdae_app.ui.framing import BY_HAND, CENTER, Eyes, framings, made_here
+from pdae_app.engine import QUALITY, Editor
+from pdae_app.engine.framing import Eyes, Photograph
+from pdae_app.ui.events import HIDDEN, LAST_WINS, Newest
+from pdae_app.ui.framing import BY_HAND, CENTER, made_here, squares
 from pdae_app.ui.photo_input import photo_input
-from pdae_app.ui.session import EXAMPLES, Opening
+from pdae_app.ui.session import EXAMPLES, TIME_TO_LIVE, Opening
 
 NO_FACE = (
     "No face was found. Use a picture where the face looks towards the camera and is well lit, "
@@ -25,6 +24,7 @@ class PhotoPanel:
     """What is opened, and how."""
 
     def __init__(self, editor: Editor):
+        self.opening = gr.State(Newest(), time_to_live=TIME_TO_LIVE)
         self.eyes = gr.State(())
         self.photo = photo_input("Photograph", elem_id="photo", height=260)
         with gr.Column(visible=editor.of_faces) as self.examples:
@@ -58,7 +58,7 @@ class PhotoPanel:
     @property
     def choice(self) -> list:
         """What says which square of which picture is opened."""
-        return [self.photo, self.framing, self.eyes]
+        return [self.opening, self.photo, self.framing, self.eyes]
 
     @property
     def emptying(self) -> list:
@@ -78,47 +78,65 @@ class PhotoPanel:
         """The column for another model."""
         return {self.photo: None, self.examples: gr.Column(visible=editor.of_faces)}
 
-    def offered(self, editor: Editor, path: str) -> tuple[Opening, dict]:
+    def offered(self, editor: Editor, photograph: Photograph) -> tuple[Opening, dict]:
         """The square that is opened first, and the choice of a picture's faces and its centre.
 
         Raises:
             PhotoError: the picture cannot be used.
         """
-        choices = list(framings(open_photo(path), editor.framing))
-        made = made_here(path)
+        choices = list(squares(photograph, editor.framing))
+        made = made_here(photograph.source)
         faceless = editor.of_faces and choices[0] == CENTER and not made
         if editor.of_faces:
             choices.append(BY_HAND)
         first = None if faceless else CENTER if made else choices[0]
         offer = gr.Radio(choices=choices, value=first, visible=len(choices) > 1)
-        wish = Opening(path, first, told=NO_FACE if faceless else READING)
+        wish = Opening(photograph, first, status=NO_FACE if faceless else READING)
         return wish, {self.framing: offer}
 
     def choosing(self, quiet: dict) -> list[Dependency]:
         """The choices of another square, after which the photograph is opened anew."""
         framed = self.framing.input(
-            self.show_by_hand, [self.photo, self.framing], [self.by_hand, self.eyes], **quiet
+            self.show_by_hand,
+            [self.opening, self.photo, self.framing],
+            [self.by_hand, self.eyes],
+            **quiet,
         )
         clicked = self.by_hand.select(
-            self.click_eye, [self.photo, self.eyes], [self.eyes, self.by_hand], **quiet
+            self.click_eye,
+            [self.opening, self.photo, self.eyes],
+            [self.eyes, self.by_hand],
+            **quiet,
         )
         return [framed, clicked]
 
-    def show_by_hand(self, path: str | None, framing: str | None) -> dict:
+    def show_by_hand(self, opening: Newest, path: str | None, choice: str | None) -> dict:
         """The photograph to click on, where that was chosen."""
-        if path is None or framing != BY_HAND:
+        if path is None or choice != BY_HAND:
             return {self.by_hand: gr.Image(visible=False), self.eyes: ()}
-        small = open_photo(path)
-        small.thumbnail((HAND_SIDE, HAND_SIDE))
+        photograph = wanted_photograph(opening, path)
+        small = photograph.image.resize([round(_shrunk(photograph) * n) for n in photograph.size])
         return {self.by_hand: gr.Image(value=small, label=CLICK, visible=True), self.eyes: ()}
 
-    def click_eye(self, path: str | None, eyes: Eyes, event: gr.SelectData) -> dict:
+    def click_eye(
+        self, opening: Newest, path: str | None, eyes: Eyes, event: gr.SelectData
+    ) -> dict:
         """Remember where an eye is, in pixels of the photograph; a third click begins anew."""
         if path is None:
             return {self.eyes: ()}
-        photo = open_photo(path)
-        shrunk = min(1.0, HAND_SIDE / max(photo.size))
-        x, y = event.index
+        shrunk, (x, y) = _shrunk(wanted_photograph(opening, path)), event.index
         eyes = (*(eyes if len(eyes) < 2 else ()), (x / shrunk, y / shrunk))
-        told = "Now click on the other eye." if len(eyes) == 1 else CLICK
-        return {self.eyes: eyes, self.by_hand: gr.Image(label=told)}
+        label = "Now click on the other eye." if len(eyes) == 1 else CLICK
+        return {self.eyes: eyes, self.by_hand: gr.Image(label=label)}
+
+
+def wanted_photograph(opening: Newest, path: str) -> Photograph:
+    """The photograph that is being opened, or was last; after *Stop*, read anew."""
+    wish = opening.wish
+    known = wish is not None and wish.photograph is not None and wish.photograph.source == path
+    return wish.photograph if known else Photograph(path)
+
+
+def _shrunk(photograph: Photograph) -> float:
+    """How much smaller it is shown to click on."""
+    return min(1.0, HAND_SIDE / max(photograph.size))

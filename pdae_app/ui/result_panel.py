@@ -1,47 +1,31 @@
 """The edit: before and after, in the face and in the whole photograph, and their files."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import gradio as gr
 from PIL import Image
 
-from pdae_app.engine import Editor
-from pdae_app.engine.preset import Preset
-from pdae_app.export.provenance import Provenance
+from pdae_app.engine import Progress
+from pdae_app.engine.requests import EditRequest
 from pdae_app.ui.events import Newest, shown
 from pdae_app.ui.files import preview, saved, stored
-from pdae_app.ui.session import Keep, Portrait
+from pdae_app.ui.session import Opened
 
 ADD, REPLACE = "Add the change", "Replace the face"
-
-
-@dataclass(frozen=True)
-class Look:
-    """How an edit is shown: the pasting, the part that stays, and how the sliders stand."""
-
-    pasting: str
-    keep: Keep | None
-    scale: float
-    sliders: dict[str, float]
-
-    @property
-    def changed(self) -> bool:
-        """Whether anything is edited."""
-        return bool(self.sliders) or self.scale != 1
 
 
 @dataclass(frozen=True)
 class Finished:
     """A rendering that came to its end, the file of its face, and which wish it was."""
 
-    look: Look
+    request: EditRequest
     image: Image.Image
     face: str
     number: int
     seconds: float
 
     def older_than(self, rendering: Newest) -> bool:
-        """Whether another look is wanted; not after *Stop*, which takes the last finished one."""
+        """Whether another edit is wanted; not after *Stop*, which takes the last finished one."""
         return rendering.wish is not None and rendering.number != self.number
 
 
@@ -86,51 +70,39 @@ class ResultPanel:
             self._downloads, nothing
         )
 
-    def glimpse(self, portrait: Portrait, look: Look, image: Image.Image, step: int) -> dict:
+    def glimpse(self, opened: Opened, progress: Progress) -> dict:
         """A preview of the face at a step of the way."""
-        view = portrait.view_with(portrait.kept(image, step, look.keep), step)
-        return {self.face: (_before(portrait), preview(view))}
+        view = opened.portrait.view_with(progress.image, progress.step)
+        return {self.face: (opened.view_file, preview(view))}
 
     def finish(
-        self, editor: Editor, portrait: Portrait, look: Look, image: Image.Image
+        self, title: str, opened: Opened, request: EditRequest, image: Image.Image
     ) -> tuple[str, dict]:
         """The file of the face, and the face: it comes first, all else takes a moment more."""
-        view = portrait.view_with(image, portrait.steps)
-        face = saved(view, "face", _recipe(editor, look))
-        return face, {self.face: (_before(portrait), face)}
+        view = opened.portrait.view_with(image)
+        face = saved(view, "face", request.provenance(title))
+        return face, {self.face: (opened.view_file, face)}
 
-    def shown_again(self, portrait: Portrait, finished: Finished) -> dict:
+    def shown_again(self, opened: Opened, finished: Finished) -> dict:
         """The face of a finished rendering, in place of a preview."""
-        return {self.face: (_before(portrait), finished.face)}
+        return {self.face: (opened.view_file, finished.face)}
 
-    def completed(self, editor: Editor, portrait: Portrait, finished: Finished) -> dict:
+    def completed(self, title: str, opened: Opened, finished: Finished) -> dict:
         """What follows the face: the whole photograph, the model's square, the downloads."""
-        look, edited = finished.look, finished.image
-        reference = None if look.pasting == REPLACE else portrait.reconstructions[portrait.steps]
-        photo = portrait.photo()
-        pasted = editor.paste(photo, portrait.code, edited, reference)
-        recipe = _recipe(editor, look)
-        whole = saved(pasted, "edited", recipe)
-        preset = Preset(look.sliders, look.scale, editor.title).to_json()
+        request, edited = finished.request, finished.image
+        provenance = request.provenance(title)
+        pasted = opened.portrait.whole_with(edited, request.replace)
+        whole = saved(pasted, "edited", provenance)
+        preset = replace(request.preset, model=title).to_json()
         files = {
             self.save_face: finished.face,
             self.save_whole: whole,
             self.save_preset: stored(preset.encode(), "preset.json"),
         }
-        before = portrait.photo_file(photo)
-        square = stored(portrait.square_file, "before.png")
         return {
-            self.whole: (before, whole),
-            self.raw: (square, saved(shown(edited), "raw", recipe)),
+            self.whole: (opened.photo_file, whole),
+            self.raw: (opened.square_file, saved(shown(edited), "raw", provenance)),
         } | _offer(files)
-
-
-def _before(portrait: Portrait) -> str:
-    return stored(portrait.view_file, "before.png")
-
-
-def _recipe(editor: Editor, look: Look) -> Provenance:
-    return Provenance(editor.title, {"edit": look.sliders, "scale": float(look.scale)})
 
 
 def _offer(files: dict) -> dict:

@@ -6,9 +6,7 @@ from pathlib import Path
 
 from gradio.utils import get_upload_folder
 
-from pdae_app.engine import Editor
-from pdae_app.engine.photo_edit import Outcome
-from pdae_app.engine.preset import Preset
+from pdae_app.engine.carry_out import Outcome
 from pdae_app.export.credentials import signed_still
 from pdae_app.export.provenance import Provenance
 
@@ -19,8 +17,8 @@ FULL = "The zip is full: edit the rest in another run."
 class ResultZip:
     """A context in which outcomes are added; what is not finished within it is deleted."""
 
-    def __init__(self, editor: Editor, preset: Preset, most: int = MOST_BYTES):
-        self._recipe = Provenance(editor.title, {"edit": preset.sliders, "scale": preset.scale})
+    def __init__(self, provenance: Provenance, most: int = MOST_BYTES):
+        self._provenance = provenance
         self._most, self._names, self._finished = most, set(), False
         self._path = Path(get_upload_folder()) / uuid.uuid4().hex / "edited.zip"
 
@@ -38,7 +36,7 @@ class ResultZip:
         """Write a picture, if it came out; the outcome without its pixels."""
         if outcome.whole is None:
             return outcome
-        data = signed_still(outcome.whole, self._recipe)
+        data = signed_still(outcome.whole, self._provenance)
         if self._path.stat().st_size + len(data) > self._most:
             return Outcome(outcome.name, error=FULL)
         self._archive.writestr(self._free_name(outcome.name), data)

@@ -2,7 +2,8 @@
 
 import gradio as gr
 
-from pdae_app.engine import Editor
+from pdae_app.engine import EditError, Editor
+from pdae_app.ui.models import Chosen
 
 # Gradio's components are fixed when the page is built; the unused ones are hidden. CelebA's models
 # have 40 attributes.
@@ -44,6 +45,24 @@ class SliderPool:
         """The attributes that are not at 0."""
         named = zip(editor.attributes[:SLOTS], values, strict=False)
         return {name: value for name, value in named if value}
+
+
+def check_room(name: str, editor: Editor, chosen: Chosen | None = None) -> None:
+    """Whether a slider of this name can stand beside the others.
+
+    Args:
+        chosen: whose own sliders may be replaced.
+
+    Raises:
+        EditError: another has the name, or there are `SLOTS` already.
+    """
+    name = name.strip()
+    if chosen and name in {fitted.attribute.name for fitted in chosen.own}:
+        return
+    if name in editor.attributes:
+        raise EditError(f"There is a slider {name!r} already. Choose another name.")
+    if len(editor.attributes) >= SLOTS:
+        raise EditError(f"There are {SLOTS} sliders already, which is all the page has room for.")
 
 
 def _padded(names: list[str]) -> list[str | None]:

@@ -13,7 +13,7 @@ from pdae_app.export.provenance import Provenance
 from pdae_app.ui.events import ModelThread, long_run
 from pdae_app.ui.files import saved, stored
 from pdae_app.ui.models import Chosen, Models
-from pdae_app.ui.session import Portrait
+from pdae_app.ui.session import Opened
 from pdae_app.ui.slider_pool import label
 
 STRENGTHS = 7
@@ -23,7 +23,7 @@ SHEET = "PNG (side by side)"
 class StripPanel:
     """The attribute, how far it goes, the pictures, and their export."""
 
-    def __init__(self, models: Models, model: ModelThread, chosen: gr.State, portrait: gr.State):
+    def __init__(self, models: Models, model: ModelThread, chosen: gr.State, opened: gr.State):
         self.models = models
         with gr.Accordion("One attribute, seven strengths", open=False, elem_id="strip-panel"):
             with gr.Row():
@@ -54,8 +54,8 @@ class StripPanel:
             (self.run, self.stop),
             self.status,
             self.show,
-            [chosen, portrait, self.attribute, self.reach, self.kind],
-            [self.gallery, self.save, self.status],
+            inputs=[chosen, opened, self.attribute, self.reach, self.kind],
+            outputs=[self.gallery, self.save, self.status],
         )
 
     def adapted(self, editor: Editor) -> dict:
@@ -67,12 +67,12 @@ class StripPanel:
         return {"choices": choices, "value": choices[0][1] if choices else None}
 
     def show(
-        self, chosen: Chosen, portrait: Portrait | None, name: str | None, reach: float, kind: str
+        self, chosen: Chosen, opened: Opened | None, name: str | None, reach: float, kind: str
     ):
         """Yield the growing strip, at last with its file."""
-        if portrait is None or name is None:
+        if opened is None or name is None:
             raise EditError("Choose a photograph first.")
-        editor, start = self.models.of(chosen), time.monotonic()
+        editor, portrait, start = self.models.of(chosen), opened.portrait, time.monotonic()
         strengths = np.linspace(-reach, reach, STRENGTHS).round(2).tolist()
         recipe = Provenance(editor.title, {"strip": name, "strengths": strengths})
         done: list[Image.Image] = []
@@ -80,7 +80,7 @@ class StripPanel:
         yield {self.gallery: [], self.save: gr.DownloadButton(interactive=False)}
         for square in editor.strip(portrait.code, name, strengths, portrait.steps):
             strength = strengths[len(done)]
-            done.append(portrait.view_with(square, portrait.steps))
+            done.append(portrait.view_with(square))
             files = [*files, (saved(done[-1], f"strip{strength:+g}", recipe), f"{strength:+g}")]
             yield {self.gallery: files, self.status: f"Picture {len(done)} of {STRENGTHS}…"}
         path = exported(done, kind, recipe, "strip")

@@ -16,10 +16,10 @@ from PIL import Image
 
 from pdae_app.bundle import BundleError, check_config
 from pdae_app.convert.diffenc import load_official
-from pdae_app.convert.diffusers import convert_diffusers, diffusion_of
 from pdae_app.convert.errors import ConvertError
 from pdae_app.convert.hints import Hints, of_config
 from pdae_app.convert.infer import unet_config
+from pdae_app.convert.pipeline import convert_pipeline, scheduled
 from pdae_app.convert.reading import read_settings
 from pdae_app.engine import EditError, Editor
 from pdae_app.engine.preset import parse_preset
@@ -159,10 +159,10 @@ def foreign_configurations(folder: Path) -> Subject:
         try:
             if kind == b"scheduler":
                 path.replace(folder / "scheduler" / "scheduler_config.json")
-                diffusion_of(folder, quiet)
+                scheduled(folder, {}, quiet)
             elif kind == b"diffusers":
                 path.replace(folder / "config.json")
-                convert_diffusers(folder, quiet)
+                convert_pipeline(folder, quiet)
             elif kind == b"diffenc":
                 load_official({}, "diffenc_fixed", read_settings(path))
                 load_official({"encdec.a": None}, "diffenc", read_settings(path))

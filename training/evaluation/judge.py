@@ -17,7 +17,8 @@ from torch import Tensor, nn
 
 from pdae_app.bundle import resized
 from pdae_app.whole import whole_file
-from training.data import DataConfig, Pictures, load_pictures, plain_squares
+from training.data import DataConfig, Pictures, load_pictures, open_source, plain_squares
+from training.evaluation.overlap import hashes
 from training.pixel_classifier import (
     ClassifierConfig,
     aurocs,
@@ -45,17 +46,21 @@ class JudgeConfig:
 
 @dataclass(frozen=True)
 class Judge:
-    """Probabilities of `names` in squares of any size."""
+    """Probabilities of `names` in squares of any size.
+
+    `seen` are the hashes of the pictures that it learned from; empty where they are not known.
+    """
 
     network: nn.Module
     names: list[str]
     size: int
+    seen: frozenset[str] = frozenset()
 
     @torch.inference_mode()
     def __call__(self, squares: Tensor) -> Tensor:
         """(N, 3, S, S) in [-1, 1] -> (N, A) in [0, 1], means over a square and its mirror image."""
         found = []
-        for part in squares.split(128):
+        for part in squares.expand(-1, 3, -1, -1).split(128):
             x = to_size(part, self.size)
             found.append((self.network(x).sigmoid() + self.network(x.flip(-1)).sigmoid()) / 2)
         return torch.cat(found)
@@ -85,9 +90,12 @@ def load_judge(config: JudgeConfig, data: DataConfig, test_rows: list[dict[str, 
     path = Path(config.folder) / f"judge-{identity(config, pictures, names, labels)}.safetensors"
     if path.exists():
         return read_judge(path)
+    if not names:
+        raise ValueError("the labels name no attribute of which both parts show both kinds")
     print(f"training a judge of {len(names)} attributes on {len(labels)} pictures")
     network = train_classifier(_squares(pictures, config), labels, config.classifier)
-    judge = Judge(network, names, config.size)
+    seen = frozenset(hashes(open_source(data)))
+    judge = Judge(network, names, config.size, seen)
     write_judge(judge, path)
     return judge
 
@@ -119,16 +127,40 @@ def write_judge(judge: Judge, path: Path) -> None:
     """One safetensors file, whole or absent; names and size in its metadata."""
     tensors = {k: v.contiguous() for k, v in judge.network.state_dict().items()}
     facts = {"names": json.dumps(judge.names), "size": str(judge.size)}
+    facts["seen"] = " ".join(sorted(judge.seen))
     with whole_file(path) as partial:
         save_file(tensors, partial, facts)
 
 
 def read_judge(path: Path) -> Judge:
-    """A judge from its file."""
+    """A judge from its file.
+
+    Raises:
+        ValueError: it is no judge's file.
+    """
+    if not path.is_file():
+        raise ValueError(f"there is no judge {path}")
     with safe_open(path, "pt") as file:
-        facts = file.metadata()
+        facts = file.metadata() or {}
+        if "names" not in facts:
+            raise ValueError(f"{path} is no judge's file; training/train_judge.py makes one")
         tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
     names = json.loads(facts["names"])
     network = small_cnn(len(names)).to(memory_format=torch.channels_last)
     network.load_state_dict(tensors)
-    return Judge(network.eval().requires_grad_(False), names, int(facts["size"]))
+    seen = frozenset(facts.get("seen", "").split())
+    return Judge(network.eval().requires_grad_(False), names, int(facts["size"]), seen)
+
+
+def check_unseen(judge: Judge, hashes: set[str]) -> None:
+    """Whether a judge learned from none of the pictures that it is to judge.
+
+    Raises:
+        ValueError: it did.
+    """
+    known = len(judge.seen & hashes)
+    if known:
+        raise ValueError(
+            f"the judge learned from {known} of the {len(hashes)} test pictures, and may not judge "
+            "them: train one on other pictures (training/train_judge.py)"
+        )

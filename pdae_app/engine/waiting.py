@@ -1,0 +1,28 @@
+"""How long a photograph will take to open, said before it starts."""
+
+from pdae_app.engine.editor import Editor
+from pdae_app.engine.encoding import checked_iterations
+
+# Below so many seconds nothing is said.
+WORTH_SAYING = 20.0
+
+
+def opening_seconds(editor: Editor, steps: int) -> float:
+    """The seconds that a photograph takes at most on a CPU; 0 on other devices.
+
+    Counted in evaluations of the networks: those of the inversion, and of the reconstruction.
+    """
+    sampler = editor.sampler
+    if sampler.device.type != "cpu":
+        return 0.0
+    evaluations = steps * max(1, checked_iterations(sampler, None)) + steps
+    return evaluations * sampler.step_seconds
+
+
+def waiting_sentence(seconds: float) -> str:
+    """What to tell somebody who will wait so long; nothing where it is short."""
+    if seconds < WORTH_SAYING:
+        return ""
+    minutes = round(seconds / 60)
+    time = f"{minutes} minutes" if minutes > 1 else "a minute"
+    return f"On this computer's processor it takes about {time} at most; a GPU is far quicker."

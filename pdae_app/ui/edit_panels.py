@@ -1,0 +1,116 @@
+"""The Edit tab's components and states, and how they stand without a picture or another model."""
+
+import gradio as gr
+
+from pdae_app.engine import Editor
+from pdae_app.ui.events import ModelThread, Newest
+from pdae_app.ui.history import History
+from pdae_app.ui.keep_panel import KeepPanel
+from pdae_app.ui.models import Models
+from pdae_app.ui.photo_panel import PhotoPanel
+from pdae_app.ui.result_panel import ResultPanel
+from pdae_app.ui.session import TIME_TO_LIVE
+from pdae_app.ui.slider_pool import SliderPool
+from pdae_app.ui.strip_panel import StripPanel
+
+WELCOME = "Choose a photograph, or click one of the examples."
+SLIDER_NOTE = (
+    "0 leaves the picture as it is, 1 makes a typical example of it, -1 a typical opposite."
+)
+SCALE_INFO = (
+    "How strongly the code steers: 1 reconstructs, 0 ignores the code, above 1 exaggerates."
+)
+
+
+class EditPanels:
+    """What the tab shows, and what it remembers: a visitor's data lies in its states alone."""
+
+    def __init__(self, models: Models, model: ModelThread, chosen: gr.State):
+        self.models, self.chosen = models, chosen
+        self.opened = gr.State(None, time_to_live=TIME_TO_LIVE)
+        self.codes = gr.State({}, time_to_live=TIME_TO_LIVE)
+        self.history = gr.State(History())
+        self.finished = gr.State(None, time_to_live=TIME_TO_LIVE)
+        self.rendering = gr.State(Newest())
+        with gr.Row():
+            with gr.Column(scale=4, min_width=280):
+                self.panel = PhotoPanel(models.first)
+            with gr.Column(scale=7, min_width=320):
+                self.status = gr.Markdown(WELCOME, elem_id="status")
+                self.notice = gr.Markdown("", visible=False, elem_id="notice")
+                self.result = ResultPanel()
+                self._lay_out_controls()
+                self.keep = KeepPanel(self.opened)
+                self.strip = StripPanel(models, model, chosen, self.opened)
+
+    def _lay_out_controls(self) -> None:
+        gr.Markdown(SLIDER_NOTE, elem_classes="small-note")
+        self.sliders = SliderPool(self.models.first)
+        self.scale = gr.Slider(
+            0, 3, value=1, step=0.05, label="Guidance scale", info=SCALE_INFO, elem_id="scale"
+        )
+        with gr.Row():
+            self.undo = gr.Button("Undo", size="sm", min_width=80, elem_id="undo")
+            self.redo = gr.Button("Redo", size="sm", min_width=80, elem_id="redo")
+            self.reset = gr.Button("Reset all", size="sm", min_width=80, elem_id="reset")
+            self.stop = gr.Button("Stop", size="sm", min_width=80, elem_id="stop-edit")
+        with gr.Row():
+            self.result.lay_out_downloads()
+            self.load_preset = gr.UploadButton(
+                "Load preset", file_types=[".json"], size="sm", min_width=120, elem_id="load-preset"
+            )
+
+    @property
+    def opening(self) -> gr.State:
+        """The photograph that is wanted."""
+        return self.panel.opening
+
+    @property
+    def controls(self) -> list:
+        """What the history remembers."""
+        return [self.scale, *self.sliders.slots]
+
+    @property
+    def wanted(self) -> list:
+        """What the newest edit is made of."""
+        return [*(self.opened, self.rendering, self.result.pasting, self.keep.state, self.history)]
+
+    @property
+    def emptying(self) -> list:
+        """What changes when another photograph, or another model, comes."""
+        states = [self.opened, self.history, self.finished, self.keep.state, self.keep.canvas]
+        words = [self.notice, self.status]
+        return [*states, *words, *self.panel.emptying, *self.result.parts, *self.controls]
+
+    def emptied(self, editor: Editor, status: str = WELCOME) -> dict:
+        """The page without a picture: everything on the right empty, sliders at rest."""
+        return {
+            **dict.fromkeys([self.opened, self.finished, self.keep.state, self.keep.canvas]),
+            **self.panel.emptied(),
+            **self.result.emptied(),
+            self.notice: gr.Markdown("", visible=False),
+            self.status: status,
+            **self.positions(editor, History()),
+        }
+
+    def positions(self, editor: Editor, history: History) -> dict:
+        """The sliders as they stand in a history."""
+        now = history.now
+        return {
+            self.history: history,
+            self.scale: now.scale,
+            **self.sliders.at(editor, now.sliders),
+        }
+
+    @property
+    def adapting(self) -> list:
+        """What changes with the model."""
+        return [*self.emptying, self.panel.photo, self.panel.examples, self.strip.attribute]
+
+    def adapted(self, editor: Editor) -> dict:
+        """The tab for another model."""
+        return self.emptied(editor) | self.panel.adapted(editor) | self.adapted_sliders(editor)
+
+    def adapted_sliders(self, editor: Editor, sliders: dict[str, float] | None = None) -> dict:
+        """The sliders of an editor, and the strip's choice of them."""
+        return self.sliders.adapted(editor, sliders) | self.strip.adapted(editor)

@@ -1,0 +1,170 @@
+"""A photograph is opened: chosen, framed, encoded. The last one that was chosen wins."""
+
+import time
+
+import gradio as gr
+from gradio.events import Dependency
+
+from pdae_app.engine import QUALITY, Editor
+from pdae_app.engine.framing import Framed, Photograph
+from pdae_app.engine.portrait import make_portrait, read_steps
+from pdae_app.engine.waiting import opening_seconds, waiting_sentence
+from pdae_app.faces.photo import PhotoError
+from pdae_app.ui.edit_panels import WELCOME, EditPanels
+from pdae_app.ui.events import (
+    AT_ONCE,
+    HIDDEN,
+    LAST_WINS,
+    ONE_AT_A_TIME,
+    OURS,
+    QUIET,
+    STOPPED,
+    ModelThread,
+    Newest,
+    shown,
+)
+from pdae_app.ui.framing import chosen_square
+from pdae_app.ui.models import Chosen
+from pdae_app.ui.photo_panel import CLICK, wanted_photograph
+from pdae_app.ui.rendering import Rendering
+from pdae_app.ui.session import Opened, Opening
+
+CODES_KEPT = 6
+# Pixels of a photograph that are kept while it waits for the model; larger ones are read again.
+LARGEST_WAITING = 4_000_000
+# Seconds between two reports of the code's progress.
+REPORT_EVERY = 0.3
+
+
+class PhotographOpening:
+    """The handlers from a chosen file to an opened photograph."""
+
+    def __init__(self, panels: EditPanels, rendering: Rendering):
+        self.panels, self.rendering = panels, rendering
+
+    def connect(self, model: ModelThread) -> list[Dependency]:
+        """Wire the events; those that run the model."""
+        panels = self.panels
+        opening = {
+            "fn": model.reported(self.open, panels.status),
+            "inputs": [panels.chosen, panels.opening, panels.panel.quality, panels.codes],
+            "outputs": [
+                *(panels.opened, panels.finished, panels.codes, panels.panel.square),
+                *(panels.notice, panels.keep.canvas, panels.status),
+            ],
+            **QUIET,
+            **ONE_AT_A_TIME,
+            **LAST_WINS,
+        }
+        chosen = panels.panel.photo.change(
+            self.choose,
+            [
+                *(panels.chosen, panels.opening, panels.rendering, panels.result.pasting),
+                panels.panel.photo,
+            ],
+            panels.emptying,
+            **QUIET,
+            api_name="ui_choose",
+            **OURS,
+        )
+        openings = [chosen.success(**opening, api_name="ui_open", **OURS)]
+        reopening = {
+            "fn": self.reopen,
+            "inputs": [*panels.panel.choice, *panels.wanted],
+            "outputs": panels.status,
+            **AT_ONCE,
+        }
+        changes = [
+            choice.success(**reopening) for choice in panels.panel.choosing({**QUIET, **HIDDEN})
+        ]
+        for change in (panels.panel.quality.input(**reopening), *changes):
+            openings.append(change.success(**opening, **HIDDEN))
+        return openings
+
+    def choose(
+        self, chosen: Chosen, opening: Newest, rendering: Newest, pasting: str, path: str | None
+    ) -> dict:
+        """A new picture: offer its faces and its centre, and forget the last one."""
+        opening.drop()
+        rendering.want(self.rendering.request(pasting))
+        editor = self.panels.models.of(chosen)
+        wish, offer = Opening(None, None, status=WELCOME), {}
+        try:
+            if path is not None:
+                wish, offer = self.panels.panel.offered(editor, Photograph(path))
+                wish.photograph.release(above=LARGEST_WAITING)
+        except PhotoError as error:
+            gr.Warning(str(error))
+            wish = Opening(None, None, status=str(error))
+        opening.want(wish)
+        return self.panels.emptied(editor, wish.status) | offer
+
+    def reopen(self, opening: Newest, path: str | None, choice, eyes, *wanted) -> dict:
+        """Another square of the picture, or another quality."""
+        status = opening.wish.status if opening.wish else STOPPED
+        photograph = None if path is None else wanted_photograph(opening, path)
+        opening.want(Opening(photograph, choice, eyes, status))
+        return self.rendering.supersede(*wanted)
+
+    def open(self, chosen: Chosen, opening: Newest, quality: str, codes: dict):
+        """Encode the picture that was chosen last and render its reconstruction.
+
+        Yields the progress; ends within a step when another is chosen. `codes` are the visitor's
+        last ones, so that going back to a picture costs nothing.
+        """
+        number, wish = opening.number, opening.wish
+        if wish is None or wish.choice is None or wish.photograph is None:
+            yield self._closed(wish.status if wish else STOPPED)
+            return
+        for report in self._reports(self.panels.models.of(chosen), wish, QUALITY[quality], codes):
+            if opening.number != number:
+                yield {self.panels.status: gr.skip()}
+                return
+            if report:
+                yield report
+
+    def _closed(self, status: str) -> dict:
+        """Without a picture: said once more, after whatever was on its way."""
+        panels = self.panels
+        gone = [panels.opened, panels.finished, panels.panel.square, panels.keep.canvas]
+        return dict.fromkeys(gone) | {
+            panels.notice: gr.Markdown("", visible=False),
+            panels.status: status,
+        }
+
+    def _reports(self, editor: Editor, wish: Opening, steps: int, codes: dict):
+        """What is reported of an opening, at last the portrait; None where nothing is new."""
+        panels, start = self.panels, time.monotonic()
+        square = chosen_square(wish.photograph, editor.framing, wish.choice, wish.eyes)
+        if square is None:
+            yield {panels.status: CLICK}
+            return
+        framed = wish.photograph.framed(editor.framing, square)
+        yield {
+            **{panels.opened: None, panels.finished: None},
+            panels.panel.square: shown(framed.square(editor.image_size)),
+            panels.status: "Finding the code…",
+        }
+        if waiting := waiting_sentence(opening_seconds(editor, steps)):
+            yield {panels.status: f"Finding the code… {waiting}"}
+        key = (editor.title, wish.photograph.source, framed.alignment, steps)
+        portrait = make_portrait(editor, framed, codes[key]) if key in codes else None
+        if portrait is None:
+            portrait = yield from self._read(editor, framed, steps)
+            codes = dict([*codes.items(), (key, portrait.code)][-CODES_KEPT:])
+        yield {
+            panels.opened: Opened(portrait),
+            panels.codes: codes,
+            panels.keep.canvas: panels.keep.over(portrait),
+            panels.notice: gr.Markdown(portrait.notice, visible=bool(portrait.notice)),
+            panels.status: f"Code found in {time.monotonic() - start:.1f} s.",
+        }
+
+    def _read(self, editor: Editor, framed: Framed, steps: int):
+        """Reports of the progress now and then; returns the portrait."""
+        reported = time.monotonic()
+        for part, portrait in read_steps(editor, framed, steps):  # noqa: B007
+            due = time.monotonic() - reported > REPORT_EVERY
+            reported = time.monotonic() if due else reported
+            yield {self.panels.status: f"Finding the code… {part:.0%}"} if due else None
+        return portrait

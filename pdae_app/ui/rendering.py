@@ -1,0 +1,240 @@
+"""Edits of the opened photograph: previews, the final picture, its files. The last one wins."""
+
+import functools
+import time
+from dataclasses import replace
+
+import gradio as gr
+from gradio.events import Dependency
+
+from pdae_app.engine.carry_out import edit
+from pdae_app.engine.keep import KeepMask
+from pdae_app.engine.portrait import preview_steps
+from pdae_app.engine.preset import Preset, parse_preset
+from pdae_app.engine.requests import EditRequest
+from pdae_app.ui.edit_panels import EditPanels
+from pdae_app.ui.events import (
+    AT_ONCE,
+    HIDDEN,
+    LAST_WINS,
+    ONE_AT_A_TIME,
+    OURS,
+    QUIET,
+    STOPPED,
+    WAITING,
+    ModelThread,
+    Newest,
+    explained,
+    in_words,
+)
+from pdae_app.ui.history import History
+from pdae_app.ui.models import Chosen
+from pdae_app.ui.result_panel import REPLACE, Finished
+from pdae_app.ui.session import Opened
+
+READY = "Ready: drag a slider and let go."
+FINISHING = "Finishing…"
+
+
+class Rendering:
+    """The handlers from a released slider to the saved picture."""
+
+    def __init__(self, panels: EditPanels, model: ModelThread):
+        self.panels, self.model = panels, model
+
+    def connect(self) -> list[Dependency]:
+        """Wire what renders anew, stopping the rendering before; what runs the model."""
+        panels = self.panels
+        released = gr.on(
+            [panels.scale.release, *(slot.release for slot in panels.sliders.slots)],
+            self.remember,
+            [panels.chosen, *panels.wanted, *panels.controls],
+            [panels.history, panels.status],
+            **AT_ONCE | OURS,
+            api_name="ui_release",
+        )
+        completing = {"api_name": "ui_complete", **OURS}
+        rendered = self.after(released, completing, api_name="ui_render", **OURS)
+        superseding = {
+            "fn": self.supersede,
+            "inputs": panels.wanted,
+            "outputs": panels.status,
+            **AT_ONCE,
+        }
+        changes = [
+            panels.result.pasting.input(**superseding),
+            *(kept.success(**superseding) for kept in panels.keep.changes),
+            *self._connect_history(),
+        ]
+        return [rendered, *(self.after(change, **HIDDEN) for change in changes)]
+
+    def _connect_history(self) -> list[Dependency]:
+        """What sets all sliders at a time."""
+        panels = self.panels
+        positions = [panels.history, panels.status, *panels.controls]
+        moves = (
+            (panels.undo, History.undone),
+            (panels.redo, History.redone),
+            (panels.reset, lambda history: history.then(Preset())),
+        )
+        loaded = panels.load_preset.upload(
+            explained(self.load_preset),
+            [panels.chosen, *panels.wanted, panels.load_preset],
+            positions,
+            **QUIET,
+            **HIDDEN,
+            **LAST_WINS,
+        )
+        inputs = [panels.chosen, *panels.wanted]
+        return [loaded] + [
+            button.click(self._moved_by(move), inputs, positions, **AT_ONCE)
+            for button, move in moves
+        ]
+
+    def after(self, event: Dependency, completing=HIDDEN, **options) -> Dependency:
+        """Render after an event. Its reports reach few components: Gradio rebuilds all others."""
+        panels = self.panels
+        rendering = event.success(
+            self.model.reported(self.render, panels.status),
+            [panels.chosen, panels.opened, panels.rendering, panels.finished],
+            [panels.result.face, panels.finished, panels.status],
+            **QUIET,
+            **ONE_AT_A_TIME,
+            **LAST_WINS,
+            **options,
+        )
+        rendering.success(
+            self._reported(self.complete),
+            [panels.chosen, panels.opened, panels.rendering, panels.finished],
+            [*panels.result.parts, panels.status],
+            **{**AT_ONCE, **completing},
+        )
+        return rendering
+
+    def _reported(self, function):
+        """A handler off the model's thread whose status says what went wrong; it never fails."""
+
+        @functools.wraps(function)
+        def handler(*args):
+            try:
+                return function(*args)
+            except Exception as error:
+                return {self.panels.status: in_words(error)}
+
+        return handler
+
+    def unchanged(self) -> dict:
+        """Nothing new: a generator that yields nothing would empty its outputs."""
+        return {self.panels.status: gr.skip()}
+
+    def request(
+        self, pasting: str, keep: KeepMask | None = None, preset: Preset | None = None
+    ) -> EditRequest:
+        """What the page's controls ask for."""
+        return EditRequest(preset or Preset(), keep=keep, replace=pasting == REPLACE)
+
+    def render(
+        self,
+        chosen: Chosen,
+        opened: Opened | None,
+        rendering: Newest,
+        finished: Finished | None,
+    ):
+        """The picture as it was wished for last; yields previews, then the final one."""
+        number, request, panels = rendering.number, rendering.wish, self.panels
+        if opened is None:
+            yield {panels.result.face: None, panels.finished: None}
+            return
+        if request is None or (finished is not None and finished.number == number):
+            yield self.unchanged()
+            return
+        editor, start = panels.models.of(chosen), time.monotonic()
+        request = replace(request, steps=opened.portrait.steps)
+        previews = preview_steps(request.steps)
+        for progress in edit(editor, opened.portrait, request):
+            if rendering.number != number:
+                yield self.unchanged()
+                return
+            if progress.step in previews and not progress.done:
+                status = f"Step {progress.step} of {progress.steps}…"
+                yield panels.result.glimpse(opened, progress) | {panels.status: status}
+        image = progress.image
+        file, face = panels.result.finish(editor.title, opened, request, image)
+        finished = Finished(request, image, file, number, time.monotonic() - start)
+        yield face | {panels.finished: finished, panels.status: FINISHING}
+
+    def complete(
+        self,
+        chosen: Chosen,
+        opened: Opened | None,
+        rendering: Newest,
+        finished: Finished | None,
+    ) -> dict:
+        """The whole photograph and the downloads of the newest rendering, if it has finished."""
+        panels = self.panels
+        if opened is None:
+            return panels.result.emptied()
+        if finished is None or finished.older_than(rendering):
+            return self.unchanged() if rendering.wish else {panels.status: STOPPED}
+        title = panels.models.of(chosen).title
+        parts = panels.result.completed(title, opened, finished)
+        opened.portrait.photograph.release()
+        if finished.older_than(rendering):
+            return self.unchanged()
+        status = f"Done in {finished.seconds:.1f} s." if finished.request.changes else READY
+        return parts | {panels.status: status if rendering.wish else STOPPED}
+
+    def stopped(
+        self,
+        chosen: Chosen,
+        opened: Opened | None,
+        history: History,
+        finished: Finished | None,
+    ) -> dict:
+        """After *Stop*: the last finished picture, and the sliders as they stand in it."""
+        panels, status = self.panels, {self.panels.status: STOPPED}
+        if opened is None or finished is None:
+            return status
+        history = history.back_to(finished.request.preset)
+        face = panels.result.shown_again(opened, finished)
+        return panels.positions(panels.models.of(chosen), history) | face | status
+
+    def supersede(
+        self,
+        opened: Opened | None,
+        rendering: Newest,
+        pasting: str,
+        keep: KeepMask | None,
+        history: History,
+    ) -> dict:
+        """A newer edit is wanted, which ends the rendering of the older."""
+        rendering.want(self.request(pasting, keep, history.now))
+        return {self.panels.status: WAITING if opened else gr.skip()}
+
+    def remember(self, chosen: Chosen, *values) -> dict:
+        """A slider was let go: the newest edit, and one step to undo."""
+        count = len(self.panels.wanted)
+        *others, history = values[:count]
+        scale, *positions = values[count:]
+        sliders = self.panels.sliders.read(self.panels.models.of(chosen), positions)
+        history = history.then(Preset(sliders, scale))
+        return {self.panels.history: history} | self.supersede(*others, history)
+
+    def _moved_by(self, move):
+        """A handler that moves through the history and sets the sliders so."""
+
+        def handler(chosen: Chosen, *wanted) -> dict:
+            *others, history = wanted
+            moved = move(history)
+            status = self.supersede(*others, moved)
+            return self.panels.positions(self.panels.models.of(chosen), moved) | status
+
+        return handler
+
+    def load_preset(self, chosen: Chosen, *values) -> dict:
+        """The sliders as a preset's file says."""
+        *wanted, path = values
+        with open(path, "rb") as file:
+            loaded = parse_preset(file.read(), self.panels.models.of(chosen).attributes)
+        preset = Preset(loaded.sliders, loaded.scale)
+        return self._moved_by(lambda history: history.then(preset))(chosen, *wanted)

@@ -1,0 +1,330 @@
+"""Every table, for models of every family, in numbers that take no time."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from pdae_app.bundle import Bundle, load_bundle, save_bundle
+from tests.oracle import arrays, flags, write_diffae
+from tests.tiny import (
+    UNET,
+    tiny_bundle,
+    tiny_class_bundle,
+    tiny_latent_bundle,
+    tiny_pdae_on_vdm,
+    tiny_vdm,
+)
+from training.data import DataConfig, open_source
+from training.evaluate import main, measure, named_apart
+from training.evaluation import suite
+from training.evaluation.case import Case, Tools
+from training.evaluation.features import Features
+from training.evaluation.held_out import load_squares
+from training.evaluation.judge import JudgeConfig
+from training.evaluation.model import Decoding, Model, load_model
+from training.evaluation.overlap import keep_hashes, kept_hashes, pass_on_hashes
+from training.evaluation.page import markdown, page
+from training.evaluation.sizes import Sizes
+from training.evaluation.suite import TABLES, SuiteConfig, prepared, run
+from training.evaluation.tables import attributes, critical_stages, few_shot, memorisation
+from training.pixel_classifier import ClassifierConfig
+
+SMALL = Sizes(
+    judge_epochs=8,
+    steps=(2, 4),
+    inversion=5,
+    exact=(2,),
+    reconstructed=2,
+    gap=2,
+    people=2,
+    strengths=(1.0,),
+    edit_steps=2,
+    random_directions=1,
+    pairs=2,
+    path_steps=2,
+    drawn=6,
+    draw_steps=(2,),
+    scales=(0.0, 2.0),
+    varied=2,
+    variations=2,
+    seeds=1,
+    shots=(3,),
+    few_shot_drawn=2,
+    unfamiliar=2,
+    detected=10,
+    detector_epochs=1,
+    stages=2,
+    staged=2,
+    losses=4,
+)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Forty pictures of 20 px with two attributes, a number, classes and two splits."""
+    place, rng = tmp_path_factory.mktemp("pictures"), np.random.default_rng(0)
+    lines = ["file,split,person,Smiling,Male,Age,class"]
+    for i in range(48):
+        smiling, male = i % 2, i // 2 % 2
+        pixels = rng.integers(90, 130, (20, 20, 3))
+        pixels[12:16, 6:14] += 100 * smiling
+        pixels[:6] -= 80 * male
+        Image.fromarray(pixels.clip(0, 255).astype(np.uint8)).save(place / f"{i:02}.png")
+        split = "train" if i < 24 else "test"
+        kind = "cat" if smiling else "dog"
+        lines.append(f"{i:02}.png,{split},p{i},{smiling},{male},{20 + i},{kind}")
+    (place / "labels.csv").write_text("\n".join(lines) + "\n")
+    return place
+
+
+@pytest.fixture(scope="module")
+def data(folder):
+    labels, cache = str(folder / "labels.csv"), str(folder / "cache")
+    return DataConfig(str(folder), labels=labels, cache=cache)
+
+
+@pytest.fixture
+def small(monkeypatch):
+    monkeypatch.setattr(suite, "QUICK", SMALL)
+    monkeypatch.setattr(suite.fake_detection, "LEAST_STEPS", 1)
+    monkeypatch.setattr(suite.fake_detection, "SIZE", 16)
+    monkeypatch.setattr(few_shot, "UNLABELLED", 8)
+    monkeypatch.setattr(few_shot, "TRIES", 8)
+    monkeypatch.setattr(critical_stages, "STEPS", 2)
+
+
+def config(data, out, **changes):
+    folder = str(out.parent / "judge")
+    judge = JudgeConfig(folder, size=16, picture_size=16, classifier=ClassifierConfig(batch_size=8))
+    options = {"quick": True, "lpips": "none", "align": "center", "judge_config": judge}
+    return SuiteConfig(data, str(out), **(options | changes))
+
+
+def model(bundle, name="tiny"):
+    return Model(name, bundle, torch.device("cpu"))
+
+
+def written_bundle(bundle, folder):
+    save_bundle(bundle, folder)
+    return load_model(str(folder), "cpu")
+
+
+def dpm(classes=()):
+    from pdae_app.models.unet import UNet
+
+    torch.manual_seed(0)
+    unet = UNet(replace(UNET, classes=len(classes) or None)).eval().requires_grad_(False)
+    return Bundle(unet, tiny_bundle().diffusion, classes=classes)
+
+
+LEFT_OUT = {
+    "pdae": {"critical_stages", "likelihood"},
+    "classes": {
+        "reconstruction",
+        "attributes",
+        "manipulation",
+        "interpolation",
+        "gap",
+        "variations",
+        "unfamiliar",
+        "few_shot",
+        "likelihood",
+    },
+}
+
+
+@pytest.mark.parametrize("kind", LEFT_OUT)
+def test_every_table(kind, data, tmp_path, small):
+    bundle = {"pdae": tiny_bundle, "classes": tiny_class_bundle}[kind]()
+    wanted = config(data, tmp_path / "out")
+    records = run(wanted, prepared(wanted, model(bundle, kind)))
+    assert {r["table"] for r in records if "left out" in r} == LEFT_OUT[kind], [
+        r["left out"] for r in records if "left out" in r
+    ]
+    for record in records:
+        if "left out" not in record:
+            assert record["rows"] and record["protocol"], record["table"]
+        saved = json.loads((tmp_path / "out" / kind / f"{record['table']}.json").read_text())
+        assert saved == json.loads(json.dumps(record))
+    text, whole = markdown(records), page(records, tmp_path / "out", "evaluate")
+    for record in records:
+        assert record["title"] in text and record["title"] in whole
+    assert "<svg" in whole and "data:image/png" in whole
+    assert "do not say" not in text and "does not say what it was trained on" in text
+
+
+@pytest.mark.parametrize(
+    "make", [tiny_latent_bundle, tiny_pdae_on_vdm, dpm, lambda: dpm(("cat", "dog"))]
+)
+def test_other_families(make, data, tmp_path, small):
+    tables = ("reconstruction", "gap", "unconditional", "losses", "interpolation")
+    wanted = config(data, tmp_path / "out", tables=tables)
+    bench = prepared(wanted, model(make()))
+    records = {r["table"]: r for r in run(wanted, bench)}
+    assert "left out" not in records["unconditional"]
+    assert "left out" not in records["losses"]
+    reads = bench.case.model.family.reads_pictures
+    assert ("left out" in records["reconstruction"]) != reads
+
+
+def test_a_likelihood(data, tmp_path, small):
+    vdm = tiny_vdm("vdm_v", size=16)
+    bundle = replace(dpm(), unet=vdm.networks.unet, variational=vdm)
+    bundle = replace(bundle, diffusion=replace(bundle.diffusion, schedule=vdm.sampling_process))
+    wanted = config(data, tmp_path / "out", tables=("likelihood",))
+    (record,) = run(wanted, prepared(wanted, model(bundle)))
+    assert "left out" not in record, record["left out"]
+    (row,) = record["rows"]
+    parts = sum(row[name]["mean"] for name in ("recon", "latent", "diffusion"))
+    assert row["bits per dimension"]["mean"] == pytest.approx(parts)
+
+
+@pytest.fixture(scope="module")
+def diffae(tmp_path_factory):
+    from pdae_app.convert.__main__ import main as convert
+
+    files = write_diffae(tmp_path_factory.mktemp("official-diffae"))
+    out = str(tmp_path_factory.mktemp("bundles") / "diffae")
+    given = flags(files, "autoencoder", "latent", "classifier", "latents")
+    assert convert(["diffae", *given, "--heads", "1", "--out", out]) == 0
+    return load_model(out, "cpu")
+
+
+def test_official_diffae_is_measured_by_its_own_protocol(diffae):
+    """Ten steps there and back, as the reference arrays have it."""
+    oracle = arrays("diffae_tiny32")
+    way = diffae.stepping("diffae")
+    z, x_0 = diffae.codes(oracle["in_x0"]), diffae.states(oracle["in_x0"])
+    x_T = diffae.inverted(x_0, z, way, 10)
+    assert (x_T - oracle["xT_T10"].reshape(x_T.shape)).abs().mean() < 1e-4
+    found = diffae.decoded(z, oracle["xT_T10"], Decoding(way, 10))
+    expected = oracle["render_T10"].reshape(found.shape) * 2 - 1
+    assert (found - expected.clamp(-1, 1)).abs().mean() < 1e-4
+
+
+def test_a_killed_run_goes_on_and_other_pictures_are_measured_anew(data, tmp_path, small, capsys):
+    out = tmp_path / "out"
+    wanted = config(data, out, tables=("losses", "attributes"))
+    first = run(wanted, prepared(wanted, model(tiny_bundle())))
+    (out / "tiny" / "attributes.json").unlink()
+    capsys.readouterr()
+    again = run(wanted, prepared(wanted, model(tiny_bundle())))
+    assert "losses" not in capsys.readouterr().out
+    assert again[0] == first[0] and again[1]["rows"] == first[1]["rows"]
+    other = replace(wanted, seed=1)
+    run(other, prepared(other, model(tiny_bundle())))
+    assert "losses" in capsys.readouterr().out
+
+
+def test_several_models_are_one_table(data, tmp_path, small):
+    for name in "ab":
+        save_bundle(tiny_bundle(), tmp_path / name / "bundle")
+    wanted = config(data, tmp_path / "out", tables=("losses",))
+    names = [str(tmp_path / name / "bundle") for name in "ab"]
+    records = measure(wanted, names, "command")
+    assert [record["model"] for record in records] == ["a-bundle", "b-bundle"]
+    text = (tmp_path / "out" / "tables.md").read_text()
+    assert "| model |" in text and text.count("Conditional against") == 1
+    same = [model(load_bundle(names[0]), "bundle")] * 2
+    with pytest.raises(ValueError, match="the same name"):
+        named_apart(same)
+
+
+def test_pictures_that_the_model_has_seen_are_told(data, tmp_path, small):
+    seen = written_bundle(tiny_bundle(), tmp_path / "bundle")
+    wanted = config(data, tmp_path / "out", tables=("losses",))
+    assert "does not say" in prepared(wanted, seen).warnings[0]
+    keep_hashes(replace(data, split="train"), str(tmp_path / "bundle"))
+    assert len(kept_hashes(tmp_path / "bundle")) == 24
+    assert prepared(wanted, seen).warnings == []
+    overlapping = replace(wanted, test_split="train", train_split="test")
+    (warning,) = prepared(overlapping, seen).warnings
+    assert warning.startswith("24 of the 24 pictures are among those that bundle was trained on")
+    save_bundle(seen.bundle, tmp_path / "bundle")
+    assert len(kept_hashes(tmp_path / "bundle")) == 24  # the file stays with its bundle
+    save_bundle(seen.bundle, tmp_path / "next")
+    pass_on_hashes(tmp_path / "bundle", str(tmp_path / "next"))
+    keep_hashes(replace(data, split="test"), str(tmp_path / "last"), str(tmp_path / "next"))
+    assert len(kept_hashes(tmp_path / "next")) == 24 and len(kept_hashes(tmp_path / "last")) == 48
+
+
+def test_small_pictures_are_told(data, tmp_path, small):
+    wanted = config(data, tmp_path / "out", tables=("losses",))
+    bench = prepared(wanted, model(tiny_latent_bundle()))
+    assert any("24 of the 24 pictures are smaller than the 32 pixels" in w for w in bench.warnings)
+
+
+def test_a_judge_of_test_pictures_is_refused(data, tmp_path, small):
+    wanted = config(data, tmp_path / "out", tables=("losses",))
+    turned = replace(wanted, test_split="train", train_split="test")
+    prepared(turned, model(tiny_bundle()))
+    (file,) = (tmp_path / "judge").iterdir()
+    with pytest.raises(ValueError, match="learned from 24 of the 24 test pictures"):
+        prepared(replace(wanted, judge=str(file)), model(tiny_bundle()))
+    with pytest.raises(ValueError, match="there is no judge"):
+        suite.read_judge(tmp_path / "nothing")
+
+
+def test_without_labels_what_needs_them_says_so(folder, tmp_path, small):
+    bare = DataConfig(str(folder), cache=str(folder / "cache"))
+    tables = ("attributes", "manipulation", "memorisation", "few_shot", "unconditional")
+    wanted = config(bare, tmp_path / "out", tables=tables)
+    records = run(wanted, prepared(wanted, model(tiny_bundle())))
+    said = {r["table"]: r["left out"] for r in records}
+    assert "no labels of 0 and 1" in said["attributes"]
+    assert "--labels" in said["manipulation"] and "--train" in said["memorisation"]
+    assert "without labels there is no judge" in said["unconditional"]
+
+
+def case_of(data, split="test", features=None, count=None):
+    tools = Tools(features=features)
+    held_out = load_squares(replace(data, split=split, align="center", most=count), 16, 3)
+    return Case(model(tiny_bundle()), held_out, tools, SMALL)
+
+
+def test_an_empty_class_is_named(data, tmp_path):
+    rows = (tmp_path / "labels.csv").write_text
+    source = open_source(replace(data, split="test")).rows
+    lines = ["file,Smiling,Male"] + [f"{r['file']},{r['Smiling']},1" for r in source]
+    rows("\n".join(lines) + "\n")
+    case = case_of(replace(data, labels=str(tmp_path / "labels.csv")), split=None)
+    table = attributes.measure(case)
+    assert any("Male is left out" in note for note in table.notes)
+    assert "30 % to test" in table.protocol[0]
+
+
+def test_one_picture_is_refused(data):
+    colour = Features("colour", lambda x: x.mean(dim=(2, 3)))
+    case = case_of(data, features=colour, count=1)
+    with pytest.raises(ValueError, match="two real pictures"):
+        suite.unconditional.measure(case)
+    with pytest.raises(ValueError, match="two pictures"):
+        suite.interpolation.measure(case)
+    with pytest.raises(ValueError, match="training pictures"):
+        memorisation.measure(case)
+
+
+def test_the_command(data, folder, tmp_path, small, monkeypatch, capsys):
+    save_bundle(tiny_bundle(), tmp_path / "bundle")
+    words = ["evaluate.py", str(tmp_path / "bundle"), "--data", str(folder)]
+    words += ["--labels", str(folder / "labels.csv"), "--quick", "--tables", "losses"]
+    words += ["--out", str(tmp_path / "out"), "--lpips", "none", "--align", "center"]
+    words += [f"data.cache={folder / 'cache'}", f"judge_config.folder={tmp_path / 'judge'}"]
+    words += ["judge_config.size=16", "judge_config.picture_size=16"]
+    monkeypatch.setattr("sys.argv", words)
+    main()
+    assert "page.html" in capsys.readouterr().out
+    assert (tmp_path / "out" / "page.html").read_text().startswith("<!doctype html>")
+    monkeypatch.setattr("sys.argv", ["evaluate.py"])
+    with pytest.raises(ValueError, match="name a model"):
+        main()
+    monkeypatch.setattr("sys.argv", ["evaluate.py", str(tmp_path / "bundle")])
+    with pytest.raises(ValueError, match="--data FOLDER"):
+        main()
+    with pytest.raises(ValueError, match="no table nonsense"):
+        SuiteConfig(data, tables=("nonsense",))
+    assert len(TABLES) == 15

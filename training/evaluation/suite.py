@@ -1,0 +1,301 @@
+"""All tables of one model: pictures and tools for it, and results that a killed run finds again."""
+
+import hashlib
+import json
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+
+import torch
+from torchvision.utils import save_image
+
+from pdae_app.whole import whole_file
+from training.data import DataConfig, open_source
+from training.evaluation.case import Case, Tools
+from training.evaluation.distances import lpips
+from training.evaluation.features import load_features, named
+from training.evaluation.held_out import Squares, load_squares
+from training.evaluation.identity import load_embedder
+from training.evaluation.judge import (
+    Judge,
+    JudgeConfig,
+    check_unseen,
+    load_judge,
+    read_judge,
+)
+from training.evaluation.model import Model
+from training.evaluation.overlap import Seen, kept_hashes, looked_at
+from training.evaluation.sizes import QUICK, Sizes
+from training.evaluation.table import LeftOutError, Table
+from training.evaluation.tables import (
+    attributes,
+    critical_stages,
+    fake_detection,
+    few_shot,
+    gap,
+    interpolation,
+    likelihood,
+    losses,
+    manipulation,
+    memorisation,
+    reconstruction,
+    truncation,
+    unconditional,
+    unfamiliar,
+    variations,
+)
+
+TABLES = {
+    module.__name__.rpartition(".")[2]: module
+    for module in (
+        reconstruction,
+        attributes,
+        manipulation,
+        interpolation,
+        gap,
+        unconditional,
+        truncation,
+        variations,
+        memorisation,
+        unfamiliar,
+        fake_detection,
+        few_shot,
+        losses,
+        critical_stages,
+        likelihood,
+    )
+}
+
+
+@dataclass(frozen=True)
+class SuiteConfig:
+    """What evaluate.py measures models on, and with what.
+
+    `data` without its splits; `test_split` is measured on, `train_split` are pictures that models
+    learned from (null: none are known). `align` null frames pictures as each model has it.
+    `features` of distances of sets: "inception", "dinov2", "judge", or a dotted name; null takes
+    Inception where its `inception` file is given, else the judge's. `judge` is a file, else one is
+    trained on the training pictures. `lpips` is AlexNet's file; "none" goes without. `embedder`
+    is a dotted name in place of dlib's. `people` shows pictures of real people on the page.
+    """
+
+    data: DataConfig
+    out: str = "runs/evaluation"
+    tables: tuple[str, ...] = tuple(TABLES)
+    quick: bool = False
+    test_split: str | None = None
+    train_split: str | None = None
+    align: str | None = None
+    features: str | None = None
+    inception: str | None = None
+    lpips: str | None = None
+    judge: str | None = None
+    judge_config: JudgeConfig = field(default_factory=JudgeConfig)
+    embedder: str | None = None
+    others: str | None = None
+    people: bool = False
+    seed: int = 0
+
+    def __post_init__(self):
+        unknown = set(self.tables) - set(TABLES)
+        if unknown:
+            raise ValueError(
+                f"there is no table {', '.join(sorted(unknown))}; known: {', '.join(TABLES)}"
+            )
+
+    @property
+    def sizes(self) -> Sizes:
+        """The papers' numbers, or few."""
+        return QUICK if self.quick else Sizes()
+
+
+@dataclass(frozen=True)
+class Bench:
+    """A model with everything that its tables are measured with, and what is to be warned of."""
+
+    case: Case
+    warnings: list[str]
+    key: str
+
+
+def prepared(config: SuiteConfig, model: Model) -> Bench:
+    """Pictures of the model's size, and the tools.
+
+    Raises:
+        ValueError: no pictures, or a judge that has seen them.
+    """
+    sizes, bundle = config.sizes, model.bundle
+    data = replace(config.data, align=config.align or bundle.framing, split=None)
+    test_split, train_split = _splits(config, data)
+    held = replace(data, split=test_split, most=sizes.held_out)
+    seen = looked_at(open_source(held))
+    held_out = load_squares(held, bundle.picture_size, model.channels)
+    training, learned = None, replace(data, split=train_split, most=sizes.training)
+    if train_split:
+        training = load_squares(learned, bundle.picture_size, model.channels)
+    tools = _tools(config, learned if train_split else None, held_out, seen)
+    others = None
+    if config.others:
+        elsewhere = replace(data, folder=config.others, labels=None, split=None, align="center")
+        others = load_squares(elsewhere, bundle.picture_size, model.channels)
+    case = Case(model, held_out, tools, sizes, training=training, others=others, seed=config.seed)
+    return Bench(case, _warnings(model, seen), _key(config, case, seen))
+
+
+def _splits(config: SuiteConfig, data: DataConfig) -> tuple[str | None, str | None]:
+    """The parts to measure on and to know as training pictures: as asked, or as the labels say."""
+    if config.test_split or config.train_split or not data.labels:
+        return config.test_split, config.train_split
+    known = {row.get("split") for row in open_source(data).rows}
+    return tuple(name if name in known else None for name in ("test", "train"))
+
+
+def _tools(
+    config: SuiteConfig, training: DataConfig | None, held_out: Squares, seen: Seen
+) -> Tools:
+    """Whatever can be had here; of the rest a sentence."""
+    missing: dict[str, str] = {}
+
+    def had(name: str, make: Callable) -> object | None:
+        try:
+            return make()
+        except (ValueError, ImportError) as reason:
+            missing[name] = str(reason)
+            return None
+
+    judge = had("judge", lambda: _judge(config, training, held_out))
+    if judge is not None:
+        check_unseen(judge, set(filter(None, seen.hashes)))
+    wanted = config.features or ("inception" if config.inception else "judge")
+    return Tools(
+        judge,
+        had("features", lambda: load_features(wanted, judge, config.inception)),
+        had("lpips", lambda: _lpips(config.lpips)),
+        had("embed", named(config.embedder) if config.embedder else load_embedder),
+        missing,
+    )
+
+
+def _lpips(file: str | None):
+    if file == "none":
+        raise ValueError("LPIPS is left out, as asked.")
+    return lpips(file)
+
+
+def _judge(config: SuiteConfig, training: DataConfig | None, held_out: Squares) -> Judge:
+    if config.judge:
+        return read_judge(Path(config.judge))
+    if training is None:
+        raise ValueError(
+            "there is no judge: it learns from labelled training pictures (--labels, --train)"
+        )
+    classifier = replace(config.judge_config.classifier, epochs=config.sizes.judge_epochs)
+    return load_judge(replace(config.judge_config, classifier=classifier), training, held_out.rows)
+
+
+def _warnings(model: Model, seen: Seen) -> list[str]:
+    """What is wrong with the pictures."""
+    warnings, size, count = [], model.bundle.picture_size, len(seen.hashes)
+    kept = kept_hashes(model.bundle.folder)
+    if kept is None:
+        warnings.append(
+            f"{model.name} does not say what it was trained on (training/evaluation/overlap.py "
+            "keeps hashes beside a bundle): whether it has seen these pictures is not known."
+        )
+    elif known := len(kept.intersection(filter(None, seen.hashes))):
+        warnings.append(
+            f"{known} of the {count} pictures are among those that {model.name} was trained on: "
+            "its figures are too good."
+        )
+    small = sum(0 < side < size for side in seen.sides)
+    if small:
+        warnings.append(
+            f"{small} of the {count} pictures are smaller than the {size} pixels of {model.name}, "
+            "and were enlarged: fine detail is not in them."
+        )
+    return warnings
+
+
+def _key(config: SuiteConfig, case: Case, seen: Seen) -> str:
+    """A hash of all that a result depends on, but for the program."""
+    tools = case.tools
+    facts = [
+        case.model.bundle.identity,
+        asdict(config.sizes),
+        seen.hashes,
+        case.held_out.rows,
+        case.training.rows if case.training else None,
+        [str(config.others), config.seed, config.align],
+        [tool and tool.name for tool in (tools.features, tools.lpips)],
+        [config.judge, tools.judge and tools.judge.names, config.embedder],
+    ]
+    return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]
+
+
+def run(config: SuiteConfig, bench: Bench) -> list[dict]:
+    """All tables of one model; those that are there already are kept."""
+    records = []
+    for number, name in enumerate(config.tables, 1):
+        path = Path(config.out) / bench.case.model.name / f"{name}.json"
+        record = _kept(path, bench.key)
+        if record is None:
+            print(f"{bench.case.model.name}, {number} of {len(config.tables)}: {name}", flush=True)
+            record = _measured(config, bench, name, path)
+        records.append(record)
+    return records
+
+
+def _kept(path: Path, key: str) -> dict | None:
+    """A result of the same things, which is not measured again."""
+    if not path.is_file():
+        return None
+    record = json.loads(path.read_text())
+    return record if record["key"] == key and "left out" not in record else None
+
+
+def _measured(config: SuiteConfig, bench: Bench, name: str, path: Path) -> dict:
+    """One table, written whole."""
+    module, case, start = TABLES[name], bench.case, (time.perf_counter(), time.process_time())
+    record = {
+        "table": name,
+        "title": module.TITLE,
+        "of": module.OF,
+        "model": case.model.name,
+        "size": "quick" if config.quick else "full",
+        "key": bench.key,
+        "warnings": bench.warnings,
+    }
+    try:
+        table = module.measure(case)
+    except (LeftOutError, ValueError) as reason:
+        record["left out"] = str(reason)
+        table = None
+    if table is not None:
+        record |= _plain(table, config, path)
+    record["seconds"] = round(time.perf_counter() - start[0], 1)
+    record["processor seconds"] = round(time.process_time() - start[1], 1)
+    record["threads"] = torch.get_num_threads()
+    text = json.dumps(record, indent=1) + "\n"
+    with whole_file(path) as partial:
+        partial.write_text(text)
+    return json.loads(text)
+
+
+def _plain(table: Table, config: SuiteConfig, path: Path) -> dict:
+    """The table as JSON has it; pictures as files beside, those of people only where asked."""
+    pictures = {}
+    if config.people or not table.people:
+        for number, (caption, picture) in enumerate(table.pictures.items()):
+            place = path.with_suffix("") / f"{number}.png"
+            with whole_file(place) as partial:
+                save_image(picture / 2 + 0.5, partial)
+            pictures[caption] = str(place.relative_to(config.out))
+    curves = [asdict(curve) for curve in table.curves]
+    return {
+        "rows": table.rows,
+        "protocol": table.protocol,
+        "notes": table.notes,
+        "curves": curves,
+        "pictures": pictures,
+    }

@@ -1,0 +1,1 @@
+"""One module a table of the papers: `measure(case)` makes it, from the model's own door."""
