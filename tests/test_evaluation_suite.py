@@ -302,6 +302,16 @@ def test_without_labels_what_needs_them_says_so(folder, tmp_path, small):
     assert "without labels there is no judge" in said["unconditional"]
 
 
+def test_parts_that_cannot_be(folder, data, tmp_path):
+    bare = replace(data, labels=None)
+    for wanted, message in (
+        (config(bare, tmp_path / "out", test_split="test"), "named by the column split"),
+        (config(data, tmp_path / "out", test_split="a", train_split="a"), "at once"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            prepared(wanted, model(tiny_bundle()))
+
+
 def case_of(data, split="test", features=None, count=None):
     tools = Tools(features=features)
     held_out = load_squares(replace(data, split=split, align="center", most=count), 16, 3)
