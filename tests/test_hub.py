@@ -1,6 +1,7 @@
 """Push to and pull from a Hub on loopback, each in a process of its own, as a person would."""
 
 import functools
+import json
 import os
 import subprocess
 import sys
@@ -290,10 +291,9 @@ def test_a_pipeline_is_converted_by_its_name(hub, person, tmp_path):
     asked = len(hub.requests)
     again = person(*CONVERT, "google/tiny", "--out", tmp_path / "c", HF_HUB_OFFLINE="1")
     assert again.returncode == 0 and len(hub.requests) == asked, again.stderr
-    prompted = files["model_index.json"].replace(
-        b"{", b'{"text_encoder": ["transformers", "X"],', 1
-    )
-    hub.repos["me/prompted"] = Repo(commits={"b" * 40: {**files, "model_index.json": prompted}})
+    index = json.loads(files["model_index.json"]) | {"text_encoder": ["transformers", "X"]}
+    prompted = {**files, "model_index.json": json.dumps(index).encode()}
+    hub.repos["me/prompted"] = Repo(commits={"b" * 40: prompted})
     refused = person(*CONVERT, "me/prompted", "--out", tmp_path / "d")
     assert refused.returncode == 1 and "text-to-image pipeline" in refused.stderr, refused.stderr
     assert not any("prompted" in r and "safetensors" in r for r in hub.requests)
