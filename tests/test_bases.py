@@ -235,7 +235,7 @@ def write_pipeline(folder, unet, scheduler, stage=None, root=False):
     unet = filled(diffusers.UNet2DModel(**unet))
     # A random network does not denoise: with a large output twenty steps of diffusers itself, from
     # noise that differs by 1e-6, end 0.03 apart.
-    unet.conv_out.weight.data *= 0.05
+    unet.conv_out.weight.data *= 0.01
     unet.save_pretrained(folder if root else folder / "unet")
     scheduler.save_pretrained(folder if root else folder / "scheduler")
     index = {
