@@ -79,7 +79,8 @@ def convert(out: Path) -> list[dict]:
     start = time.perf_counter()
     code = (
         "import resource, sys; from pdae_app.convert.__main__ import main; "
-        "code = main(sys.argv[1:]); print('peak', resource.getrusage(resource.RUSAGE_SELF).ru_maxrss); sys.exit(code)"
+        "code = main(sys.argv[1:]); "
+        "print('peak', resource.getrusage(resource.RUSAGE_SELF).ru_maxrss); sys.exit(code)"
     )
     given = ["dpm", "--checkpoint", str(out / "pipeline"), "--out", str(out / "bundle"), "--half"]
     done = subprocess.run(
@@ -94,13 +95,7 @@ def convert(out: Path) -> list[dict]:
 def step(out: Path) -> list[dict]:
     """One optimiser step of two pictures: what `--dry-run` predicts, and the process's peak."""
     frozen = load_bundle(out / "bundle")
-    loop = {
-        "batch_size": 2,
-        "accumulate": 2,
-        "pictures": 2,
-        "workers": 0,
-        "mixed_precision": '"no"',
-    }
+    loop = {"batch_size": 2, "accumulate": 2, "pictures": 2, "mixed_precision": '"no"'}
     overrides = [f"loop.{name}={value}" for name, value in loop.items()]
     overrides += [f"loop.out={out / 'run'}", "data.folder=x"]
     config = load(PdaeTrainConfig, CONFIGS / "ldm256" / "pdae.yaml", overrides)
