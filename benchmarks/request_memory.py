@@ -111,7 +111,7 @@ class Measured:
 def edited(client: Client, path: Path) -> str:
     """The answer to an edit of a whole photograph, in a few words."""
     center = path.suffix != ".jpg"
-    made, _ = client.predict(handle_file(path), SLIDERS, 1, "Fast", 1, center, api_name="/edit")
+    made, _ = client.predict(handle_file(path), SLIDERS, center=center, api_name="/edit")
     width, height = Image.open(made).size
     return f"edited, {width} x {height}"
 

@@ -42,7 +42,7 @@ from training.pixel_classifier import (
     train_classifier,
     varied,
 )
-from training.report import report, side_by_side
+from training.report import filled, report, side_by_side, tables_of
 
 NAMES = ["Smiling", "Male"]
 ROWS = [
@@ -318,3 +318,14 @@ def test_a_sheet_has_a_person_a_row(tmp_path):
     save_sheet(edited, people.faces, tmp_path)
     with Image.open(tmp_path / "Smiling.png") as sheet:
         assert sheet.size == (8 * 18 + 2, 4 * 18 + 2)
+
+
+def test_figures_are_written_into_a_document(tmp_path):
+    text = "before\n<!-- figures -->\nold\n<!-- /figures -->\nafter\n"
+    found = filled(text, "figures", "new")
+    assert found == "before\n<!-- figures -->\n\nnew\n\n<!-- /figures -->\nafter\n"
+    assert filled(found, "figures", "new") == found
+    with pytest.raises(ValueError, match="no lines <!-- tables -->"):
+        filled(text, "tables", "new")
+    with pytest.raises(ValueError, match="holds no tables"):
+        tables_of(str(tmp_path))

@@ -26,7 +26,7 @@ from training.evaluation.features import Features
 from training.evaluation.held_out import load_squares
 from training.evaluation.judge import JudgeConfig
 from training.evaluation.model import Decoding, Model, load_model
-from training.evaluation.overlap import kept_hashes, write_hashes
+from training.evaluation.overlap import keep_hashes, kept_hashes, pass_on_hashes
 from training.evaluation.page import markdown, page
 from training.evaluation.sizes import Sizes
 from training.evaluation.suite import TABLES, SuiteConfig, prepared, run
@@ -238,7 +238,7 @@ def test_pictures_that_the_model_has_seen_are_told(data, tmp_path, small):
     seen = written_bundle(tiny_bundle(), tmp_path / "bundle")
     wanted = config(data, tmp_path / "out", tables=("losses",))
     assert "does not say" in prepared(wanted, seen).warnings[0]
-    write_hashes(open_source(replace(data, split="train")), tmp_path / "bundle")
+    keep_hashes(replace(data, split="train"), str(tmp_path / "bundle"))
     assert len(kept_hashes(tmp_path / "bundle")) == 24
     assert prepared(wanted, seen).warnings == []
     overlapping = replace(wanted, test_split="train", train_split="test")
@@ -246,6 +246,10 @@ def test_pictures_that_the_model_has_seen_are_told(data, tmp_path, small):
     assert warning.startswith("24 of the 24 pictures are among those that bundle was trained on")
     save_bundle(seen.bundle, tmp_path / "bundle")
     assert len(kept_hashes(tmp_path / "bundle")) == 24  # the file stays with its bundle
+    save_bundle(seen.bundle, tmp_path / "next")
+    pass_on_hashes(tmp_path / "bundle", str(tmp_path / "next"))
+    keep_hashes(replace(data, split="test"), str(tmp_path / "last"), str(tmp_path / "next"))
+    assert len(kept_hashes(tmp_path / "next")) == 24 and len(kept_hashes(tmp_path / "last")) == 48
 
 
 def test_small_pictures_are_told(data, tmp_path, small):

@@ -1,5 +1,9 @@
 """What is sent to a running page to harm it ends in a sentence."""
 
+import contextlib
+import ctypes
+import threading
+import time
 from types import SimpleNamespace
 
 import gradio as gr
@@ -8,7 +12,11 @@ from gradio.components.image_editor import EditorData
 from gradio.data_classes import FileData
 from PIL import Image
 
+from pdae_app.engine import EditError
+from pdae_app.ui.api import Endpoints
 from pdae_app.ui.canvas import MOST_LAYERS, Canvas
+from pdae_app.ui.events import ModelThread, ModelThreadError
+from pdae_app.ui.models import Models
 from tests.attacks import ENDLESS_EPS, encoded
 
 
@@ -56,3 +64,37 @@ def test_canvases_of_all_visitors_have_one_bound(canvas):
         piece(canvas, 0, bytes(1 << 20), str(number))
     kept = [number for number in range(50) if canvas.waiting.take(str(number))]
     assert kept == list(range(18, 50))
+
+
+def test_a_request_for_a_slider_has_a_bound(editor):
+    """Else one request held the model for as many pictures as eight megabytes name."""
+    with gr.Blocks():
+        endpoints = Endpoints(Models(editor))
+    with pytest.raises(EditError, match="at most 200 pictures"):
+        list(endpoints.fit_attribute("Grin", ["a.png"] * 201))
+
+
+@pytest.mark.parametrize("while_it_works", [True, False])
+def test_a_model_thread_that_dies_is_replaced(while_it_works):
+    model, begun = ModelThread(), threading.Event()
+    ident = model.call(threading.get_ident)
+
+    def die():
+        exception = ctypes.py_object(SystemExit)
+        ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(ident), exception)
+
+    def work():
+        begun.set()
+        while True:
+            time.sleep(0.01)
+
+    if while_it_works:
+        threading.Thread(target=lambda: (begun.wait(), die()), daemon=True).start()
+        with pytest.raises(ModelThreadError):
+            model.call(work)
+    else:
+        die()
+    for _ in range(2):  # an idle thread notices at its next call, which is lost with it
+        with contextlib.suppress(ModelThreadError):
+            model.call(int)
+    assert model.call(int, "7") == 7

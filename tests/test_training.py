@@ -40,8 +40,9 @@ from training.data import (
 )
 from training.dry_run import activation_bytes, describe_run
 from training.encode_latents import LatentsConfig, load_latents
-from training.evaluate import EvaluateConfig
 from training.evaluate_likelihood import LikelihoodConfig
+from training.evaluation.card import CardConfig
+from training.evaluation.overlap import OverlapConfig
 from training.loop import LoopConfig, TrainingError, learning_rate, train
 from training.measure_typical import TypicalConfig
 from training.resuming import lock_folder
@@ -49,6 +50,7 @@ from training.train_attributes import AttributesConfig
 from training.train_diffae import DiffAETrainConfig
 from training.train_dpm import DpmConfig, DpmObjective
 from training.train_first_stage import FirstStageTrainConfig
+from training.train_judge import JudgeTrainConfig
 from training.train_latent_dpm import LatentDpmConfig
 from training.train_pdae import PdaeObjective, PdaeTrainConfig
 from training.train_vdm import VdmTrainConfig
@@ -78,7 +80,7 @@ SHIPPED = {
     "latents": LatentsConfig,
     "latent_dpm": LatentDpmConfig,
     "attributes": AttributesConfig,
-    "evaluate": EvaluateConfig,
+    "evaluate": CardConfig,
     "vdm": VdmTrainConfig,
     "vdm_v": VdmTrainConfig,
     "diffenc": VdmTrainConfig,
@@ -86,6 +88,8 @@ SHIPPED = {
     "likelihood": LikelihoodConfig,
     "typical": TypicalConfig,
     "calibrate": CalibrateConfig,
+    "judge": JudgeTrainConfig,
+    "overlap": OverlapConfig,
 }
 
 

@@ -151,31 +151,40 @@ for line in sys.stdin:
 """
 
 
-def assert_all_open(folder, first):
-    """Old or new, but whole; before the first one is written there may be nothing."""
+def opened(folder):
+    """The kinds of things that are there, old or new, each of which must be whole."""
     bundle, checkpoint, text = folder / "bundle", folder / "run" / "a.pt", folder / "exported.txt"
-    if not first or restored(bundle).exists():
-        assert load_bundle(bundle).family.name == "pdae"
-    if not first or checkpoint.exists():
+    there = set()
+    if restored(bundle).exists():
+        there.add(load_bundle(bundle).family.name)
+    if checkpoint.exists():
         assert len(set(torch.load(checkpoint, weights_only=True)["weight"].tolist())) == 1
-    if not first or text.exists():
+        there.add("checkpoint")
+    if text.exists():
         assert text.read_text() in ("0" * 100_000, "1" * 100_000)
+        there.add("exported")
+    return there
 
 
 def test_kills_at_random_moments_leave_what_opens(tmp_path):
-    """kill -9 during writes of bundles, checkpoints and exports: few, or PDAE_KILLS of them."""
-    moments = random.Random(0)
-    command, pipe = [sys.executable, "-c", NURSERY, str(tmp_path)], subprocess.PIPE
+    """kill -9 during writes of bundles, checkpoints and exports; PDAE_KILLS=50 for fifty."""
+    moments, seen, pipe = random.Random(0), set(), subprocess.PIPE
+    command = [sys.executable, "-c", NURSERY, str(tmp_path)]
     with subprocess.Popen(command, cwd=ROOT, stdin=pipe, stdout=pipe, text=True) as nursery:
-        for number in range(int(os.environ.get("PDAE_KILLS", "4"))):
+        for _ in range(int(os.environ.get("PDAE_KILLS", "4"))):
             nursery.stdin.write("once more\n")
             nursery.stdin.flush()
-            lines = sorted(nursery.stdout.readline().strip() for _ in range(2))
-            assert lines[1] == "writing"
-            time.sleep((0.5 if number == 0 else 0) + moments.random())
-            os.kill(int(lines[0]), signal.SIGKILL)
-            assert_all_open(tmp_path, first=number == 0)
+            child, word = sorted(nursery.stdout.readline().strip() for _ in range(2))
+            assert word == "writing"
+            while not seen and not (tmp_path / "exported.txt").exists():
+                time.sleep(0.01)
+            time.sleep(moments.random())
+            os.kill(int(child), signal.SIGKILL)
+            there = opened(tmp_path)
+            assert there >= seen
+            seen = there
         nursery.stdin.close()
+    assert seen == {"pdae", "checkpoint", "exported"}
     save_bundle(tiny_bundle(), tmp_path / "bundle")
     with whole_file(tmp_path / "run" / "a.pt") as partial:
         partial.write_text("")

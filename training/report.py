@@ -2,13 +2,19 @@
 
     python training/report.py runs/faces128-evaluation/figures.json
 
-Several files are several models, set side by side.
+Several files are several models, set side by side. With `--into README.md`, what stands there
+between the lines `<!-- figures -->` and `<!-- /figures -->` is written anew. A folder, of the
+evaluation by tables, stands for all its tables: between `<!-- tables -->` and `<!-- /tables -->`.
 """
 
+import argparse
 import json
-import sys
 from pathlib import Path
 
+from pdae_app.whole import whole_file
+from training.evaluation.page import markdown
+from training.evaluation.suite import TABLES
+from training.loop import run_script
 from training.markdown import table
 
 MEASURES = ("carried", "leak", "identity")
@@ -113,14 +119,55 @@ def report(figures: dict) -> str:
     return "\n\n".join(parts)
 
 
-def main(*paths: str) -> None:
-    """The command line."""
+def filled(text: str, mark: str, inside: str) -> str:
+    """A document with what stands between a mark's two lines written anew.
+
+    Raises:
+        ValueError: it has no such lines.
+    """
+    first, last = f"<!-- {mark} -->", f"<!-- /{mark} -->"
+    head, found, rest = text.partition(first)
+    _, ended, tail = rest.partition(last)
+    if not found or not ended:
+        raise ValueError(f"there are no lines {first} and {last} to write between")
+    return f"{head}{first}\n\n{inside.strip()}\n\n{last}{tail}"
+
+
+def cards(paths: list[str]) -> str:
+    """The figures of one model card, or of several beside each other."""
     models = [json.loads(Path(path).read_text()) for path in paths]
-    if len(models) > 1:
-        print(side_by_side(models) + "\n")
-    for figures in models:
-        print(f"## {figures['model']}\n\n{report(figures)}\n")
+    if len(models) == 1:
+        return report(models[0])
+    parts = (f"## {figures['model']}\n\n{report(figures)}" for figures in models)
+    return "\n\n".join([side_by_side(models), *parts])
+
+
+def tables_of(folder: str) -> str:
+    """The tables that `evaluate.py MODEL` left in a model's folder."""
+    known = {path.stem: json.loads(path.read_text()) for path in Path(folder).glob("*.json")}
+    records = [known[name] for name in TABLES if name in known]
+    if not records:
+        raise ValueError(f"{folder} holds no tables of evaluate.py")
+    return markdown(records, level=3)
+
+
+def main() -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("results", nargs="+", metavar="figures.json or FOLDER")
+    parser.add_argument("--into", metavar="FILE.md", help="the document to write into")
+    flags = parser.parse_args()
+    whole = Path(flags.results[0]).is_dir()
+    text = tables_of(flags.results[0]) if whole else cards(flags.results)
+    if flags.into is None:
+        print(text)
+        return
+    document = filled(Path(flags.into).read_text(), "tables" if whole else "figures", text)
+    with whole_file(flags.into) as partial:
+        partial.write_text(document)
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    run_script(main)

@@ -16,6 +16,7 @@ from pdae_app.latents.few_shot import FewShot, fit_few_shot
 from pdae_app.latents.fit import Labelled, fit_latent_space
 from training.config import ConfigError, parse
 from training.encode_latents import Latents, load_latents
+from training.evaluation.overlap import pass_on_hashes
 from training.loop import run_script
 
 
@@ -135,6 +136,7 @@ def main() -> None:
         if getattr(config, name) is not None:
             setattr(bundle, name, getattr(config, name))
     save_bundle(bundle, config.bundle)
+    pass_on_hashes(bundle.folder, config.bundle)
     for attribute in bundle.latents.attributes:
         print(f"{attribute.name:24} AUROC {attribute.auroc}")
     if test is not None:

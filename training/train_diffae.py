@@ -19,6 +19,7 @@ from pdae_app.models.unet import UNetConfig
 from training.config import parse
 from training.data import DataConfig, example_pictures, training_set
 from training.dry_run import describe_run
+from training.evaluation.overlap import keep_hashes
 from training.loop import LoopConfig, finish, run_script, train
 from training.losses import weighted_mse
 from training.objective import Objective
@@ -93,6 +94,7 @@ def main() -> None:
     model, info = objective.model, {"diffae": {"pictures": seen}}
     trained = Bundle(model.unet, config.diffusion, model, framing=config.data.align, info=info)
     finish(trained, config.bundle, config.loop)
+    keep_hashes(config.data, config.bundle)
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ from pdae_app.models.unet import UNet, UNetConfig
 from training.config import parse
 from training.data import DataConfig
 from training.dry_run import describe_run
+from training.evaluation.overlap import keep_hashes
 from training.loop import LoopConfig, finish, run_script, train
 from training.losses import dpm_loss
 from training.objective import Objective
@@ -117,6 +118,7 @@ def main() -> None:
         first_stage=first_stage,
     )
     finish(trained, config.bundle, config.loop)
+    keep_hashes(config.data, config.bundle)
 
 
 if __name__ == "__main__":

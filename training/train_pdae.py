@@ -20,6 +20,7 @@ from pdae_app.models.unet import SketchConfig
 from training.config import parse
 from training.data import DataConfig
 from training.dry_run import describe_run
+from training.evaluation.overlap import keep_hashes
 from training.loop import LoopConfig, finish, run_script, train
 from training.losses import pdae_loss
 from training.objective import Objective
@@ -232,6 +233,7 @@ def main() -> None:
         first_stage=frozen.first_stage,
     )
     finish(trained, config.bundle, config.loop)
+    keep_hashes(config.data, config.bundle, config.dpm)
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from pdae_app.bundle import resized
 from pdae_app.whole import whole_file
 from training.data import DataConfig, Pictures, load_pictures, open_source, plain_squares
-from training.evaluation.overlap import looked_at
+from training.evaluation.overlap import hashes
 from training.pixel_classifier import (
     ClassifierConfig,
     aurocs,
@@ -94,7 +94,7 @@ def load_judge(config: JudgeConfig, data: DataConfig, test_rows: list[dict[str, 
         raise ValueError("the labels name no attribute of which both parts show both kinds")
     print(f"training a judge of {len(names)} attributes on {len(labels)} pictures")
     network = train_classifier(_squares(pictures, config), labels, config.classifier)
-    seen = frozenset(filter(None, looked_at(open_source(data)).hashes))
+    seen = frozenset(hashes(open_source(data)))
     judge = Judge(network, names, config.size, seen)
     write_judge(judge, path)
     return judge

@@ -6,17 +6,17 @@ writes them for a bundle that was trained before they were kept.
 """
 
 import hashlib
-import json
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
+from accelerate import PartialState
 from tqdm import tqdm
 
 from pdae_app.faces.photo import PhotoError
 from pdae_app.whole import whole_file
 from training.config import parse
-from training.data import SourceConfig, open_source
+from training.data import DataConfig, SourceConfig, open_source
 from training.loop import run_script
 from training.sources import Source
 
@@ -58,12 +58,32 @@ def looked_at(source: Source) -> Seen:
     return Seen(list(hashes), list(sides))
 
 
-def write_hashes(source: Source, bundle: str | Path) -> int:
-    """Keep the hashes of a source beside a bundle; how many there are."""
-    known = sorted({value for value in looked_at(source).hashes if value})
+def write_hashes(known: set[str], bundle: str | Path) -> None:
+    """Keep hashes beside a bundle."""
     with whole_file(Path(bundle) / FILE) as partial:
-        partial.write_text("\n".join(known) + "\n")
-    return len(known)
+        partial.write_text("\n".join(sorted(known)) + "\n")
+
+
+def keep_hashes(data: DataConfig, bundle: str, before: str | None = None) -> None:
+    """After training: keep the hashes of its pictures, with those of the bundle `before`.
+
+    Sets that are not cached are too large to be gone through.
+    """
+    if PartialState().is_main_process and data.cache is not None:
+        earlier = kept_hashes(Path(before)) if before else None
+        write_hashes(hashes(open_source(data)) | (earlier or set()), bundle)
+
+
+def pass_on_hashes(before: Path | None, bundle: str) -> None:
+    """Beside a bundle that was made of another one, the hashes of that one."""
+    known = kept_hashes(before)
+    if known is not None:
+        write_hashes(known, bundle)
+
+
+def hashes(source: Source) -> set[str]:
+    """Of all pictures that are not broken."""
+    return set(filter(None, looked_at(source).hashes))
 
 
 def kept_hashes(bundle: Path | None) -> set[str] | None:
@@ -77,8 +97,9 @@ def main() -> None:
     config = parse(OverlapConfig, __doc__)
     if not (Path(config.bundle) / "config.json").is_file():
         raise ValueError(f"{config.bundle} is not a bundle: it has no config.json")
-    count = write_hashes(open_source(config.data), config.bundle)
-    print(json.dumps({"bundle": config.bundle, "pictures": count}))
+    known = hashes(open_source(config.data))
+    write_hashes(known, config.bundle)
+    print(f"{config.bundle}: {len(known)} pictures")
 
 
 if __name__ == "__main__":

@@ -139,7 +139,7 @@ def prepared(config: SuiteConfig, model: Model) -> Bench:
     if config.others:
         elsewhere = replace(data, folder=config.others, labels=None, split=None, align="center")
         others = load_squares(elsewhere, bundle.picture_size, model.channels)
-    case = Case(model, held_out, tools, sizes, training, others, config.seed)
+    case = Case(model, held_out, tools, sizes, training=training, others=others, seed=config.seed)
     return Bench(case, _warnings(model, seen), _key(config, case, seen))
 
 
