@@ -181,6 +181,21 @@ def server(monkeypatch):
     thread.join()
 
 
+def test_servers_speak_our_protocol_from_the_first_connection_on(monkeypatch):
+    """Set after its start, it left those for ever who came while the page was being put up."""
+    monkeypatch.setitem(uvicorn.config.HTTP_PROTOCOLS, "auto", "none")
+    connections.be_patient()
+    config = uvicorn.Config(answer)
+    config.load()
+    assert config.http_protocol_class is connections.PatientProtocol
+
+
+def test_the_app_closes_half_open_connections(address):
+    with socket.create_connection((urlsplit(address).hostname, urlsplit(address).port)) as waiting:
+        waiting.sendall(b"GET / HT")
+        assert closed(waiting, 2.5 * connections.PATIENCE)
+
+
 def closed(connection, seconds=3):
     connection.settimeout(seconds)
     try:
