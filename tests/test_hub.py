@@ -1,6 +1,7 @@
 """Push to and pull from a Hub on loopback, each in a process of its own, as a person would."""
 
 import functools
+import json
 import os
 import subprocess
 import sys
@@ -264,3 +265,38 @@ def test_the_page_says_how_far_a_model_is(editor, tiny_folder, monkeypatch):
     monkeypatch.setenv("PDAE_MEMORY_MB", "1")
     with pytest.raises(BusyError, match="no memory left"):
         models.named("owner/other")
+
+
+CONVERT = ("-m", "pdae_app.convert", "dpm", "--checkpoint")
+
+
+def test_a_pipeline_is_converted_by_its_name(hub, person, tmp_path):
+    """Only the files that are needed; then without a network; a prompted one before its weights."""
+    diffusers = pytest.importorskip("diffusers")
+    unet = diffusers.UNet2DModel(
+        sample_size=8,
+        block_out_channels=(32,),
+        down_block_types=("DownBlock2D",),
+        up_block_types=("UpBlock2D",),
+        layers_per_block=1,
+    )
+    diffusers.DDPMPipeline(unet, diffusers.DDPMScheduler()).save_pretrained(tmp_path / "p")
+    paths = [path for path in (tmp_path / "p").rglob("*") if path.is_file()]
+    files = {str(path.relative_to(tmp_path / "p")): path.read_bytes() for path in paths}
+    files |= {"unet/diffusion_pytorch_model.bin": b"not wanted", "README.md": b"x"}
+    hub.repos["google/tiny"] = Repo(commits={"a" * 40: files})
+    done = person(*CONVERT, "google/tiny", "--out", tmp_path / "b")
+    assert done.returncode == 0 and (tmp_path / "b" / "unet.safetensors").is_file(), done.stderr
+    assert not any("model.bin" in request or "README" in request for request in hub.requests)
+    asked = len(hub.requests)
+    again = person(*CONVERT, "google/tiny", "--out", tmp_path / "c", HF_HUB_OFFLINE="1")
+    assert again.returncode == 0 and len(hub.requests) == asked, again.stderr
+    index = json.loads(files["model_index.json"]) | {"text_encoder": ["transformers", "X"]}
+    prompted = {**files, "model_index.json": json.dumps(index).encode()}
+    hub.repos["me/prompted"] = Repo(commits={"b" * 40: prompted})
+    refused = person(*CONVERT, "me/prompted", "--out", tmp_path / "d")
+    assert refused.returncode == 1 and "text-to-image pipeline" in refused.stderr, refused.stderr
+    assert not any("prompted" in r and "safetensors" in r for r in hub.requests)
+    one_line(refused)
+    absent = person(*CONVERT, "me/absent", "--out", tmp_path / "e")
+    assert absent.returncode == 1 and "no such repository" in absent.stderr
