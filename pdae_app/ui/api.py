@@ -281,7 +281,8 @@ class Endpoints:
         with ResultZip(request.provenance(editor.title)) as archive:
             for outcome in carry_out.edit_many(editor, photos, request):
                 added = archive.add(outcome)
-                errors |= {added.name: added.error} if added.error else {}
+                if added.error:
+                    errors[counted(added.name, errors)] = added.error
                 yield gr.skip(), gr.skip()  # where an abandoned batch ends
             path = archive.finish()
         yield path, errors
@@ -290,6 +291,11 @@ class Endpoints:
         if not isinstance(model, str):
             raise EditError(f"The model must be a name, got {short(model)}.")
         return self.models.named(model)
+
+
+def counted(name: str, known: dict) -> str:
+    """The name, or with a number where another file of this name is known."""
+    return name if name not in known else f"{name} ({len(known) + 1})"
 
 
 def encoded(editor: Editor, framed: Framed, steps: int, codes: dict | None) -> tuple[Code, dict]:
