@@ -269,7 +269,7 @@ def test_unknown_diffusers_variants_are_refused(tmp_path):
     with pytest.raises(ConvertError, match="SkipDownBlock2D, SkipUpBlock2D are not known"):
         convert_dpm(tmp_path, QUIET)
     (tmp_path / "config.json").write_text('{"_class_name": "UNet2DConditionModel"}')
-    with pytest.raises(ConvertError, match="only UNet2DModel"):
+    with pytest.raises(ConvertError, match="text-to-image model: its U-Net wants a prompt"):
         convert_dpm(tmp_path, QUIET)
 
 
@@ -447,3 +447,30 @@ def test_a_failed_write_leaves_the_old_bundle(tiny_folder, tmp_path, monkeypatch
 
 def test_keys_of_the_manifest_are_filled_by_name():
     assert filled({"a.weight": [(2, 3), ""]})["a.weight"].shape == (2, 3)
+
+
+def test_a_first_level_narrower_than_the_base(tmp_path):
+    """As guided-diffusion at 512 px: model_channels 32, channel_mult 0.5, 1; and told a class."""
+    config = UNetConfig(
+        32,
+        16,
+        (1, 2),
+        attention_resolutions=(16,),
+        heads=4,
+        emb_channels=128,
+        time_channels=32,
+    )
+    unet = UNet(config).eval()
+    names, state = unet_names(unet), unet.state_dict()
+    spread = {ours: 0.1 * torch.randn(official_shape(ours, state[ours])) for ours in state}
+    tensors = {names[ours]: tensor for ours, tensor in spread.items()}
+    tensors["label_emb.weight"] = torch.randn(5, 128)
+    torch.save(tensors, tmp_path / "adm512.pt")
+    known = Hints(image_size=32, heads=4, dropout=0.1, base_channels=32, say=lambda line: None)
+    with pytest.raises(ConvertError, match="told one of 5 classes"):
+        convert_dpm(tmp_path / "adm512.pt", known)
+    hints = known.filled_from(Hints(class_label="3", schedule="linear"))
+    converted = convert_dpm(tmp_path / "adm512.pt", hints).unet
+    assert converted.config == config
+    bias = converted.encoder.time_embed[2].bias
+    assert torch.allclose(bias, tensors["time_embed.2.bias"] + tensors["label_emb.weight"][3])

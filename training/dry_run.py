@@ -19,8 +19,9 @@ def describe_run(config: LoopConfig, objective: Objective, *shapes: tuple[int, .
     """
     rows = {name: _parameters(module) for name, module in objective.trained().items()}
     trained, whole = sum(rows.values()), _parameters(objective)
-    # Of every parameter its value; of a trained one also gradient, EMA and Adam's two moments.
-    weights = 4 * (whole + 4 * trained)
+    # Of every parameter its value; of a trained one also gradient, Adam's two moments and EMA.
+    copies = 3 if config.ema_device == "cpu" else 4
+    weights = 4 * (whole + copies * trained)
     n = config.batch_size // config.accumulate
     batch = [
         torch.empty(n, *shape, device="meta", dtype=torch.float if shape else torch.long)

@@ -38,7 +38,9 @@ def unet_config(shapes: Shapes, hints: Hints, time_embed: str = "time_embed") ->
 
 def _unet_config(shapes: Shapes, hints: Hints, time_embed: str) -> UNetConfig:
     base, in_channels = shapes["input_blocks.0.0.weight"][:2]
-    emb, time = shapes[f"{time_embed}.0.weight"]
+    emb = shapes[f"{time_embed}.0.bias"][0]
+    rows, columns = shapes[f"{time_embed}.0.weight"]
+    time = columns if rows == emb else base  # transposed ones are told of later
     if hints.base_channels not in (None, base, time):
         raise ConvertError(
             f"the configuration says {hints.base_channels} base channels, the tensors have {base}"
