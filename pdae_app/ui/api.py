@@ -281,8 +281,7 @@ class Endpoints:
         with ResultZip(request.provenance(editor.title)) as archive:
             for outcome in carry_out.edit_many(editor, photos, request):
                 added = archive.add(outcome)
-                if added.error:
-                    errors[counted(added.name, errors)] = added.error
+                errors = with_error(errors, added)
                 yield gr.skip(), gr.skip()  # where an abandoned batch ends
             path = archive.finish()
         yield path, errors
@@ -293,9 +292,13 @@ class Endpoints:
         return self.models.named(model)
 
 
-def counted(name: str, known: dict) -> str:
-    """The name, or with a number where another file of this name is known."""
-    return name if name not in known else f"{name} ({len(known) + 1})"
+def with_error(errors: dict[str, str], outcome: carry_out.Outcome) -> dict[str, str]:
+    """The errors by photographs' names, this one's too; a name that is there gets a number."""
+    if not outcome.error:
+        return errors
+    name = outcome.name
+    name = name if name not in errors else f"{name} ({len(errors) + 1})"
+    return errors | {name: outcome.error}
 
 
 def encoded(editor: Editor, framed: Framed, steps: int, codes: dict | None) -> tuple[Code, dict]:
