@@ -9,7 +9,7 @@ import dataclasses
 import hashlib
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -163,7 +163,7 @@ def save_bundle(bundle: Bundle, folder: str | Path, dtype: torch.dtype | None = 
         if bundle.latents is not None:
             _write_tensors(bundle.latents.tensors(), partial / "latents.safetensors")
         _write_config(_config(bundle), partial)
-        load_bundle(partial)
+        check_bundle(partial)
 
 
 def save_first_stage(first_stage: FirstStage, folder: str | Path) -> None:
@@ -251,25 +251,38 @@ def load_bundle(folder: str | Path, device: str | torch.device = "cpu") -> Bundl
     """
     folder = restored(folder)
     config = read_config(folder)
+    bundle = _with_weights(folder, config, _fill)
+    for name in bundle.parts:
+        bundle.dtypes[name] = stored_dtype(folder / f"{name}.safetensors")
+    bundle.identity, bundle.folder = _identity(folder, bundle), folder
+    networks = [bundle.model or bundle.unet] + ([bundle.prior.mlp] if bundle.prior else [])
+    networks += [bundle.variational] if bundle.variational else []
+    whole = nn.ModuleList([bundle.first_stage, *networks])
+    whole.eval().requires_grad_(False).to(device, memory_format=torch.channels_last)
+    return bundle
+
+
+def check_bundle(folder: Path) -> None:
+    """Whether a folder could be loaded, without the memory that its weights take.
+
+    Raises:
+        BundleError: it could not.
+    """
+    _with_weights(folder, read_config(folder), _compared)
+
+
+def _with_weights(folder: Path, config: dict, read: Callable) -> Bundle:
+    """The bundle with what `read` makes of each part and its file; what is wrong is listed."""
     bundle = Bundle(**_built(empty_parts, config, folder))
     problems = changed(folder, config)
     for name, module in bundle.parts.items():
-        path = folder / f"{name}.safetensors"
-        found = _fill(module, path)
-        problems += found
-        if not found:
-            bundle.dtypes[name] = stored_dtype(path)
+        problems += read(module, folder / f"{name}.safetensors")
     if "attributes" in config:
         attributes = _built(read_attributes, config, folder)
         bundle.latents, found = _load_latents(folder, attributes, bundle.model)
         problems += found
     if problems:
         raise _unloadable(folder, problems)
-    bundle.identity, bundle.folder = _identity(folder, bundle), folder
-    networks = [bundle.model or bundle.unet] + ([bundle.prior.mlp] if bundle.prior else [])
-    networks += [bundle.variational] if bundle.variational else []
-    whole = nn.ModuleList([bundle.first_stage, *networks])
-    whole.eval().requires_grad_(False).to(device, memory_format=torch.channels_last)
     return bundle
 
 
@@ -338,9 +351,16 @@ def network_identity(network: nn.Module) -> str:
     return digest.hexdigest()[:16]
 
 
+def _shapes(module: nn.Module) -> dict[str, tuple[int, ...]]:
+    return {key: tuple(value.shape) for key, value in module.state_dict().items()}
+
+
+def _compared(module: nn.Module, path: Path) -> list[str]:
+    return read_tensors(path, _shapes(module), keep=False)[1]
+
+
 def _fill(module: nn.Module, path: Path) -> list[str]:
-    expected = {key: tuple(value.shape) for key, value in module.state_dict().items()}
-    tensors, problems = read_tensors(path, expected)
+    tensors, problems = read_tensors(path, _shapes(module))
     if not problems:
         module.load_state_dict(tensors, assign=True)
     return problems

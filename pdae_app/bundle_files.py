@@ -48,8 +48,13 @@ def check_depth(config: object) -> None:
         level = [x for part in nested for x in (part.values() if isinstance(part, dict) else part)]
 
 
-def read_tensors(path: Path, expected: dict[str, tuple[int, ...]]) -> tuple[dict, list[str]]:
-    """The tensors of a file as float32, and what is wrong with them."""
+def read_tensors(
+    path: Path, expected: dict[str, tuple[int, ...]], keep: bool = True
+) -> tuple[dict, list[str]]:
+    """The tensors of a file as float32, and what is wrong with them.
+
+    Without `keep` they are only looked at, one by one.
+    """
     if not path.is_file():
         return {}, [f"{path.name} is missing"]
     try:
@@ -58,10 +63,13 @@ def read_tensors(path: Path, expected: dict[str, tuple[int, ...]]) -> tuple[dict
             problems = _compare(path.name, shapes, expected)
             if problems:
                 return {}, problems
-            tensors = {key: file.get_tensor(key).float() for key in shapes}
+            tensors, bad = {}, []
+            for key in shapes:
+                tensor = file.get_tensor(key).float()
+                bad += [] if tensor.isfinite().all() else [key]
+                tensors |= {key: tensor} if keep else {}
     except (SafetensorError, OSError) as error:
         return {}, [f"{path.name} is damaged ({error})"]
-    bad = [key for key, tensor in tensors.items() if not tensor.isfinite().all()]
     return tensors, [f"{path.name}: {key} holds NaN or infinity" for key in bad]
 
 
