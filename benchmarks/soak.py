@@ -36,7 +36,7 @@ from pdae_app.private_folder import PREFIX
 VISITORS, PHOTOS = 4, 6
 STRENGTHS = (-1.0, -0.5, 0.5, 1.0)
 # Megabytes of the small file system, which also fills up by itself in a longer run.
-DISK = 1500
+DISK = 400
 # Seconds between two harms; for which the disk is full; after which silent connections are closed.
 HARM_EVERY, FULL_FOR, SILENT = 30, 4, 25
 SHORTEST_HARM = 3
@@ -97,7 +97,7 @@ class Visitor(threading.Thread):
         number, strength = self.chance.randrange(len(self.photos)), self.chance.choice(STRENGTHS)
         client = Client(self.app.address, verbose=False)
         try:
-            digest = edited(client, self.photos[number], strength)
+            digest = edited(client, self.photos[number], strength, {})
         finally:
             client.close()
         self.record.picture((number, strength), digest)
