@@ -25,8 +25,11 @@ class JudgeTrainConfig:
 def main() -> None:
     """The command line."""
     config = parse(JudgeTrainConfig, __doc__)
-    if config.data.split == config.test_split:
-        raise ValueError(f"the judge may not learn from the test split {config.test_split!r}")
+    if config.test_split in (config.data.split or config.test_split).split("+"):
+        raise ValueError(
+            f"the judge may not learn from the test split {config.test_split!r}: name another in "
+            "data.split"
+        )
     test = load_pictures(replace(config.data, split=config.test_split), config.judge.picture_size)
     judge = load_judge(config.judge, config.data, test.rows)
     scores = judge.scores(plain_squares(test, config.judge.picture_size), test.rows)

@@ -11,11 +11,12 @@ from tqdm import tqdm
 
 from pdae_app.bundle import Bundle, load_bundle
 from pdae_app.diffusion.denoisers import Mix
-from pdae_app.diffusion.grids import STEPPINGS, Stepping, jumping
+from pdae_app.diffusion.grids import Stepping, jumping, steppings
 from pdae_app.diffusion.inversion import exact_states
 from pdae_app.diffusion.process import Process
 from pdae_app.diffusion.schedule import Schedule
 from pdae_app.diffusion.solvers import Denoiser, ddim_states, dpm_solver_states, last_x
+from pdae_app.diffusion.spacing import Spacing
 from pdae_app.families import Family
 from pdae_app.hub import local_folder
 
@@ -67,19 +68,23 @@ class Model:
         """Of pictures."""
         return self.bundle.first_stage.picture_channels
 
-    def stepping(self, name: str) -> Stepping:
-        """One of `STEPPINGS`; x0_hat is clamped to [-1, 1] only where states may be.
+    def stepping(self, name: str) -> Stepping | Spacing:
+        """A known stepping, or the bundle's own spacing.
+
+        Of the known ones, x0_hat is clamped to [-1, 1] only where states may be.
 
         Raises:
             ValueError: an official grid, of a process without whole timesteps.
         """
-        way = STEPPINGS[name]
+        way = steppings(self.bundle.spacing)[name]
+        if isinstance(way, Spacing):
+            return way
         if name in ("pdae", "diffae") and not isinstance(self.process, Schedule):
             raise ValueError(f"the grid {name!r} is of whole timesteps, which {self.name} has not")
         return replace(way, clip_x0=way.clip_x0 and self.bundle.first_stage.clamped)
 
     @property
-    def own_stepping(self) -> Stepping:
+    def own_stepping(self) -> Stepping | Spacing:
         """As the bundle is used by default."""
         return self.stepping(self.bundle.stepping)
 
@@ -121,10 +126,11 @@ class Model:
     def inverted(self, states: Tensor, z: Tensor, stepping: Stepping, steps: int) -> Tensor:
         """x_T by plain DDIM inversion (PDAE, Eq. 8)."""
         levels = stepping.levels(self.process, steps, inverting=True)
+        ends = stepping.ends(self.process, steps, inverting=True)
+        options = {"clip_x0": stepping.clip_x0, "ends": ends}
 
         def run(x: Tensor, z: Tensor) -> Tensor:
-            clip = stepping.clip_x0
-            return last_x(ddim_states(self.denoiser(z), x, self.process, levels, clip_x0=clip))
+            return last_x(ddim_states(self.denoiser(z), x, self.process, levels, **options))
 
         return self.batched(f"inverting in {steps}", run, states, z)
 
@@ -135,9 +141,11 @@ class Model:
         for x, code in zip(states.split(self.batch_size), z.split(self.batch_size), strict=True):
             denoiser = self.denoiser(code.to(self.device))
             x = x.to(self.device)
-            *_, end = exact_states(denoiser, x, self.process, rising, iterations=ITERATIONS)
+            there = {"iterations": ITERATIONS, "ends": stepping.ends(self.process, steps, True)}
+            *_, end = exact_states(denoiser, x, self.process, rising, **there)
             falling = stepping.levels(self.process, steps)
-            back = ddim_states(denoiser, end.x, self.process, falling, residuals=end.residuals)
+            back = {"residuals": end.residuals, "ends": stepping.ends(self.process, steps)}
+            back = ddim_states(denoiser, end.x, self.process, falling, **back)
             found.append(last_x(back).cpu())
         return torch.cat(found)
 
@@ -155,11 +163,12 @@ class Model:
     def decoded_classes(self, classes: Tensor, x_T: Tensor, how: Decoding) -> Tensor:
         """Pictures of a U-Net that is told classes (N,)."""
         levels = how.stepping.levels(self.process, how.steps)
+        ends = how.stepping.ends(self.process, how.steps)
+        options = {"clip_x0": how.stepping.clip_x0, "ends": ends}
 
         def run(x: Tensor, told: Tensor) -> Tensor:
             denoiser = self.family.unconditional(told)
-            clip = how.stepping.clip_x0
-            return last_x(ddim_states(denoiser, x, self.process, levels, clip_x0=clip))
+            return last_x(ddim_states(denoiser, x, self.process, levels, **options))
 
         return self.pictures(self.batched("drawing classes", run, x_T, classes))
 
@@ -177,8 +186,11 @@ class Model:
         denoiser = self.denoiser(z, how.scale, **options)
         if how.drawn:
             levels = jumping(levels, self.bundle.floor)
-        solve = dpm_solver_states if how.drawn and stepping.multistep else ddim_states
-        return last_x(solve(denoiser, x, process, levels, clip_x0=stepping.clip_x0))
+        clip = stepping.clip_x0
+        if how.drawn and stepping.multistep:
+            return last_x(dpm_solver_states(denoiser, x, process, levels, clip_x0=clip))
+        ends = None if how.drawn and self.bundle.floor else stepping.ends(process, how.steps)
+        return last_x(ddim_states(denoiser, x, process, levels, clip_x0=clip, ends=ends))
 
 
 def load_model(name: str, device: str) -> Model:

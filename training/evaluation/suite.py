@@ -237,7 +237,7 @@ def _key(config: SuiteConfig, case: Case, seen: Seen) -> str:
         seen.hashes,
         case.held_out.rows,
         case.training.rows if case.training else None,
-        [str(config.others), config.seed, config.align],
+        [str(config.others), config.seed, config.align, config.people],
         [tool and tool.name for tool in (tools.features, tools.lpips)],
         [config.judge, tools.judge and tools.judge.names, config.embedder],
     ]
