@@ -263,7 +263,7 @@ def _visits(
         thread.start()
     for thread in threads:
         thread.join()
-    time.sleep(SILENT)
+    time.sleep(min(SILENT, 5 + seconds / 10))
 
 
 def _let_the_hour_pass(app: App, folder: Path, least: int) -> None:
