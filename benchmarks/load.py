@@ -45,9 +45,9 @@ def photographs(count: int, folder: Path) -> list[Path]:
     return paths
 
 
-def edited(client: Client, photo: Path, strength: float) -> str:
-    """A digest of the finished picture."""
-    sliders = {"Smiling": strength, "Gray_Hair": 0.5}
+def edited(client: Client, photo: Path, strength: float, others: dict | None = None) -> str:
+    """A digest of the finished picture; `others` are sliders that stay."""
+    sliders = {"Smiling": strength, **({"Gray_Hair": 0.5} if others is None else others)}
     path, progress = client.predict(handle_file(photo), sliders, api_name="/edit")
     if not progress["done"]:
         raise RuntimeError("the last update was not the final picture")

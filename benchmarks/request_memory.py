@@ -57,6 +57,11 @@ def pictures(folder: Path) -> Iterator[tuple[str, Path]]:
             lambda: photograph(BEYOND),
             {"progressive": True, "subsampling": 0},
         ),
+        "JPEG of 100 megapixels, progressive, CMYK": (
+            "jpg",
+            lambda: photograph(BEYOND).convert("CMYK"),
+            {"progressive": True, "subsampling": 0},
+        ),
     }
     for number, (what, (ending, make, options)) in enumerate(makers.items()):
         path = folder / f"{number}.{ending}"

@@ -36,12 +36,16 @@ from pdae_app.private_folder import PREFIX
 VISITORS, PHOTOS = 4, 6
 STRENGTHS = (-1.0, -0.5, 0.5, 1.0)
 # Megabytes of the small file system, which also fills up by itself in a longer run.
-DISK = 1500
+DISK = 400
 # Seconds between two harms; for which the disk is full; after which silent connections are closed.
-HARM_EVERY, FULL_FOR, SILENT = 12, 4, 25
+HARM_EVERY, FULL_FOR, SILENT = 30, 4, 25
 SHORTEST_HARM = 3
+# Longer than the clock of `benchmarks.soak_app` is wrong.
+WRONG_FOR = 5
+# Seconds that the app may take to end: ten, and more on a busy machine.
+ENDING = 60
 # What the app says when it cannot do what it is asked; anything else is counted as a fault.
-SENTENCES = ("room", "deleted", "no memory", "went wrong", "too much", "queue is full")
+SENTENCES = ("no room", "deleted", "no memory", "interrupted", "too much", "queue is full")
 
 
 @dataclass
@@ -93,7 +97,7 @@ class Visitor(threading.Thread):
         number, strength = self.chance.randrange(len(self.photos)), self.chance.choice(STRENGTHS)
         client = Client(self.app.address, verbose=False)
         try:
-            digest = edited(client, self.photos[number], strength)
+            digest = edited(client, self.photos[number], strength, {})
         finally:
             client.close()
         self.record.picture((number, strength), digest)
@@ -201,7 +205,7 @@ def harmed_app(model: str, folder: Path, log: Path) -> Iterator[App]:
         yield App(f"http://127.0.0.1:{port}", app.pid)
     finally:
         app.terminate()
-        app.wait(10)
+        app.wait(ENDING)
 
 
 def measured(app: App, folder: Path) -> dict[str, int]:
@@ -266,7 +270,7 @@ def _let_the_hour_pass(app: App, folder: Path, least: int) -> None:
     """Set the clock on until no more files are there than the page has, or it went round twice."""
     for _ in range(6):
         os.kill(app.process, signal.SIGUSR2)
-        time.sleep(3 * 2)
+        time.sleep(WRONG_FOR + 3)
         if measured(app, folder)["files of visitors"] <= least:
             return
 

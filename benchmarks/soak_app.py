@@ -1,7 +1,7 @@
 """`app.py` that can be harmed from outside: for `benchmarks.soak`, and nothing else.
 
-SIGUSR1 ends the model's thread wherever it is; SIGUSR2 sets the clock: two hours on, two hours
-back, and right again. What visitors leave is swept every few seconds instead of every minute.
+SIGUSR1 ends the model's thread wherever it is; SIGUSR2 sets the clock two hours on or two hours
+back, for some seconds. What visitors leave is swept every few seconds instead of every minute.
 """
 
 import ctypes
@@ -16,7 +16,10 @@ import app
 from pdae_app.private_folder import Sweep
 
 SWEEP_EVERY = 2
-JUMPS = (7200, -7200, 0)
+JUMPS = (7200, -7200)
+# Files get their dates from the system, whose clock is right: a clock that stayed wrong would find
+# everything new two hours old.
+WRONG_FOR = 5
 
 
 def end_model_thread(*_) -> None:
@@ -28,12 +31,16 @@ def end_model_thread(*_) -> None:
 
 
 def clock_that_jumps():
-    """A handler that sets `time.time`, the clock of all Python code, to the next of `JUMPS`."""
+    """A handler that sets `time.time`, the clock of all Python code, off by the next of `JUMPS`."""
     right, jumps = time.time, itertools.cycle(JUMPS)
+
+    def correct() -> None:
+        time.time = right
 
     def jump(*_) -> None:
         off = next(jumps)
         time.time = lambda: right() + off
+        threading.Timer(WRONG_FOR, correct).start()
 
     return jump
 

@@ -61,6 +61,14 @@ SECTIONS = {
     "pdae_or_diffae": ("Training PDAE or Diff-AE", ""),
     "memory": ("Memory", ""),
     "load": ("Many clients at once", ""),
+    "soak": (
+        "What is left of visitors",
+        "Of faces128, on a machine that had ten times more to do than cores.",
+    ),
+    "request_memory": (
+        "The most memory of any single request",
+        "Beside what the app has with its model, some 1,000 MB.",
+    ),
 }
 
 

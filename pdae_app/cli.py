@@ -24,14 +24,24 @@ from pdae_app.engine.requests import (
 from pdae_app.engine.sliders import load_slider_of
 from pdae_app.export import FILMS, STILLS
 from pdae_app.export.credentials import CredentialsError, signed_film, signed_still
+from pdae_app.export.names import FreeNames
 from pdae_app.faces.photo import PhotoError
 from pdae_app.hub import default_model
 from pdae_app.latents.slider_file import SliderFileError
+from pdae_app.limits import LimitError
 from pdae_app.whole import whole_file
 
 STILL_KINDS = {suffix: kind for kind, suffix in STILLS.items()} | {".jpeg": "JPEG"}
 FILM_KINDS = {suffix: kind for kind, suffix in FILMS.items()}
-EXPECTED = (BundleError, CredentialsError, EditError, PhotoError, SliderFileError, OSError)
+EXPECTED = (
+    BundleError,
+    CredentialsError,
+    EditError,
+    LimitError,
+    PhotoError,
+    SliderFileError,
+    OSError,
+)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -151,7 +161,7 @@ def edit(parsed: argparse.Namespace) -> int:
     editor = _editor(parsed)
     own = (load_slider_of(editor.bundle, path) for path in parsed.slider)
     editor = editor.with_attributes(*own)
-    square, failed = Square(center=parsed.center), 0
+    square, failed, free_name = Square(center=parsed.center), 0, FreeNames(".png")
     request = EditRequest(_preset(parsed, editor), quality_steps(parsed.quality), square)
     provenance = request.provenance(editor.title)
     for outcome in carry_out.edit_many(editor, parsed.photos, request):
@@ -159,7 +169,7 @@ def edit(parsed: argparse.Namespace) -> int:
             failed += 1
             print(f"error: {outcome.name}: {outcome.error}", file=sys.stderr)
             continue
-        path = out / f"{Path(outcome.name).stem}.png" if many else out
+        path = out / free_name(outcome.name) if many else out
         _write(path, signed_still(outcome.whole, provenance, kind))
     return 1 if failed else 0
 

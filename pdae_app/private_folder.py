@@ -9,6 +9,7 @@ import sys
 import tempfile
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 
 from pdae_app.locks import HeldError, take_lock
@@ -68,6 +69,9 @@ def _end_on_signals(folder: Path) -> None:
         watchdog = threading.Timer(GRACE, give_up)
         watchdog.daemon = True
         watchdog.start()
+        if hasattr(signal, "SIGALRM"):  # of the system: Python's threads stand still as it ends
+            signal.signal(signal.SIGALRM, signal.SIG_DFL)
+            signal.alarm(GRACE + 2)
         if number == signal.SIGINT:
             raise KeyboardInterrupt
         sys.exit(0)
@@ -98,7 +102,9 @@ class Sweep:
         def run() -> None:
             while True:
                 time.sleep(every)
-                self.sweep()
+                # A folder that vanishes while it is listed: the next sweep comes soon.
+                with suppress(OSError):
+                    self.sweep()
 
         threading.Thread(target=run, name="sweep", daemon=True).start()
 
@@ -120,9 +126,7 @@ class Sweep:
             key = path, found.st_mtime_ns
             since = self._seen.get(key, time.monotonic())
             old = max(time.time() - found.st_mtime, time.monotonic() - since) > self.age
-            if old and path not in self._kept:
-                path.unlink(missing_ok=True)
-            else:
+            if not (old and path not in self._kept and _deleted(path)):
                 seen[key], total = since, total + found.st_size
         self._seen, self.bytes = seen, total
         self._delete_empty_folders()
@@ -138,3 +142,12 @@ class Sweep:
                     path.rmdir()
             except OSError:
                 continue
+
+
+def _deleted(path: Path) -> bool:
+    """Delete a file; False where that cannot be done now, as while somebody reads it on Windows."""
+    try:
+        path.unlink(missing_ok=True)
+    except OSError:
+        return False
+    return True

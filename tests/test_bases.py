@@ -344,7 +344,7 @@ BAD = {
     ),
     "another network": (
         with_json("unet/config.json", _class_name="DiTTransformer2DModel"),
-        "this is a DiTTransformer2DModel; only an unconditional",
+        "this is a 'DiTTransformer2DModel'; only an unconditional",
     ),
     "no U-Net": (without("unet"), "names the part unet, but .* is missing"),
     "no U-Net named": (with_index(unet=None), "this LDMPipeline has no unet"),

@@ -9,7 +9,8 @@ import torch
 from PIL import Image
 
 from pdae_app.bundle import Bundle, load_bundle, save_bundle
-from tests.oracle import arrays, flags, write_diffae
+from pdae_app.convert.__main__ import main as convert
+from tests.oracle import arrays, flags, write_diffae, write_pdae
 from tests.tiny import (
     UNET,
     tiny_bundle,
@@ -22,15 +23,23 @@ from training.data import DataConfig, open_source
 from training.evaluate import main, measure, named_apart
 from training.evaluation import suite
 from training.evaluation.case import Case, Tools
+from training.evaluation.distances import squared_error
 from training.evaluation.features import Features
 from training.evaluation.held_out import load_squares
 from training.evaluation.judge import JudgeConfig
-from training.evaluation.model import Decoding, Model, load_model
+from training.evaluation.model import Model, load_model
 from training.evaluation.overlap import keep_hashes, kept_hashes, pass_on_hashes
 from training.evaluation.page import markdown, page
+from training.evaluation.reconstruction import coded
 from training.evaluation.sizes import Sizes
 from training.evaluation.suite import TABLES, SuiteConfig, prepared, run
-from training.evaluation.tables import attributes, critical_stages, few_shot, memorisation
+from training.evaluation.tables import (
+    attributes,
+    critical_stages,
+    few_shot,
+    memorisation,
+    reconstruction,
+)
 from training.pixel_classifier import ClassifierConfig
 
 SMALL = Sizes(
@@ -183,27 +192,40 @@ def test_a_likelihood(data, tmp_path, small):
     assert row["bits per dimension"]["mean"] == pytest.approx(parts)
 
 
-@pytest.fixture(scope="module")
-def diffae(tmp_path_factory):
-    from pdae_app.convert.__main__ import main as convert
-
-    files = write_diffae(tmp_path_factory.mktemp("official-diffae"))
-    out = str(tmp_path_factory.mktemp("bundles") / "diffae")
-    given = flags(files, "autoencoder", "latent", "classifier", "latents")
-    assert convert(["diffae", *given, "--heads", "1", "--out", out]) == 0
-    return load_model(out, "cpu")
+def converted(kind, files, names, out):
+    """The official files of a tiny model as a bundle."""
+    assert convert([kind, *flags(files, *names), "--heads", HEADS[kind], "--out", str(out)]) == 0
+    return load_model(str(out), "cpu")
 
 
-def test_official_diffae_is_measured_by_its_own_protocol(diffae):
-    """Ten steps there and back, as the reference arrays have it."""
+HEADS = {"pdae": "4", "diffae": "1"}
+
+
+def errors(model, protocol, steps, oracle):
+    """The table's MSE (N,) by steps, of the reference's pictures."""
+    subject = coded(model, oracle["in_x0"])
+    sizes = replace(SMALL, inversion=10, steps=steps)
+    return {t: squared_error(made, oracle["in_x0"]) for t, _, made in protocol(subject, sizes)}
+
+
+def test_the_protocol_of_pdae_gives_the_reference_s_figures(tmp_path):
+    names = ("autoencoder", "latents", "classifier", "latent_dpm")
+    model = converted("pdae", write_pdae(tmp_path / "files"), names, tmp_path / "bundle")
+    oracle = arrays()
+    found = errors(model, reconstruction.pdae, (5, 10), oracle)
+    for steps, name in ((5, "autoenc_ddim10_ddim5"), (10, "rec_ddim10")):
+        expected = squared_error(oracle[name], oracle["in_x0"])
+        torch.testing.assert_close(found[steps], expected, rtol=1e-3, atol=1e-6)
+
+
+def test_the_protocol_of_diffae_gives_the_reference_s_figures(tmp_path):
+    names = ("autoencoder", "latent", "classifier", "latents")
+    model = converted("diffae", write_diffae(tmp_path / "files"), names, tmp_path / "bundle")
     oracle = arrays("diffae_tiny32")
-    way = diffae.stepping("diffae")
-    z, x_0 = diffae.codes(oracle["in_x0"]), diffae.states(oracle["in_x0"])
-    x_T = diffae.inverted(x_0, z, way, 10)
-    assert (x_T - oracle["xT_T10"].reshape(x_T.shape)).abs().mean() < 1e-4
-    found = diffae.decoded(z, oracle["xT_T10"], Decoding(way, 10))
-    expected = oracle["render_T10"].reshape(found.shape) * 2 - 1
-    assert (found - expected.clamp(-1, 1)).abs().mean() < 1e-4
+    found = errors(model, reconstruction.diffae, (10,), oracle)
+    rendered = oracle["render_T10"].reshape(oracle["in_x0"].shape) * 2 - 1
+    expected = squared_error(rendered, oracle["in_x0"])
+    torch.testing.assert_close(found[10], expected, rtol=1e-3, atol=1e-6)
 
 
 def test_a_killed_run_goes_on_and_other_pictures_are_measured_anew(data, tmp_path, small, capsys):
@@ -278,6 +300,16 @@ def test_without_labels_what_needs_them_says_so(folder, tmp_path, small):
     assert "no labels of 0 and 1" in said["attributes"]
     assert "--labels" in said["manipulation"] and "--train" in said["memorisation"]
     assert "without labels there is no judge" in said["unconditional"]
+
+
+def test_parts_that_cannot_be(folder, data, tmp_path):
+    bare = replace(data, labels=None)
+    for wanted, message in (
+        (config(bare, tmp_path / "out", test_split="test"), "named by the column split"),
+        (config(data, tmp_path / "out", test_split="a", train_split="a"), "at once"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            prepared(wanted, model(tiny_bundle()))
 
 
 def case_of(data, split="test", features=None, count=None):

@@ -92,6 +92,26 @@ def test_no_list_of_the_server_grows_to_an_index(address):
         assert status == 200
 
 
+@pytest.mark.parametrize("start", [b"[", b'{"session_hash": "a", "fn_index": 0, "data": ['])
+def test_millions_of_lists_hold_nobody_up(address, start):
+    """Two million in 8 MB: they were gone through again and again, while nobody had an answer."""
+    body = start + b"[]," * (2 << 20) + b"[]]" + b"}" * start.startswith(b"{")
+    begun = time.monotonic()
+    path = "/gradio_api/queue/join"
+    status, _, text = asked(address, path, "POST", body, Content_Type="application/json")
+    assert status == 413 and "too much at once" in text
+    assert asked(address, "/config")[0] == 200
+    assert time.monotonic() - begun < 20
+
+
+def test_long_requests_of_few_parts_arrive_whole(address):
+    body = b'{"session_hash": "' + b"a" * (1 << 20) + b'"}'
+    status, _, text = asked(
+        address, "/gradio_api/queue/join", "POST", body, Content_Type="application/json"
+    )
+    assert status == 422 and '"data"' in text  # what is missing, of a body that was read
+
+
 def guarded(rules, size, path="/gradio_api/upload"):
     """The status of a request of so many bytes, and what the guard still counts of it."""
     guard, sent = Guard(answer, rules), []
@@ -159,6 +179,21 @@ def server(monkeypatch):
     yield server.servers[0].sockets[0].getsockname()
     server.should_exit = True
     thread.join()
+
+
+def test_servers_speak_our_protocol_from_the_first_connection_on(monkeypatch):
+    """Set after its start, it left those for ever who came while the page was being put up."""
+    monkeypatch.setitem(uvicorn.config.HTTP_PROTOCOLS, "auto", "none")
+    connections.be_patient()
+    config = uvicorn.Config(answer)
+    config.load()
+    assert config.http_protocol_class is connections.PatientProtocol
+
+
+def test_the_app_closes_half_open_connections(address):
+    with socket.create_connection((urlsplit(address).hostname, urlsplit(address).port)) as waiting:
+        waiting.sendall(b"GET / HT")
+        assert closed(waiting, 2.5 * connections.PATIENCE)
 
 
 def closed(connection, seconds=3):

@@ -12,6 +12,7 @@ from pdae_app.bundle import load_bundle
 from pdae_app.convert.__main__ import main as convert
 from pdae_app.engine import Editor
 from pdae_app.engine.pictures import to_tensor
+from pdae_app.engine.sampler import Sampler
 from pdae_app.engine.waiting import opening_seconds, waiting_sentence
 from tests.test_bases import LDM_SCHEDULE, SMALL_LDM, SMALL_VQ, write_pipeline
 from training import encode_latents, train_attributes, train_pdae
@@ -123,11 +124,11 @@ def test_previews_need_no_decoder_on_the_way(own, monkeypatch):
     assert len(decoded) == 1
 
 
-def test_somebody_who_will_wait_is_told(own):
+def test_somebody_who_will_wait_is_told(own, monkeypatch):
     editor = Editor.from_pretrained(own / "bundle", device="cpu")
     seconds = opening_seconds(editor, 10)
     assert 0 < editor.sampler.step_seconds < seconds
-    editor.sampler.step_seconds = 4.0
+    monkeypatch.setattr(Sampler, "step_seconds", 4.0)
     assert opening_seconds(editor, 10) == 10 * 5 * 4 + 10 * 4
     assert "about 4 minutes at most" in waiting_sentence(240)
     assert "about a minute" in waiting_sentence(31) and waiting_sentence(5) == ""

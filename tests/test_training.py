@@ -307,7 +307,7 @@ def test_a_tracker_that_is_not_there_is_told(tmp_path, data):
 
 def test_an_infinite_loss_stops_the_run(tmp_path, data, monkeypatch):
     config, _ = run_dpm(tmp_path, data, "run", 32)
-    monkeypatch.setattr(train_dpm, "dpm_loss", lambda *a: a[0].decoder.conv_out.bias.sum() / 0)
+    monkeypatch.setattr(train_dpm, "dpm_loss", lambda *a, **_: a[0].decoder.conv_out.bias.sum() / 0)
     with pytest.raises(TrainingError, match=r"became (nan|inf|-inf) at step 8; the last good"):
         run_dpm(tmp_path, data, "run", 64)
     assert torch.load(checkpoints(config.loop.out)[-1], weights_only=True)["steps"] == 8
@@ -329,7 +329,9 @@ def test_an_infinite_gradient_leaves_no_checkpoint(tmp_path, data, monkeypatch):
     """Though the loss is finite still."""
     config, _ = run_dpm(tmp_path, data, "run", 32)
     before, loss = checkpoints(config.loop.out), train_dpm.dpm_loss
-    monkeypatch.setattr(train_dpm, "dpm_loss", lambda *a: InfiniteGradient.apply(loss(*a)))
+    monkeypatch.setattr(
+        train_dpm, "dpm_loss", lambda *a, **k: InfiniteGradient.apply(loss(*a, **k))
+    )
     with pytest.raises(TrainingError, match=r"gradient's norm became (nan|inf) at step 8"):
         run_dpm(tmp_path, data, "run", 36)
     assert checkpoints(config.loop.out) == before

@@ -3,8 +3,9 @@
     python training/evaluate.py runs/mine --data MY_PICTURES --labels MY_LABELS.csv --quick
 
 Any bundle, PDAE, Diff-AE, converted ones, class models or DPMs alone; several are one table.
-Without --quick the papers' numbers of pictures are taken. A killed run goes on where it was when
-the same command is given again. Results: OUT/MODEL/TABLE.json, OUT/tables.md, OUT/page.html.
+Without --quick the papers' numbers of pictures are taken, or those of sizes.NAME=N. A killed run
+goes on where it was when the same command is given again. Results: OUT/MODEL/TABLE.json,
+OUT/tables.md, OUT/page.html.
 
     python training/evaluate.py --config training/configs/faces128/evaluate.yaml people=16
 

@@ -208,6 +208,14 @@ def copy_agreeing(source: nn.Module, target: nn.Module) -> None:
     )
 
 
+def counted(config: PdaeTrainConfig, seen: int) -> dict[str, dict[str, int]]:
+    """Pictures that each stage has seen, those of the bundle that it went on from included."""
+    known = load_bundle(config.start).info if config.start else {}
+    before = {stage: known[stage] for stage in ("sketch", "pdae") if stage in known}
+    earlier = before.get(config.stage, {}).get("pictures", 0)
+    return before | {config.stage: {"pictures": earlier + seen}}
+
+
 def main() -> None:
     """The command line."""
     config = parse(PdaeTrainConfig, __doc__)
@@ -229,7 +237,7 @@ def main() -> None:
         objective.model,
         framing=config.data.align,
         classes=tuple(dataset.classes),
-        info=frozen.info | {"pdae": {"pictures": seen}},
+        info=frozen.info | counted(config, seen),
         first_stage=frozen.first_stage,
     )
     finish(trained, config.bundle, config.loop)

@@ -6,11 +6,10 @@ from pathlib import Path
 
 import torch
 
-from pdae_app.bundle import Bundle, BundleError, save_bundle
+from pdae_app.bundle import Bundle, save_bundle
 from pdae_app.convert.diffae import convert_diffae
 from pdae_app.convert.diffenc import convert_diffenc
 from pdae_app.convert.dpm import convert_dpm
-from pdae_app.convert.errors import ConvertError
 from pdae_app.convert.hints import Hints, of_config, of_preset
 from pdae_app.convert.pdae import convert_pdae
 from pdae_app.convert.reading import read_settings
@@ -130,7 +129,7 @@ def main(arguments: list[str] | None = None) -> int:
         if getattr(parsed, "samples", None):
             print("drawing samples")
             write_samples(bundle, Path(parsed.samples))
-    except (BundleError, ConvertError, OSError) as error:
+    except (ValueError, OSError) as error:  # bundles' and converters' errors are ValueErrors
         print(f"error: {error}", file=sys.stderr)
         return 1
     size = sum(path.stat().st_size for path in Path(parsed.out).glob("*.safetensors"))

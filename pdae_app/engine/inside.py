@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 
 from pdae_app.diffusion.posterior import posterior
-from pdae_app.diffusion.schedule import Schedule
+from pdae_app.diffusion.process import Process
 from pdae_app.diffusion.weighting import WEIGHTINGS, loss_weight
 from pdae_app.engine.code import Code
 from pdae_app.engine.editor import Editor
@@ -89,18 +89,19 @@ def variations(
     )
 
 
-def weighting_curves(schedule: Schedule, points: int = 100) -> list[dict]:
+def weighting_curves(process: Process, points: int = 100) -> list[dict]:
     """Rows {t, weighting, weight} of the loss weightings relative to the variational bound's.
 
     Each is divided by its largest value (PDAE, Fig. 4).
     """
-    t = torch.linspace(1, schedule.timesteps - 1, points).long()
-    rows, bound = [], loss_weight("variational", schedule, t)
+    parts = torch.linspace(0, 1, points + 1).tolist()[1:]
+    t = torch.tensor([min(process.at(part), process.most) for part in parts])
+    rows, bound = [], loss_weight("variational", process, t)
     for name in WEIGHTINGS:
-        weight = loss_weight(name, schedule, t) / bound
+        weight = loss_weight(name, process, t) / bound
         weight = weight / weight.max()
         rows += [
-            {"t": int(at), "weighting": name, "weight": float(value)}
+            {"t": at.item(), "weighting": name, "weight": float(value)}
             for at, value in zip(t, weight, strict=True)
         ]
     return rows

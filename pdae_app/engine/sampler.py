@@ -6,7 +6,6 @@ States are what the diffusion model knows: see `pdae_app.models.first_stage`.
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from functools import cached_property
 
 import torch
 from PIL import Image
@@ -79,6 +78,7 @@ class Sampler:
         if stepping not in known:
             raise EditError(f"There is no stepping {stepping!r}. Known: {', '.join(known)}.")
         self.bundle, self.device = bundle, device
+        self._seconds: dict[str, float] = {}  # shared by copies, which have the same networks
         self.stepping_name, self.stepping = stepping, known[stepping]
         try:
             dtype = half_dtype(precision, device)
@@ -129,9 +129,14 @@ class Sampler:
         with torch.inference_mode():
             return [to_image(x) for x in self.bundle.first_stage.preview(states)]
 
-    @cached_property
+    @property
     def step_seconds(self) -> float:
-        """What one evaluation of the networks under a code takes, tried once."""
+        """What one evaluation of the networks under a code takes, tried once for all copies."""
+        if "step" not in self._seconds:
+            self._seconds["step"] = self._tried()
+        return self._seconds["step"]
+
+    def _tried(self) -> float:
         z, x_T = torch.zeros(1, self.exact.z_dim), torch.zeros(1, *self.shape)
         begun = time.perf_counter()
         next(self.decode(Decoding(z.to(self.device), x_T, Sampling(steps=1))))

@@ -1,5 +1,7 @@
 """Endpoints with fixed names, for programs and for MCP: no state but a session's last codes."""
 
+from pathlib import Path
+
 import gradio as gr
 
 from pdae_app.engine import Code, EditError, Editor, carry_out
@@ -279,7 +281,7 @@ class Endpoints:
         with ResultZip(request.provenance(editor.title)) as archive:
             for outcome in carry_out.edit_many(editor, photos, request):
                 added = archive.add(outcome)
-                errors |= {added.name: added.error} if added.error else {}
+                errors = with_error(errors, added)
                 yield gr.skip(), gr.skip()  # where an abandoned batch ends
             path = archive.finish()
         yield path, errors
@@ -288,6 +290,15 @@ class Endpoints:
         if not isinstance(model, str):
             raise EditError(f"The model must be a name, got {short(model)}.")
         return self.models.named(model)
+
+
+def with_error(errors: dict[str, str], outcome: carry_out.Outcome) -> dict[str, str]:
+    """The errors by photographs' names, this one's too; a name that is there gets a number."""
+    if not outcome.error:
+        return errors
+    name = outcome.name
+    name = name if name not in errors else f"{name} ({len(errors) + 1})"
+    return errors | {name: outcome.error}
 
 
 def encoded(editor: Editor, framed: Framed, steps: int, codes: dict | None) -> tuple[Code, dict]:
@@ -339,6 +350,8 @@ def _json(label: str) -> gr.JSON:
 def _given(path: object) -> str:
     if not isinstance(path, str):
         raise EditError("Give a picture file.")
+    if not Path(path).is_file():
+        raise EditError("This photograph has been deleted. Send it again.")
     return path
 
 

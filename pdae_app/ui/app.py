@@ -12,7 +12,7 @@ from pdae_app.limits import BusyError, Limits
 from pdae_app.private_folder import Sweep
 from pdae_app.ui import api
 from pdae_app.ui.about_tab import AboutTab
-from pdae_app.ui.connections import PatientProtocol
+from pdae_app.ui.connections import be_patient
 from pdae_app.ui.edit_tab import EditTab
 from pdae_app.ui.events import HIDDEN, LAST_WINS, ONE_AT_A_TIME, ModelThread, Newest
 from pdae_app.ui.generate_tab import GenerateTab
@@ -255,6 +255,7 @@ def launch(page: gr.Blocks, host: str | None = None, port: int | None = None, **
         limits.check_memory,
     )
     waits = options.pop("prevent_thread_lock", False)
+    be_patient()
     served = page.launch(
         server_name=host,
         server_port=port,
@@ -269,7 +270,6 @@ def launch(page: gr.Blocks, host: str | None = None, port: int | None = None, **
         footer_links=["api"],
         **options,
     )
-    page.server.config.http_protocol_class = PatientProtocol
     if not waits:
         page.block_thread()
     return served

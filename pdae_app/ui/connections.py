@@ -1,5 +1,6 @@
 """Connections that ask for nothing are closed, and there are only so many."""
 
+from uvicorn.config import HTTP_PROTOCOLS
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 # Seconds within which a request's lines have to come.
@@ -28,3 +29,11 @@ class PatientProtocol(H11Protocol):
             return
         self._looked_at = self.cycle
         self.loop.call_later(PATIENCE, self._look)
+
+
+def be_patient() -> None:
+    """Let servers of this program that name no protocol speak ours, from the first connection on.
+
+    Gradio makes its server itself, and answers as soon as it is made.
+    """
+    HTTP_PROTOCOLS["auto"] = f"{__name__}:{PatientProtocol.__name__}"

@@ -21,6 +21,11 @@ from pdae_app.faces.photo import PhotoError
 from pdae_app.latents.slider_file import SliderFileError
 from pdae_app.limits import BusyError, Limits
 
+
+class ModelThreadError(RuntimeError):
+    """The thread of the model came to an end while it worked."""
+
+
 # Every event that runs the model waits in one line for it.
 ONE_AT_A_TIME = {"concurrency_limit": 1, "concurrency_id": "model"}
 # Of the page's own events: clients may call them, but their names are not promised.
@@ -35,11 +40,15 @@ AT_ONCE = {"queue": False, **QUIET, **HIDDEN, **LAST_WINS}
 # Said at once, for others may be before this visitor.
 WAITING = "Waiting for the model…"
 STOPPED = "Stopped."
+INTERRUPTED = "The model was interrupted. Try again."
 
 WENT_WRONG = "Something went wrong here. Try again; if it happens again, tell who runs this page."
 
 # What a person can do something about, told as a sentence.
-EXPECTED = (PhotoError, EditError, SliderFileError, BundleError, CredentialsError, BusyError)
+EXPECTED = (
+    *(PhotoError, EditError, SliderFileError, BundleError, CredentialsError, BusyError),
+    ModelThreadError,
+)
 
 # A full disk, or a person's part of it.
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
@@ -69,10 +78,6 @@ class Newest:
     def drop(self) -> None:
         """Nothing is wanted any more."""
         self.want(None)
-
-
-class ModelThreadError(RuntimeError):
-    """The thread of the model came to an end while it worked."""
 
 
 class ModelThread:
@@ -119,11 +124,11 @@ class ModelThread:
         """What comes of a call; a thread that ends leaves its calls without an answer."""
         while not wait([future], LOOK_EVERY).done:
             if self._ended and not future.done():
-                raise ModelThreadError("The model's thread ended.")
+                raise ModelThreadError(INTERRUPTED)
         try:
             return future.result()
         except SystemExit as error:  # of this thread alone, and not of the program
-            raise ModelThreadError("The model's thread was ended.") from error
+            raise ModelThreadError(INTERRUPTED) from error
 
     def iterate(self, generator: Iterator) -> Iterator:
         """The generator's items, each made on the thread; closing this closes the generator."""

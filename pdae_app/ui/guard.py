@@ -20,8 +20,12 @@ UPLOAD = f"{API}upload"
 USED = frozenset(
     {"upload", "queue", "component_server", "cancel", "reset", "call", "run", "api", "mcp"}
 )
+FILES = "multipart/form-data"
 # Bytes of a request that is no upload: sliders, a painted layer.
 MOST_ELSE = 8 << 20
+# Millions of lists are quick to send and slow to read: Gradio goes through all of them several
+# times, while everybody waits. Small requests are not looked at, and files have no parts.
+SMALL, MOST_PARTS = 1 << 16, 50_000
 # Seconds without a byte of a request that is not complete.
 PATIENCE = 30
 
@@ -67,7 +71,15 @@ class Guard:
             return
         self.in_flight += size
         try:
-            await self.app(scope, _impatient(receive), _marked(send))
+            receive = _impatient(receive)
+            if size > SMALL and not headers.get("content-type", "").startswith(FILES):
+                body = await _whole(receive)
+                if _parts(body) > MOST_PARTS:
+                    refused = PlainTextResponse("This is too much at once.", 413)
+                    await refused(scope, receive, _marked(send))
+                    return
+                receive = _again(body, receive)
+            await self.app(scope, receive, _marked(send))
         except ClientDisconnect:  # an upload was broken off: nobody waits for an answer
             pass
         finally:
@@ -108,6 +120,41 @@ class Guard:
         if upload and not self.rules.take_room(size):
             return size, (507, "There is no room for more pictures now. Try again later.")
         return size, None
+
+
+async def _whole(receive: Receive) -> bytes:
+    """The body of a request, whose length is known to be bounded.
+
+    Raises:
+        ClientDisconnect: it did not come whole.
+    """
+    chunks, more = [], True
+    while more:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise ClientDisconnect
+        chunks.append(message.get("body", b""))
+        more = message.get("more_body", False)
+    return b"".join(chunks)
+
+
+def _parts(body: bytes) -> int:
+    """At least as many as the values in a JSON text."""
+    return sum(body.count(mark) for mark in (b"[", b"{", b","))
+
+
+def _again(body: bytes, receive: Receive) -> Receive:
+    """Gives a body that was read already, and then what comes after it."""
+    given = False
+
+    async def again() -> Message:
+        nonlocal given
+        if given:
+            return await receive()
+        given = True
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    return again
 
 
 def _empty(headers: Headers) -> bool:

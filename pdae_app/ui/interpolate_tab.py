@@ -10,6 +10,7 @@ from pdae_app.engine.carry_out import encode_end, interpolate
 from pdae_app.engine.framing import Square
 from pdae_app.engine.requests import InterpolationRequest
 from pdae_app.export import FILMS
+from pdae_app.export.provenance import Provenance
 from pdae_app.ui.events import HIDDEN, LAST_WINS, ModelThread, explained, long_run, shown
 from pdae_app.ui.files import saved
 from pdae_app.ui.models import Chosen, Models
@@ -30,6 +31,7 @@ class InterpolateTab:
     def __init__(self, models: Models, model: ModelThread, chosen: gr.State):
         self.models = models
         self.frames = gr.State([], time_to_live=TIME_TO_LIVE)
+        self.provenance = gr.State(None, time_to_live=TIME_TO_LIVE)
         gr.Markdown("Two photographs, and the people in between.")
         with gr.Row():
             self.first = photo_input("First photograph", "first", 240, str(EXAMPLES[0]))
@@ -85,12 +87,15 @@ class InterpolateTab:
             self.status,
             self.interpolate,
             inputs=[chosen, self.first, self.second, self.mode, self.count, self.center],
-            outputs=[self.gallery, self.frames, self.scrub, self.frame, self.save, self.status],
+            outputs=[
+                *(self.gallery, self.frames, self.provenance, self.scrub, self.frame),
+                *(self.save, self.status),
+            ],
         )
         self.scrub.input(self.at, [self.frames, self.scrub], self.frame, queue=False, **quiet)
         self.make.click(
             explained(self.film),
-            [chosen, self.frames, self.mode, self.kind],
+            [self.frames, self.provenance, self.kind],
             [self.save, self.status],
             **quiet,
         )
@@ -114,7 +119,7 @@ class InterpolateTab:
             files = [*files, saved(done[-1], f"frame-{len(done)}", provenance)]
             yield {self.gallery: files, self.status: f"Frame {len(done)} of {request.frames}…"}
         yield {
-            self.frames: done,
+            **{self.frames: done, self.provenance: provenance},
             self.scrub: gr.Slider(maximum=len(done), value=1),
             self.frame: done[0],
             self.status: f"Done in {time.monotonic() - start:.1f} s.",
@@ -124,12 +129,10 @@ class InterpolateTab:
         """The frame that the slider points at."""
         return frames[min(int(number), len(frames)) - 1] if frames else None
 
-    def film(self, chosen: Chosen, frames: list[Image.Image], mode: str, kind: str) -> dict:
+    def film(self, frames: list[Image.Image], provenance: Provenance | None, kind: str) -> dict:
         """The finished frames as one file."""
         if not frames:
-            raise EditError("Press Interpolate first.")
-        title = self.models.of(chosen).title
-        provenance = InterpolationRequest(MODES[mode], len(frames)).provenance(title)
+            raise EditError("Press Interpolate first, and wait until all frames are there.")
         path = exported(frames, kind, provenance, "interpolation")
         button = gr.DownloadButton(value=path, interactive=True)
         return {self.save: button, self.status: "The file is ready: press *Save*."}

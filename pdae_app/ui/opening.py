@@ -116,12 +116,18 @@ class PhotographOpening:
         if wish is None or wish.choice is None or wish.photograph is None:
             yield self._closed(wish.status if wish else STOPPED)
             return
-        for report in self._reports(self.panels.models.of(chosen), wish, QUALITY[quality], codes):
-            if opening.number != number:
-                yield {self.panels.status: gr.skip()}
-                return
-            if report:
-                yield report
+        editor, read = self.panels.models.of(chosen), False
+        try:
+            for report in self._reports(editor, wish, QUALITY[quality], codes):
+                if opening.number != number:
+                    yield {self.panels.status: gr.skip()}
+                    return
+                if report:
+                    read = report.get(self.panels.opened) is not None
+                    yield report
+        finally:
+            if not read:  # nobody may come back to it
+                wish.photograph.release()
 
     def _closed(self, status: str) -> dict:
         """Without a picture: said once more, after whatever was on its way."""
@@ -137,7 +143,7 @@ class PhotographOpening:
         panels, start = self.panels, time.monotonic()
         square = chosen_square(wish.photograph, editor.framing, wish.choice, wish.eyes)
         if square is None:
-            yield {panels.status: CLICK}
+            yield {**dict.fromkeys([panels.opened, panels.finished]), panels.status: CLICK}
             return
         framed = wish.photograph.framed(editor.framing, square)
         yield {
@@ -145,11 +151,12 @@ class PhotographOpening:
             panels.panel.square: shown(framed.square(editor.image_size)),
             panels.status: "Finding the code…",
         }
-        if waiting := waiting_sentence(opening_seconds(editor, steps)):
-            yield {panels.status: f"Finding the code… {waiting}"}
         key = (editor.title, wish.photograph.source, framed.alignment, steps)
-        portrait = make_portrait(editor, framed, codes[key]) if key in codes else None
-        if portrait is None:
+        if key in codes:
+            portrait = make_portrait(editor, framed, codes[key])
+        else:
+            if waiting := waiting_sentence(opening_seconds(editor, steps)):
+                yield {panels.status: f"Finding the code… {waiting}"}
             portrait = yield from self._read(editor, framed, steps)
             codes = dict([*codes.items(), (key, portrait.code)][-CODES_KEPT:])
         yield {

@@ -5,7 +5,7 @@ from gradio.events import Dependency
 
 from pdae_app.engine import QUALITY, Editor
 from pdae_app.engine.framing import Eyes, Photograph
-from pdae_app.ui.events import HIDDEN, LAST_WINS, Newest
+from pdae_app.ui.events import HIDDEN, LAST_WINS, Newest, explained
 from pdae_app.ui.framing import BY_HAND, CENTER, made_here, squares
 from pdae_app.ui.photo_input import photo_input
 from pdae_app.ui.session import EXAMPLES, TIME_TO_LIVE, Opening
@@ -97,7 +97,7 @@ class PhotoPanel:
     def choosing(self, quiet: dict) -> list[Dependency]:
         """The choices of another square, after which the photograph is opened anew."""
         framed = self.framing.input(
-            self.show_by_hand,
+            explained(self.show_by_hand),
             [self.opening, self.photo, self.framing],
             [self.by_hand, self.eyes],
             **quiet,
@@ -116,6 +116,7 @@ class PhotoPanel:
             return {self.by_hand: gr.Image(visible=False), self.eyes: ()}
         photograph = wanted_photograph(opening, path)
         small = photograph.image.resize([round(_shrunk(photograph) * n) for n in photograph.size])
+        photograph.release()
         return {self.by_hand: gr.Image(value=small, label=CLICK, visible=True), self.eyes: ()}
 
     def click_eye(

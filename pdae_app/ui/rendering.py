@@ -193,6 +193,8 @@ class Rendering:
     ) -> dict:
         """After *Stop*: the last finished picture, and the sliders as they stand in it."""
         panels, status = self.panels, {self.panels.status: STOPPED}
+        if opened is not None:
+            opened.portrait.photograph.release()
         if opened is None or finished is None:
             return status
         history = history.back_to(finished.request.preset)

@@ -8,6 +8,7 @@ from gradio.utils import get_upload_folder
 
 from pdae_app.engine.carry_out import Outcome
 from pdae_app.export.credentials import signed_still
+from pdae_app.export.names import FreeNames
 from pdae_app.export.provenance import Provenance
 
 MOST_BYTES = 2_000_000_000
@@ -19,7 +20,8 @@ class ResultZip:
 
     def __init__(self, provenance: Provenance, most: int = MOST_BYTES):
         self._provenance = provenance
-        self._most, self._names, self._finished = most, set(), False
+        self._most, self._written, self._finished = most, False, False
+        self._free_name = FreeNames(".png")
         self._path = Path(get_upload_folder()) / uuid.uuid4().hex / "edited.zip"
 
     def __enter__(self) -> "ResultZip":
@@ -28,9 +30,11 @@ class ResultZip:
         return self
 
     def __exit__(self, *_) -> None:
-        self._archive.close()
-        if not self._finished:
-            self._path.unlink(missing_ok=True)
+        try:
+            self._archive.close()  # on a full disk it fails, and must not stay
+        finally:
+            if not self._finished:
+                self._path.unlink(missing_ok=True)
 
     def add(self, outcome: Outcome) -> Outcome:
         """Write a picture, if it came out; the outcome without its pixels."""
@@ -40,19 +44,11 @@ class ResultZip:
         if self._path.stat().st_size + len(data) > self._most:
             return Outcome(outcome.name, error=FULL)
         self._archive.writestr(self._free_name(outcome.name), data)
+        self._written = True
         return Outcome(outcome.name)
 
     def finish(self) -> str | None:
         """The path of the zip; None where nothing came out."""
         self._archive.close()
-        self._finished = bool(self._names)
+        self._finished = self._written
         return str(self._path) if self._finished else None
-
-    def _free_name(self, given: str) -> str:
-        """A PNG's name after the photograph's, counted up where it is taken; never a path."""
-        stem = Path(given).name.rsplit(".", 1)[0] or "picture"
-        name, number = f"{stem}.png", 2
-        while name in self._names:
-            name, number = f"{stem}-{number}.png", number + 1
-        self._names.add(name)
-        return name

@@ -37,6 +37,7 @@ PRESET = {
 }
 # Names and shapes that tell a U-Net of two resolutions.
 UNET_SHAPES = {
+    "time_embed.0.weight": (256, 64),
     "time_embed.0.bias": (256,),
     "input_blocks.0.0.weight": (64, 3, 3, 3),
     "input_blocks.1.0.in_layers.2.weight": (64, 64, 3, 3),

@@ -77,7 +77,8 @@ class SuiteConfig:
     `features` of distances of sets: "inception", "dinov2", "judge", or a dotted name; null takes
     Inception where its `inception` file is given, else the judge's. `judge` is a file, else one is
     trained on the training pictures. `lpips` is AlexNet's file; "none" goes without. `embedder`
-    is a dotted name in place of dlib's. `people` shows pictures of real people on the page.
+    is a dotted name in place of dlib's. `people` shows pictures of real people on the page. `sizes`
+    are how much is measured, without `quick`.
     """
 
     data: DataConfig
@@ -96,6 +97,7 @@ class SuiteConfig:
     others: str | None = None
     people: bool = False
     seed: int = 0
+    sizes: Sizes = field(default_factory=Sizes)
 
     def __post_init__(self):
         unknown = set(self.tables) - set(TABLES)
@@ -105,9 +107,9 @@ class SuiteConfig:
             )
 
     @property
-    def sizes(self) -> Sizes:
-        """The papers' numbers, or few."""
-        return QUICK if self.quick else Sizes()
+    def taken(self) -> Sizes:
+        """`sizes`, the papers' numbers where nothing else was asked for; or few."""
+        return QUICK if self.quick else self.sizes
 
 
 @dataclass(frozen=True)
@@ -125,7 +127,7 @@ def prepared(config: SuiteConfig, model: Model) -> Bench:
     Raises:
         ValueError: no pictures, or a judge that has seen them.
     """
-    sizes, bundle = config.sizes, model.bundle
+    sizes, bundle = config.taken, model.bundle
     data = replace(config.data, align=config.align or bundle.framing, split=None)
     test_split, train_split = _splits(config, data)
     held = replace(data, split=test_split, most=sizes.held_out)
@@ -144,11 +146,20 @@ def prepared(config: SuiteConfig, model: Model) -> Bench:
 
 
 def _splits(config: SuiteConfig, data: DataConfig) -> tuple[str | None, str | None]:
-    """The parts to measure on and to know as training pictures: as asked, or as the labels say."""
-    if config.test_split or config.train_split or not data.labels:
-        return config.test_split, config.train_split
-    known = {row.get("split") for row in open_source(data).rows}
-    return tuple(name if name in known else None for name in ("test", "train"))
+    """The parts to measure on and to know as training pictures: as asked, or as the labels say.
+
+    Raises:
+        ValueError: parts that nothing names, or one and the same.
+    """
+    test, train = config.test_split, config.train_split
+    if not (test or train):
+        known = {row.get("split") for row in open_source(data).rows} if data.labels else set()
+        return tuple(name if name in known else None for name in ("test", "train"))
+    if not (data.labels or data.dataset or data.torchvision):
+        raise ValueError("the parts of a folder are named by the column split of its labels")
+    if test == train:
+        raise ValueError(f"{test!r} cannot be measured on and learned from at once")
+    return test, train
 
 
 def _tools(
@@ -190,7 +201,7 @@ def _judge(config: SuiteConfig, training: DataConfig | None, held_out: Squares) 
         raise ValueError(
             "there is no judge: it learns from labelled training pictures (--labels, --train)"
         )
-    classifier = replace(config.judge_config.classifier, epochs=config.sizes.judge_epochs)
+    classifier = replace(config.judge_config.classifier, epochs=config.taken.judge_epochs)
     return load_judge(replace(config.judge_config, classifier=classifier), training, held_out.rows)
 
 
@@ -222,7 +233,7 @@ def _key(config: SuiteConfig, case: Case, seen: Seen) -> str:
     tools = case.tools
     facts = [
         case.model.bundle.identity,
-        asdict(config.sizes),
+        asdict(config.taken),
         seen.hashes,
         case.held_out.rows,
         case.training.rows if case.training else None,

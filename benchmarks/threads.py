@@ -1,0 +1,96 @@
+"""How torch's threads should wait and how many there should be, on a quiet and on a busy machine.
+
+python -m benchmarks.threads --model checkpoints/faces128
+
+Every setting is a process of its own, as libgomp reads its environment once; they take turns, and
+the medians over all turns are compared. Busy processes do nothing but compute.
+"""
+
+import argparse
+import os
+import statistics
+import subprocess
+import sys
+import time
+from contextlib import contextmanager
+from pathlib import Path
+
+from PIL import Image
+
+from benchmarks.tables import publish
+from pdae_app.engine import Editor
+
+ROOT = Path(__file__).parent.parent
+PHOTO = ROOT / "pdae_app" / "ui" / "examples"
+SETTINGS = {
+    "all threads, spinning": {},
+    "all threads, passive": {"OMP_WAIT_POLICY": "PASSIVE"},
+    "one thread": {"OMP_NUM_THREADS": "1"},
+}
+READ = ("OMP_WAIT_POLICY", "OMP_NUM_THREADS", "GOMP_SPINCOUNT")
+
+
+def timed(model: str, repeats: int) -> None:
+    """In a process of its own: print the median seconds of opening and of one edit."""
+    editor = Editor.from_pretrained(model)
+    photo = Image.open(sorted(PHOTO.glob("*.jpg"))[0])
+    encode, edit = [], []
+    for _ in range(repeats + 1):
+        start = time.perf_counter()
+        code = editor.encode(photo)
+        encode.append(time.perf_counter() - start)
+        start = time.perf_counter()
+        editor.edit(code, {editor.attributes[0]: 1.0})
+        edit.append(time.perf_counter() - start)
+    print(statistics.median(encode[1:]), statistics.median(edit[1:]))
+
+
+@contextmanager
+def busy(count: int):
+    """So many processes that compute, while the context lasts."""
+    command = [sys.executable, "-c", "while True: pass"]
+    others = [subprocess.Popen(command) for _ in range(count)]
+    try:
+        yield
+    finally:
+        for other in others:
+            other.kill()
+            other.wait()
+
+
+def measured(setting: str, arguments: argparse.Namespace) -> list[float]:
+    """Seconds of opening and edit under one setting."""
+    clean = {key: value for key, value in os.environ.items() if key not in READ}
+    command = [sys.executable, "-m", "benchmarks.threads", "--model", arguments.model]
+    command += ["--repeats", str(arguments.repeats), "--alone"]
+    environment = clean | SETTINGS[setting]
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, check=True)
+    return [float(word) for word in done.stdout.split()]
+
+
+def main() -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--model", default=str(ROOT / "checkpoints" / "faces128"))
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--turns", type=int, default=2)
+    parser.add_argument("--busy", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--alone", action="store_true", help="one setting, that of this process")
+    arguments = parser.parse_args()
+    if arguments.alone:
+        timed(arguments.model, arguments.repeats)
+        return
+    rows = []
+    for count in arguments.busy:
+        found = {setting: [] for setting in SETTINGS}
+        with busy(count):
+            for setting in [*SETTINGS] * arguments.turns:
+                found[setting].append(measured(setting, arguments))
+        for setting, times in found.items():
+            encode, edit = (statistics.median(column) for column in zip(*times, strict=True))
+            rows.append({"busy processes": count, "setting": setting, "open": encode, "edit": edit})
+    publish("threads", rows, "Seconds, medians.")
+
+
+if __name__ == "__main__":
+    main()
