@@ -50,8 +50,8 @@ VQ_F4 = {
 }
 SCHEDULER = {"_class_name": "DDIMScheduler", "beta_schedule": "scaled_linear"}
 SCHEDULER |= {"beta_start": 0.0015, "beta_end": 0.0195, "clip_sample": False}
-# For `speed`: both of this depth and width, on 3 x 64 x 64 states or 3 x 256 x 256 pixels.
-WIDTH, MULTIPLIERS = 64, (1, 2, 3, 4)
+# For `speed`: both of this depth, on 3 x 64 x 64 states or 3 x 256 x 256 pixels.
+MULTIPLIERS = (1, 2, 3, 4)
 
 
 def write_pipeline(folder: Path) -> None:
@@ -123,9 +123,9 @@ def _resident() -> int:
     return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
 
 
-def speed(out: Path, rounds: int = 3) -> list[dict]:
+def speed(out: Path, width: int, rounds: int) -> list[dict]:
     """A training step and an edit (10 steps), in turn; medians, and the ratio."""
-    bundles = {"latent": _base(latent=True), "pixels": _base(latent=False)}
+    bundles = {name: _base(width, latent=name == "latent") for name in ("latent", "pixels")}
     times: dict = {name: {"step": [], "edit": []} for name in bundles}
     runs = {name: _run(bundle, out / name) for name, bundle in bundles.items()}
     for _ in range(rounds):
@@ -140,10 +140,10 @@ def speed(out: Path, rounds: int = 3) -> list[dict]:
     return rows
 
 
-def _base(latent: bool) -> Bundle:
+def _base(width: int, latent: bool) -> Bundle:
     size = 64 if latent else 256
     config = UNetConfig(
-        size, WIDTH, MULTIPLIERS, attention_resolutions=(16,), head_channels=32, dropout=0.0
+        size, width, MULTIPLIERS, attention_resolutions=(16,), head_channels=32, dropout=0.0
     )
     torch.manual_seed(0)
     stage = PublishedStage(PublishedStageConfig("VQModel", VQ_F4)) if latent else Pixels()
@@ -185,9 +185,15 @@ def main() -> None:
     )
     parser.add_argument("what", choices=("convert", "step", "speed"))
     parser.add_argument("--out", default="runs/bases", type=Path)
+    parser.add_argument("--width", type=int, default=64, help="of speed's networks")
+    parser.add_argument("--rounds", type=int, default=3, help="of speed")
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)
-    rows = {"convert": convert, "step": step, "speed": speed}[arguments.what](arguments.out)
+    out = arguments.out
+    if arguments.what == "speed":
+        rows = speed(out, arguments.width, arguments.rounds)
+    else:
+        rows = {"convert": convert, "step": step}[arguments.what](out)
     print(json.dumps(rows, indent=2))
 
 
