@@ -12,6 +12,7 @@ The private folder lies on a small file system of its own where this program may
 import argparse
 import os
 import random
+import re
 import signal
 import socket
 import subprocess
@@ -225,7 +226,7 @@ class Soaked:
 
     rows: list[dict]
     counts: dict[str, int]
-    tracebacks: int
+    faults: tuple[str, ...]
     folders_left: int
 
 
@@ -246,8 +247,13 @@ def soak(model: str, minutes: float) -> Soaked:
                 _let_the_hour_pass(app, folder, rows[0]["files of visitors"])
                 rows.append({"when": "an hour later, by the clock"} | measured(app, folder))
             left = len(list(folder.glob(f"*{PREFIX}*")))
-        tracebacks = log.read_text(errors="replace").count("Traceback (most recent call last)")
-    return Soaked(rows, dict(record.counts), tracebacks, left)
+        faults = [line for line in log.read_text(errors="replace").splitlines() if _is_fault(line)]
+    return Soaked(rows, dict(record.counts), tuple(faults), left)
+
+
+def _is_fault(line: str) -> bool:
+    """The last line of a traceback, which names the error."""
+    return re.match(r"[\w.]+(Error|Exception|Exit|Disconnect)\b", line) is not None
 
 
 def _visits(
@@ -284,8 +290,9 @@ def main() -> None:
     soaked = soak(arguments.model, arguments.minutes)
     happened = ", ".join(f"{count} {what}" for what, count in sorted(soaked.counts.items()))
     notes = (
-        f"{arguments.minutes:g} minutes: {happened}. Wrong pictures: "
-        f"{soaked.counts.get('wrong pictures', 0)}. Tracebacks in the log: {soaked.tracebacks}. "
+        f"{arguments.minutes:g} minutes: {happened}. "
+        f"Wrong pictures: {soaked.counts.get('wrong pictures', 0)}. "
+        f"Errors in the log: {'; '.join(soaked.faults) or 0}. "
         f"Private folders left after the end: {soaked.folders_left}."
     )
     publish("soak", soaked.rows, notes)

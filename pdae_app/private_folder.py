@@ -132,13 +132,19 @@ class Sweep:
         self._delete_empty_folders()
 
     def _files(self) -> list[Path]:
-        return [path for path in self.folder.rglob("*") if path.is_symlink() or path.is_file()]
+        """Whatever is no folder; what others delete meanwhile may be among it."""
+        # Not by `rglob`, which raises where a folder goes while it looks.
+        walked = list(os.walk(self.folder))
+        links = [Path(at, name) for at, below, _ in walked for name in below]
+        files = [Path(at, name) for at, _, names in walked for name in names]
+        return files + [path for path in links if path.is_symlink()]
 
     def _delete_empty_folders(self) -> None:
-        for path in sorted(self.folder.rglob("*"), reverse=True):
+        for folder, _, _ in os.walk(self.folder, topdown=False):
+            path = Path(folder)
             try:
                 # A new folder may be about to get its file.
-                if path.is_dir() and time.time() - path.stat().st_mtime > self.age:
+                if path != self.folder and time.time() - path.stat().st_mtime > self.age:
                     path.rmdir()
             except OSError:
                 continue

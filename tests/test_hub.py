@@ -218,10 +218,11 @@ def test_what_is_no_bundle_is_not_fetched(tmp_path, monkeypatch, sizes, config, 
 
 
 def test_a_download_holds_nobody_up(monkeypatch, tmp_path):
-    going = threading.Event()
+    going, told = threading.Event(), threading.Event()
 
     def fetch(repo, most, cache, tell):
         tell(34_000_000, 120_000_000)
+        told.set()
         going.wait(10)
         (tmp_path / repo).mkdir(parents=True)
         (tmp_path / repo / "config.json").touch()
@@ -232,6 +233,7 @@ def test_a_download_holds_nobody_up(monkeypatch, tmp_path):
     for number in range(4):
         with pytest.raises(EditError, match="is being fetched"):
             downloads.folder(f"owner/{number}")
+    assert told.wait(10)
     with pytest.raises(EditError, match=r"owner/0 is being fetched .* \(34 of 120 MB\)"):
         downloads.folder("owner/0")
     with pytest.raises(EditError, match="Too many models"):

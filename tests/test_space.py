@@ -228,6 +228,37 @@ def test_whatever_lies_too_long_is_swept_away(tmp_path):
     assert sweep.bytes == 2 * len(b"a face")
 
 
+def test_folders_that_go_meanwhile_end_no_sweep(tmp_path, monkeypatch):
+    """Gradio deletes of its own accord; a sweep that ends by an error was the last one."""
+    lying, walk = aged(tmp_path / "a" / "b" / "face.png", 200), os.walk
+    link = tmp_path / "a" / "link"
+    link.symlink_to(tmp_path / "a" / "b")
+    os.utime(link, (0, 0), follow_symlinks=False)
+
+    def walking(*args, **kwargs):
+        for at, below, names in walk(*args, **kwargs):
+            yield at, [*below, "gone"], [*names, "gone too"]
+
+    monkeypatch.setattr(os, "walk", walking)
+    sweep = Sweep(tmp_path, age=100)
+    sweep._kept = set()
+    sweep.sweep()
+    assert not lying.exists() and not link.is_symlink()
+
+
+def test_a_sweep_that_fails_is_not_the_last(tmp_path, monkeypatch):
+    swept = threading.Semaphore(0)
+
+    def failing(_):
+        swept.release()
+        raise OSError("a disk that fails")
+
+    monkeypatch.setattr(Sweep, "sweep", failing)
+    Sweep(tmp_path).start(every=0.01)
+    assert all(swept.acquire(timeout=5) for _ in range(3))
+    monkeypatch.setattr(Sweep, "sweep", lambda _: time.sleep(3600))
+
+
 def test_uploads_between_two_sweeps_are_counted(tmp_path, monkeypatch):
     """A sweep comes once a minute: by a fast line much more than a disk's part arrives in one."""
     sweep = Sweep(tmp_path, most=1000)
