@@ -11,6 +11,9 @@ from torch import Tensor
 # A picture that already lies at or beyond the typical positive (negative) still moves when its
 # slider is dragged: by at least this part of the way between the two medians.
 SMALLEST_STEP = 0.25
+# One that lies far beyond the opposite median moves by at most this part: longer steps leave what
+# the model has seen, and come as blotches (teeth taken from a broad smile, beards on women).
+LARGEST_STEP = 1.25
 # Beyond this condition number, sliders are told apart by rounding errors alone.
 LARGEST_CONDITION = 1e4
 
@@ -103,7 +106,8 @@ class LatentSpace:
         """The code with its attributes changed.
 
         A slider at 0 changes nothing; at +1 it carries this picture's logit to the median of the
-        real positives (Diff-AE Eq. 11), at -1 to that of the negatives, further in proportion.
+        real positives (Diff-AE Eq. 11), at -1 to that of the negatives, further in proportion;
+        the step is bounded by `SMALLEST_STEP` and `LARGEST_STEP`.
         Several sliders are solved for together, so that each reaches its own logit whatever the
         others do.
 
@@ -146,10 +150,10 @@ def solved(matrix: Tensor, change: Tensor) -> Tensor:
 
 
 def step_to(attribute: Attribute, logit: float, up: bool) -> float:
-    """The change of logit that a slider's full unit makes from `logit`: signed, never tiny."""
+    """The change of logit that a slider's full unit makes from `logit`: signed, never tiny or huge."""
     if attribute.unit is not None:
         return attribute.gain * (attribute.unit if up else -attribute.unit)
     gap = attribute.positive_logit - attribute.negative_logit
-    if up:
-        return attribute.gain * max(attribute.positive_logit - logit, SMALLEST_STEP * gap)
-    return attribute.gain * min(attribute.negative_logit - logit, -SMALLEST_STEP * gap)
+    distance = attribute.positive_logit - logit if up else logit - attribute.negative_logit
+    step = min(max(distance, SMALLEST_STEP * gap), LARGEST_STEP * gap)
+    return attribute.gain * (step if up else -step)
