@@ -150,7 +150,7 @@ def solved(matrix: Tensor, change: Tensor) -> Tensor:
 
 
 def step_to(attribute: Attribute, logit: float, up: bool) -> float:
-    """The change of logit that a slider's full unit makes from `logit`: signed, never tiny or huge."""
+    """The signed change of logit that a full unit makes: never tiny, never huge."""
     if attribute.unit is not None:
         return attribute.gain * (attribute.unit if up else -attribute.unit)
     gap = attribute.positive_logit - attribute.negative_logit
