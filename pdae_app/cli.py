@@ -9,10 +9,13 @@ import sys
 from pathlib import Path
 
 from PIL import Image
+from tqdm import tqdm
 
 from pdae_app.bundle import BundleError, save_bundle
+from pdae_app.clips import WRITERS, Clip
 from pdae_app.engine import MODES, QUALITY, EditError, Editor, carry_out
 from pdae_app.engine.framing import Square
+from pdae_app.engine.moving import edit_clip
 from pdae_app.engine.preset import Preset, parse_preset, parse_sliders
 from pdae_app.engine.quality import quality_steps
 from pdae_app.engine.requests import (
@@ -23,7 +26,13 @@ from pdae_app.engine.requests import (
 )
 from pdae_app.engine.sliders import load_slider_of
 from pdae_app.export import FILMS, STILLS
-from pdae_app.export.credentials import CredentialsError, signed_film, signed_still
+from pdae_app.export.credentials import (
+    FILM_MIME,
+    CredentialsError,
+    signed,
+    signed_film,
+    signed_still,
+)
 from pdae_app.export.names import FreeNames
 from pdae_app.faces.photo import PhotoError
 from pdae_app.hub import default_model
@@ -33,6 +42,7 @@ from pdae_app.whole import whole_file
 
 STILL_KINDS = {suffix: kind for kind, suffix in STILLS.items()} | {".jpeg": "JPEG"}
 FILM_KINDS = {suffix: kind for kind, suffix in FILMS.items()}
+CLIP_KINDS = {FILMS[kind]: kind for kind in WRITERS}
 EXPECTED = (
     BundleError,
     CredentialsError,
@@ -62,7 +72,7 @@ def parser() -> argparse.ArgumentParser:
     """The commands and their options."""
     top = argparse.ArgumentParser("python -m pdae_app", description=__doc__)
     commands = top.add_subparsers(required=True, metavar="COMMAND")
-    for add in (_add_edit, _add_interpolate, _add_generate, _add_info, _add_slider):
+    for add in (_add_edit, _add_film, _add_interpolate, _add_generate, _add_info, _add_slider):
         add(commands)
     return top
 
@@ -78,12 +88,24 @@ def _command(commands, name: str, run, help: str) -> argparse.ArgumentParser:
 def _add_edit(commands) -> None:
     command = _command(commands, "edit", edit, "change attributes of photographs")
     command.add_argument("photos", nargs="+", help="picture files")
+    _edit_options(command)
+    command.add_argument("-o", "--out", required=True, help="picture file; folder for several")
+    _quality(command)
+
+
+def _edit_options(command: argparse.ArgumentParser) -> None:
     command.add_argument("--set", nargs="+", default=[], metavar="NAME=STRENGTH", dest="sliders")
     command.add_argument("--preset", help="a preset file; --set changes it")
     command.add_argument("--slider", nargs="+", default=[], help="files of sliders of your own")
     command.add_argument("--scale", type=float, help="guidance scale (default: 1)")
     command.add_argument("--center", action="store_true", help="the centre square, not a face")
-    command.add_argument("-o", "--out", required=True, help="picture file; folder for several")
+
+
+def _add_film(commands) -> None:
+    command = _command(commands, "film", film, "change attributes in a short film")
+    command.add_argument("film", help="an MP4, MOV, WebM or GIF file")
+    _edit_options(command)
+    command.add_argument("-o", "--out", required=True, help=f"film: {', '.join(CLIP_KINDS)}")
     _quality(command)
 
 
@@ -158,11 +180,8 @@ def edit(parsed: argparse.Namespace) -> int:
     """Edit one photograph into a file, or several into a folder."""
     out, many = Path(parsed.out), len(parsed.photos) > 1
     kind = "PNG" if many else _kind(out, STILL_KINDS)
-    editor = _editor(parsed)
-    own = (load_slider_of(editor.bundle, path) for path in parsed.slider)
-    editor = editor.with_attributes(*own)
-    square, failed, free_name = Square(center=parsed.center), 0, FreeNames(".png")
-    request = EditRequest(_preset(parsed, editor), quality_steps(parsed.quality), square)
+    editor, request = _edit_request(parsed)
+    failed, free_name = 0, FreeNames(".png")
     provenance = request.provenance(editor.title)
     for outcome in carry_out.edit_many(editor, parsed.photos, request):
         if outcome.error:
@@ -172,6 +191,28 @@ def edit(parsed: argparse.Namespace) -> int:
         path = out / free_name(outcome.name) if many else out
         _write(path, signed_still(outcome.whole, provenance, kind))
     return 1 if failed else 0
+
+
+def _edit_request(parsed: argparse.Namespace) -> tuple[Editor, EditRequest]:
+    editor = _editor(parsed)
+    own = (load_slider_of(editor.bundle, path) for path in parsed.slider)
+    editor = editor.with_attributes(*own)
+    square, steps = Square(center=parsed.center), quality_steps(parsed.quality)
+    return editor, EditRequest(_preset(parsed, editor), steps, square)
+
+
+def film(parsed: argparse.Namespace) -> None:
+    """Edit a film, its frames being counted on a line that is written over."""
+    out = Path(parsed.out)
+    kind, clip = _kind(out, CLIP_KINDS), Clip(parsed.film)
+    editor, request = _edit_request(parsed)
+    provenance = request.provenance(editor.title)
+    with WRITERS[kind](clip, provenance) as writer:
+        for moment in tqdm(edit_clip(editor, clip, request), unit="frame", leave=False):
+            if moment.frame:
+                writer.add(moment.frame)
+        data = writer.finish()
+    _write(out, signed(data, FILM_MIME[kind], provenance))
 
 
 def interpolate(parsed: argparse.Namespace) -> None:

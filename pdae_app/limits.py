@@ -22,7 +22,8 @@ class Limits:
     `megapixels` of a picture, decoded; `memory_mb` of the whole process, beyond which new work is
     refused, by default three quarters of the machine's or container's; `disk_mb` of all pictures of
     visitors; `upload_mb` of one upload, `in_flight_mb` of all at a time; `sessions` whose
-    photographs and codes are remembered; `model_mb` of a model that a visitor names.
+    photographs and codes are remembered; `model_mb` of a model that a visitor names;
+    `film_seconds` of a film, which the model works on for minutes.
     """
 
     megapixels: float = 25
@@ -32,6 +33,7 @@ class Limits:
     in_flight_mb: float = 1000
     sessions: float = 200
     model_mb: float = 2000
+    film_seconds: float = 10
 
     @classmethod
     def of(cls, environment: Mapping[str, str] = os.environ) -> "Limits":

@@ -23,6 +23,15 @@ def waiting_sentence(seconds: float) -> str:
     """What to tell somebody who will wait so long; nothing where it is short."""
     if seconds < WORTH_SAYING:
         return ""
+    return (
+        f"On this computer's processor it takes about {spoken(seconds)} at most; "
+        "a GPU is far quicker."
+    )
+
+
+def spoken(seconds: float) -> str:
+    """A time in words, as people say it."""
+    if seconds < 50:
+        return f"{max(1, round(seconds / 5)) * 5} seconds"
     minutes = round(seconds / 60)
-    time = f"{minutes} minutes" if minutes > 1 else "a minute"
-    return f"On this computer's processor it takes about {time} at most; a GPU is far quicker."
+    return f"{minutes} minutes" if minutes > 1 else "a minute"

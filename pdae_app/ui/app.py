@@ -15,6 +15,7 @@ from pdae_app.ui.about_tab import AboutTab
 from pdae_app.ui.connections import be_patient
 from pdae_app.ui.edit_tab import EditTab
 from pdae_app.ui.events import HIDDEN, LAST_WINS, ONE_AT_A_TIME, ModelThread, Newest
+from pdae_app.ui.film_tab import FilmTab
 from pdae_app.ui.generate_tab import GenerateTab
 from pdae_app.ui.guard import LOOPBACK, Guard, Rules
 from pdae_app.ui.inside_tab import InsideTab
@@ -146,6 +147,8 @@ class Page:
             OwnSliderTab(*shared, self.edit)
         with tab("Many pictures"):
             ManyTab(*shared, self.edit.history)
+        with tab("Film"):
+            FilmTab(*shared, self.edit.history)
         with tab("Look inside"):
             self.inside = InsideTab(*shared)
         with tab("About"):
@@ -213,6 +216,7 @@ def fitting_tabs(editor: Editor) -> dict[str, bool]:
         "Generate": editor.bundle.generates,
         "Your own slider": reads and editor.bundle.latents is not None,
         "Many pictures": reads and bool(editor.attributes),
+        "Film": reads and bool(editor.attributes) and editor.bundle.coupled_from is not None,
         "Look inside": reads,
         "About": True,
     }
