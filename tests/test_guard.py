@@ -6,6 +6,7 @@ import json
 import socket
 import threading
 import time
+import urllib.request
 from urllib.parse import urlsplit
 
 import pytest
@@ -16,6 +17,7 @@ from pdae_app.memory import resident_mb, usable_mb
 from pdae_app.ui import connections
 from pdae_app.ui.app import answered_hosts
 from pdae_app.ui.guard import LOOPBACK, MOST_ELSE, Guard, Rules
+from pdae_app.ui.log import Logged
 
 
 def asked(address, path="/", method="GET", body=None, **headers):
@@ -288,3 +290,45 @@ def test_the_memory_limit_is_of_the_machine_or_its_container(tmp_path):
 def test_what_the_page_does_not_need_of_gradio_is_not_there(address, path):
     """A recording would be given to ffmpeg, however long it takes."""
     assert asked(address, f"/gradio_api/{path}", "POST", b"x")[0] == 404
+
+
+def test_health_says_whether_new_work_is_taken(address):
+    with urllib.request.urlopen(f"{address.rstrip('/')}/health") as answer:
+        facts = json.load(answer)
+    assert facts["ok"] and facts["memory_mb"] > 100 and facts["version"]
+
+
+def test_health_is_503_where_no_memory_is_left():
+    def full():
+        raise BusyError("no memory left")
+
+    status, body = asyncio.run(answer_to(Guard(None, Rules(check_memory=full)), "/health"))
+    assert status == 503 and json.loads(body) == {"ok": False, "why": "no memory left"}
+
+
+def test_the_log_has_a_line_a_request_and_no_names():
+    async def page(scope, receive, send):
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b"12345"})
+
+    lines = []
+    for path in ("/health", "/gradio_api/file=/tmp/anna.jpg", "/gradio_api/queue/data", "/a/anna"):
+        asyncio.run(answer_to(Logged(page, lines.append), path))
+    told = [json.loads(line) for line in lines]
+    assert [line["what"] for line in told] == ["/health", "page", "/gradio_api/queue", "page"]
+    assert {line["status"] for line in told} == {200} and told[0]["bytes"] == 5
+    assert "anna" not in "".join(lines)
+
+
+async def answer_to(app, path):
+    """Status and body of a GET."""
+    sent = []
+
+    async def receive():
+        return {"type": "http.request", "body": b"", "more_body": False}
+
+    async def send(message):
+        sent.append(message)
+
+    await app({"type": "http", "method": "GET", "path": path, "headers": []}, receive, send)
+    return sent[0]["status"], b"".join(message.get("body", b"") for message in sent)

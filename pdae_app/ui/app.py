@@ -6,11 +6,13 @@ import gradio as gr
 from gradio.utils import get_upload_folder
 from starlette.middleware import Middleware
 
+from pdae_app import __version__
 from pdae_app.bundle import BundleError
 from pdae_app.engine import EditError, Editor
 from pdae_app.limits import BusyError, Limits
+from pdae_app.memory import resident_mb
 from pdae_app.private_folder import Sweep
-from pdae_app.ui import api
+from pdae_app.ui import api, log
 from pdae_app.ui.about_tab import AboutTab
 from pdae_app.ui.connections import be_patient
 from pdae_app.ui.edit_tab import EditTab
@@ -257,14 +259,18 @@ def launch(page: gr.Blocks, host: str | None = None, port: int | None = None, **
         int(limits.in_flight_mb * 1e6),
         sweep.take_room,
         limits.check_memory,
+        lambda: {"version": __version__, "memory_mb": round(resident_mb())},
     )
+    middleware = [Middleware(Guard, rules=rules)]
+    if log.wanted():
+        middleware.insert(0, Middleware(log.Logged, write=log.to_stderr))
     waits = options.pop("prevent_thread_lock", False)
     be_patient()
     served = page.launch(
         server_name=host,
         server_port=port,
         prevent_thread_lock=True,
-        app_kwargs={"middleware": [Middleware(Guard, rules=rules)]},
+        app_kwargs={"middleware": middleware},
         state_session_capacity=int(limits.sessions),
         theme=THEME,
         css=CSS,

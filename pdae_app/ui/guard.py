@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers
 from starlette.requests import ClientDisconnect
-from starlette.responses import PlainTextResponse
+from starlette.responses import JSONResponse, PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from pdae_app.limits import BusyError
@@ -15,6 +15,8 @@ from pdae_app.limits import BusyError
 LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 API = "/gradio_api/"
 UPLOAD = f"{API}upload"
+# For containers and balancers: whether this app takes new work.
+HEALTH = "/health"
 # Of all that Gradio lets others change or start, what the page and its clients use: the first word
 # of a path below `API`. Others hand what they are sent to ffmpeg, or edit the program.
 USED = frozenset(
@@ -37,7 +39,8 @@ class Rules:
     """`hosts` are the names that the app answers to, None being any; bounds are in bytes.
 
     `take_room` says whether so many bytes of an upload fit on the disk, and counts them;
-    `check_memory` raises `BusyError` where there is no memory for new work.
+    `check_memory` raises `BusyError` where there is no memory for new work; `facts` are told by
+    `HEALTH` beside that.
     """
 
     hosts: frozenset[str] | None = None
@@ -45,6 +48,7 @@ class Rules:
     in_flight: int = 1_000_000_000
     take_room: Callable[[int], bool] = lambda size: True
     check_memory: Callable[[], None] = lambda: None
+    facts: Callable[[], dict] = dict
 
 
 class Guard:
@@ -69,6 +73,9 @@ class Guard:
             status, sentence = refusal
             await PlainTextResponse(sentence, status)(scope, receive, _marked(send))
             return
+        if scope["path"] == HEALTH:
+            await self._health()(scope, receive, _marked(send))
+            return
         self.in_flight += size
         try:
             receive = _impatient(receive)
@@ -84,6 +91,14 @@ class Guard:
             pass
         finally:
             self.in_flight -= size
+
+    def _health(self) -> JSONResponse:
+        """200 where new work is taken, 503 where it is not."""
+        try:
+            self.rules.check_memory()
+        except BusyError as error:
+            return JSONResponse({"ok": False, "why": str(error), **self.rules.facts()}, 503)
+        return JSONResponse({"ok": True, **self.rules.facts()})
 
     def _stranger(self, method: str, headers: Headers) -> Refusal | None:
         host, hosts = _name(headers.get("host", "")), self.rules.hosts
