@@ -82,7 +82,9 @@ def _add_edit(commands) -> None:
     command.add_argument("--preset", help="a preset file; --set changes it")
     command.add_argument("--slider", nargs="+", default=[], help="files of sliders of your own")
     command.add_argument("--scale", type=float, help="guidance scale (default: 1)")
-    command.add_argument("--center", action="store_true", help="the centre square, not a face")
+    where = command.add_mutually_exclusive_group()
+    where.add_argument("--face", type=int, default=1, help="which face, the largest being 1")
+    where.add_argument("--center", action="store_true", help="the centre square, not a face")
     command.add_argument("-o", "--out", required=True, help="picture file; folder for several")
     _quality(command)
 
@@ -161,13 +163,15 @@ def edit(parsed: argparse.Namespace) -> int:
     editor = _editor(parsed)
     own = (load_slider_of(editor.bundle, path) for path in parsed.slider)
     editor = editor.with_attributes(*own)
-    square, failed, free_name = Square(center=parsed.center), 0, FreeNames(".png")
+    square = Square(parsed.face, center=parsed.center)
+    failed, free_name = 0, FreeNames(".png")
     request = EditRequest(_preset(parsed, editor), quality_steps(parsed.quality), square)
     provenance = request.provenance(editor.title)
     for outcome in carry_out.edit_many(editor, parsed.photos, request):
         if outcome.error:
             failed += 1
-            print(f"error: {outcome.name}: {outcome.error}", file=sys.stderr)
+            hint = " The option for that is --center." if outcome.faceless else ""
+            print(f"error: {outcome.name}: {outcome.error}{hint}", file=sys.stderr)
             continue
         path = out / free_name(outcome.name) if many else out
         _write(path, signed_still(outcome.whole, provenance, kind))

@@ -52,7 +52,7 @@ class Endpoints:
         photo, number, text, flag = _photo, _number, _text, _flag
         quality, scale = text("quality", "Fast"), number("scale", 1)
         face, center, name = number("face", 1), flag("center"), text("model", "")
-        sliders = RawJSON(label="sliders")
+        sliders = RawJSON(label="sliders", example={"Smiling": 1.0, "Young": -0.5})
         where = [face, center, name]
         codes = self.codes
         endpoints = {
@@ -74,7 +74,12 @@ class Endpoints:
             self.generate: (
                 [
                     *(number("count", 1), number("seed", 0), scale, number("unguided", 0.3)),
-                    *(RawJSON(label="wanted"), text("label", ""), name, quality),
+                    *(
+                        RawJSON(label="wanted", example={"Smiling": True}),
+                        text("label", ""),
+                        name,
+                        quality,
+                    ),
                 ],
                 [gr.Gallery(label="pictures", format="png"), _json("tries")],
             ),

@@ -41,7 +41,7 @@ class EditPanels:
                 self.result = ResultPanel()
                 self._lay_out_controls()
                 self.keep = KeepPanel(self.opened)
-                self.strip = StripPanel(models, model, chosen, self.opened)
+                self.strip = StripPanel(models, model, chosen, self.opened, self.history)
 
     def _lay_out_controls(self) -> None:
         gr.Markdown(SLIDER_NOTE, elem_classes="small-note")
