@@ -3,6 +3,7 @@
 import gradio as gr
 
 from pdae_app.engine import Editor
+from pdae_app.ui.bounded import BoundedSlider
 from pdae_app.ui.events import ModelThread, Newest
 from pdae_app.ui.history import History
 from pdae_app.ui.keep_panel import KeepPanel
@@ -18,7 +19,8 @@ SLIDER_NOTE = (
     "0 leaves the picture as it is, 1 makes a typical example of it, -1 a typical opposite."
 )
 SCALE_INFO = (
-    "How strongly the code steers: 1 reconstructs, 0 ignores the code, above 1 exaggerates."
+    "How strongly the picture is steered by what the model read in the photograph: 1 is faithful, "
+    "above 1 exaggerates."
 )
 
 
@@ -32,33 +34,46 @@ class EditPanels:
         self.history = gr.State(History())
         self.finished = gr.State(None, time_to_live=TIME_TO_LIVE)
         self.rendering = gr.State(Newest())
-        with gr.Row():
-            with gr.Column(scale=4, min_width=280):
+        self.faces = gr.State({}, time_to_live=TIME_TO_LIVE)
+        with gr.Row(elem_id="edit-row"):
+            with gr.Column(scale=3, min_width=240, elem_id="photo-column"):
                 self.panel = PhotoPanel(models.first)
-            with gr.Column(scale=7, min_width=320):
-                self.status = gr.Markdown(WELCOME, elem_id="status")
+            with gr.Column(scale=5, min_width=320, elem_id="picture-column"):
                 self.notice = gr.Markdown("", visible=False, elem_id="notice")
                 self.result = ResultPanel()
+                self._lay_out_actions()
+            with gr.Column(scale=5, min_width=320, elem_id="slider-column"):
                 self._lay_out_controls()
                 self.keep = KeepPanel(self.opened)
                 self.strip = StripPanel(models, model, chosen, self.opened, self.history)
 
+    def _lay_out_actions(self) -> None:
+        """What is wanted beside the sliders at all times."""
+        small = {"size": "sm", "min_width": 60}
+        with gr.Column(elem_id="actions"):
+            self.status = gr.Markdown(WELCOME, elem_id="status")
+            with gr.Row():
+                self.undo = gr.Button("Undo", interactive=False, elem_id="undo", **small)
+                self.redo = gr.Button("Redo", interactive=False, elem_id="redo", **small)
+                gr.Button("Hold to compare", elem_id="compare", **small)
+                self.stop = gr.Button("Stop", elem_id="stop-edit", **small)
+            with gr.Row():
+                self.result.lay_out_downloads()
+
     def _lay_out_controls(self) -> None:
         gr.Markdown(SLIDER_NOTE, elem_classes="small-note")
         self.sliders = SliderPool(self.models.first)
-        self.scale = gr.Slider(
-            0, 3, value=1, step=0.05, label="Guidance scale", info=SCALE_INFO, elem_id="scale"
-        )
         with gr.Row():
-            self.undo = gr.Button("Undo", size="sm", min_width=80, elem_id="undo")
-            self.redo = gr.Button("Redo", size="sm", min_width=80, elem_id="redo")
             self.reset = gr.Button("Reset all", size="sm", min_width=80, elem_id="reset")
-            self.stop = gr.Button("Stop", size="sm", min_width=80, elem_id="stop-edit")
-        with gr.Row():
-            self.result.lay_out_downloads()
+            self.result.lay_out_preset()
             self.load_preset = gr.UploadButton(
-                "Load preset", file_types=[".json"], size="sm", min_width=120, elem_id="load-preset"
+                "Load preset", file_types=[".json"], size="sm", min_width=80, elem_id="load-preset"
             )
+        with gr.Accordion("Advanced", open=False, elem_id="advanced"):
+            self.scale = BoundedSlider(
+                *(0, 3, 1, 0.05), label="Guidance scale", info=SCALE_INFO, elem_id="scale"
+            )
+            self.result.lay_out_pasting()
 
     @property
     def opening(self) -> gr.State:
@@ -71,6 +86,11 @@ class EditPanels:
         return [self.scale, *self.sliders.slots]
 
     @property
+    def moving(self) -> list:
+        """What changes when all sliders are set at a time."""
+        return [self.history, self.undo, self.redo, self.status, *self.controls]
+
+    @property
     def wanted(self) -> list:
         """What the newest edit is made of."""
         return [*(self.opened, self.rendering, self.result.pasting, self.keep.state, self.history)]
@@ -79,6 +99,7 @@ class EditPanels:
     def emptying(self) -> list:
         """What changes when another photograph, or another model, comes."""
         states = [self.opened, self.history, self.finished, self.keep.state, self.keep.canvas]
+        states += [self.faces, self.undo, self.redo]
         words = [self.notice, self.status]
         return [*states, *words, *self.panel.emptying, *self.result.parts, *self.controls]
 
@@ -86,6 +107,7 @@ class EditPanels:
         """The page without a picture: everything on the right empty, sliders at rest."""
         return {
             **dict.fromkeys([self.opened, self.finished, self.keep.state, self.keep.canvas]),
+            self.faces: {},
             **self.panel.emptied(),
             **self.result.emptied(),
             self.notice: gr.Markdown("", visible=False),
@@ -97,15 +119,24 @@ class EditPanels:
         """The sliders as they stand in a history."""
         now = history.now
         return {
-            self.history: history,
+            **self.remembered(history),
             self.scale: now.scale,
             **self.sliders.at(editor, now.sliders),
+        }
+
+    def remembered(self, history: History) -> dict:
+        """A history, and which ways it can be gone through."""
+        return {
+            self.history: history,
+            self.undo: gr.Button(interactive=bool(history.past)),
+            self.redo: gr.Button(interactive=bool(history.future)),
         }
 
     @property
     def adapting(self) -> list:
         """What changes with the model."""
-        return [*self.emptying, self.panel.photo, self.panel.examples, self.strip.attribute]
+        others = [self.panel.photo, self.panel.examples, self.strip.attribute]
+        return [*self.emptying, *self.sliders.heads, *others]
 
     def adapted(self, editor: Editor) -> dict:
         """The tab for another model."""

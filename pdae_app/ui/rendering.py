@@ -24,9 +24,9 @@ from pdae_app.ui.events import (
     WAITING,
     ModelThread,
     Newest,
-    explained,
     in_words,
 )
+from pdae_app.ui.face_edits import FaceEdits, others
 from pdae_app.ui.history import History
 from pdae_app.ui.models import Chosen
 from pdae_app.ui.result_panel import REPLACE, Finished
@@ -34,6 +34,7 @@ from pdae_app.ui.session import Opened
 
 READY = "Ready: drag a slider and let go."
 FINISHING = "Finishing…"
+NOTHING_YET = "Choose a photograph first: there is nothing yet that a slider could change."
 
 
 class Rendering:
@@ -49,7 +50,7 @@ class Rendering:
             [panels.scale.release, *(slot.release for slot in panels.sliders.slots)],
             self.remember,
             [panels.chosen, *panels.wanted, *panels.controls],
-            [panels.history, panels.status],
+            [panels.history, panels.undo, panels.redo, panels.status],
             **AT_ONCE | OURS,
             api_name="ui_release",
         )
@@ -66,19 +67,23 @@ class Rendering:
             *(kept.success(**superseding) for kept in panels.keep.changes),
             *self._connect_history(),
         ]
+        panels.result.kind.input(**self.completing, **AT_ONCE)
+        panels.result.again.click(
+            lambda path: path, panels.result.save_whole, panels.panel.photo, **AT_ONCE
+        )
         return [rendered, *(self.after(change, **HIDDEN) for change in changes)]
 
     def _connect_history(self) -> list[Dependency]:
         """What sets all sliders at a time."""
         panels = self.panels
-        positions = [panels.history, panels.status, *panels.controls]
+        positions = panels.moving
         moves = (
             (panels.undo, History.undone),
             (panels.redo, History.redone),
             (panels.reset, lambda history: history.then(Preset())),
         )
         loaded = panels.load_preset.upload(
-            explained(self.load_preset),
+            self._reported(self.load_preset),
             [panels.chosen, *panels.wanted, panels.load_preset],
             positions,
             **QUIET,
@@ -103,13 +108,19 @@ class Rendering:
             **LAST_WINS,
             **options,
         )
-        rendering.success(
-            self._reported(self.complete),
-            [panels.chosen, panels.opened, panels.rendering, panels.finished],
-            [*panels.result.parts, panels.status],
-            **{**AT_ONCE, **completing},
-        )
+        rendering.success(**self.completing, **{**AT_ONCE, **completing})
         return rendering
+
+    @property
+    def completing(self) -> dict:
+        """The event that follows a finished face."""
+        panels = self.panels
+        given = [panels.chosen, panels.opened, panels.rendering, panels.finished]
+        return {
+            "fn": self._reported(self.complete),
+            "inputs": [*given, panels.faces, panels.result.kind],
+            "outputs": [*panels.result.parts, panels.status],
+        }
 
     def _reported(self, function):
         """A handler off the model's thread whose status says what went wrong; it never fails."""
@@ -169,6 +180,8 @@ class Rendering:
         opened: Opened | None,
         rendering: Newest,
         finished: Finished | None,
+        faces: FaceEdits,
+        kind: str = "PNG",
     ) -> dict:
         """The whole photograph and the downloads of the newest rendering, if it has finished."""
         panels = self.panels
@@ -177,7 +190,7 @@ class Rendering:
         if finished is None or finished.older_than(rendering):
             return self.unchanged() if rendering.wish else {panels.status: STOPPED}
         title = panels.models.of(chosen).title
-        parts = panels.result.completed(title, opened, finished)
+        parts = panels.result.completed(title, opened, finished, kind, others(faces, opened))
         opened.portrait.photograph.release()
         if finished.older_than(rendering):
             return self.unchanged()
@@ -195,10 +208,10 @@ class Rendering:
         panels, status = self.panels, {self.panels.status: STOPPED}
         if opened is not None:
             opened.portrait.photograph.release()
-        if opened is None or finished is None:
+        if opened is None:
             return status
-        history = history.back_to(finished.request.preset)
-        face = panels.result.shown_again(opened, finished)
+        history = history.back_to(finished.request.preset if finished else Preset())
+        face = panels.result.shown_again(opened, finished) if finished else {}
         return panels.positions(panels.models.of(chosen), history) | face | status
 
     def supersede(
@@ -211,24 +224,24 @@ class Rendering:
     ) -> dict:
         """A newer edit is wanted, which ends the rendering of the older."""
         rendering.want(self.request(pasting, keep, history.now))
-        return {self.panels.status: WAITING if opened else gr.skip()}
+        return {self.panels.status: WAITING if opened else NOTHING_YET}
 
     def remember(self, chosen: Chosen, *values) -> dict:
         """A slider was let go: the newest edit, and one step to undo."""
         count = len(self.panels.wanted)
-        *others, history = values[:count]
+        *rest, history = values[:count]
         scale, *positions = values[count:]
         sliders = self.panels.sliders.read(self.panels.models.of(chosen), positions)
         history = history.then(Preset(sliders, scale))
-        return {self.panels.history: history} | self.supersede(*others, history)
+        return self.panels.remembered(history) | self.supersede(*rest, history)
 
     def _moved_by(self, move):
         """A handler that moves through the history and sets the sliders so."""
 
         def handler(chosen: Chosen, *wanted) -> dict:
-            *others, history = wanted
+            *rest, history = wanted
             moved = move(history)
-            status = self.supersede(*others, moved)
+            status = self.supersede(*rest, moved)
             return self.panels.positions(self.panels.models.of(chosen), moved) | status
 
         return handler

@@ -54,7 +54,7 @@ class StripPanel:
                 format="png",
                 columns=4,
                 fit_columns=False,
-                height=370,
+                height="auto",
                 elem_id="strip-gallery",
             )
         long_run(
