@@ -13,6 +13,7 @@ from PIL import Image
 from pdae_app.bundle import BundleError, save_bundle
 from pdae_app.engine import MODES, QUALITY, EditError, Editor, carry_out
 from pdae_app.engine.framing import Square
+from pdae_app.engine.looks import look_named
 from pdae_app.engine.preset import Preset, parse_preset, parse_sliders
 from pdae_app.engine.quality import quality_steps
 from pdae_app.engine.requests import (
@@ -79,6 +80,7 @@ def _add_edit(commands) -> None:
     command = _command(commands, "edit", edit, "change attributes of photographs")
     command.add_argument("photos", nargs="+", help="picture files")
     command.add_argument("--set", nargs="+", default=[], metavar="NAME=STRENGTH", dest="sliders")
+    command.add_argument("--look", help="a look by its name, such as older; --set changes it")
     command.add_argument("--preset", help="a preset file; --set changes it")
     command.add_argument("--slider", nargs="+", default=[], help="files of sliders of your own")
     command.add_argument("--scale", type=float, help="guidance scale (default: 1)")
@@ -145,6 +147,7 @@ def _preset(parsed: argparse.Namespace, editor: Editor) -> Preset:
     given = Preset()
     if parsed.preset:
         given = parse_preset(Path(parsed.preset).read_bytes(), editor.attributes)
+    look = look_named(parsed.look, editor.attributes) if parsed.look else {}
     sliders = {}
     for item in parsed.sliders:
         name, _, strength = item.partition("=")
@@ -152,7 +155,9 @@ def _preset(parsed: argparse.Namespace, editor: Editor) -> Preset:
             sliders[name] = float(strength)
         except ValueError as error:
             raise EditError(f"--set takes NAME=STRENGTH, such as Smiling=1; got {item}.") from error
-    sliders = parse_sliders({**given.sliders, **sliders}, editor.attributes)
+    sliders = parse_sliders(
+        {**given.sliders, **look, **parse_sliders(sliders, editor.attributes)}, editor.attributes
+    )
     return Preset(sliders, given.scale if parsed.scale is None else parsed.scale, editor.title)
 
 

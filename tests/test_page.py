@@ -200,3 +200,39 @@ def test_undo_save_and_status_stay_beside_the_sliders_on_a_telephone(browser, ad
         for name in ("result", "undo", "status", "save-photo"):
             box = page.locator(f"#{name}").bounding_box()
             assert box["y"] >= 0 and box["y"] + box["height"] <= 844, name
+
+
+def test_a_look_is_shown_on_this_person_and_worn_by_a_click(page):
+    click_example(page)
+    rest = picture(page)
+    page.get_by_role("tab", name="Looks").click()
+    page.click("#looks")
+    status(page, "Click on one to wear it", "looks-status")
+    page.locator("#look-cards").get_by_text("Serious").click()
+    status(page, "Done in")
+    assert picture(page) != rest
+    page.click("#undo")
+    status(page, "Ready: drag a slider")
+    assert picture(page) == rest
+    click_example(page, 4)
+    assert page.locator("#look-cards img").count() == 0
+
+
+def test_looks_without_a_photograph_say_what_is_missing(page):
+    page.get_by_role("tab", name="Looks").click()
+    page.click("#looks")
+    status(page, "Choose a photograph first", "looks-status")
+
+
+def test_attributes_are_taken_from_another_photograph(page):
+    click_example(page)
+    rest = picture(page)
+    page.get_by_text("Take from another photograph").click()
+    page.click("#borrow-take")
+    status(page, "Choose both photographs first", "borrow-status")
+    page.set_input_files("#borrow-photo input[type=file]", EXAMPLES[3])
+    settled(page)
+    page.click("#borrow-take")
+    status(page, "Taken", "borrow-status")
+    status(page, "Done in")
+    assert picture(page) != rest and slider(page, "Smiling").input_value() != "0"

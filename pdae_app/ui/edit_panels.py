@@ -3,10 +3,12 @@
 import gradio as gr
 
 from pdae_app.engine import Editor
+from pdae_app.ui.borrow_panel import BorrowPanel
 from pdae_app.ui.bounded import BoundedSlider
 from pdae_app.ui.events import ModelThread, Newest
 from pdae_app.ui.history import History
 from pdae_app.ui.keep_panel import KeepPanel
+from pdae_app.ui.looks_panel import LooksPanel
 from pdae_app.ui.models import Models
 from pdae_app.ui.photo_panel import PhotoPanel
 from pdae_app.ui.result_panel import ResultPanel
@@ -43,8 +45,13 @@ class EditPanels:
                 self.result = ResultPanel()
                 self._lay_out_actions()
             with gr.Column(scale=5, min_width=320, elem_id="slider-column"):
-                self._lay_out_controls()
+                with gr.Tabs():
+                    with gr.Tab("Sliders"):
+                        self._lay_out_controls()
+                    with gr.Tab("Looks"):
+                        self.looks = LooksPanel(models, model, chosen, self.opened)
                 self.keep = KeepPanel(self.opened)
+                self.borrow = BorrowPanel(models, model, chosen, self.opened)
                 self.strip = StripPanel(models, model, chosen, self.opened, self.history)
 
     def _lay_out_actions(self) -> None:
@@ -101,7 +108,8 @@ class EditPanels:
         states = [self.opened, self.history, self.finished, self.keep.state, self.keep.canvas]
         states += [self.faces, self.undo, self.redo]
         words = [self.notice, self.status]
-        return [*states, *words, *self.panel.emptying, *self.result.parts, *self.controls]
+        parts = [*self.panel.emptying, *self.result.parts, *self.looks.emptying]
+        return [*states, *words, *parts, *self.controls]
 
     def emptied(self, editor: Editor, status: str = WELCOME) -> dict:
         """The page without a picture: everything on the right empty, sliders at rest."""
@@ -110,6 +118,7 @@ class EditPanels:
             self.faces: {},
             **self.panel.emptied(),
             **self.result.emptied(),
+            **self.looks.emptied(),
             self.notice: gr.Markdown("", visible=False),
             self.status: status,
             **self.positions(editor, History()),
@@ -135,7 +144,7 @@ class EditPanels:
     @property
     def adapting(self) -> list:
         """What changes with the model."""
-        others = [self.panel.photo, self.panel.examples, self.strip.attribute]
+        others = [self.panel.photo, self.panel.examples, self.strip.attribute, self.borrow.group]
         return [*self.emptying, *self.sliders.heads, *others]
 
     def adapted(self, editor: Editor) -> dict:
@@ -144,4 +153,5 @@ class EditPanels:
 
     def adapted_sliders(self, editor: Editor, sliders: dict[str, float] | None = None) -> dict:
         """The sliders of an editor, and the strip's choice of them."""
-        return self.sliders.adapted(editor, sliders) | self.strip.adapted(editor)
+        controls = self.sliders.adapted(editor, sliders) | self.strip.adapted(editor)
+        return controls | self.borrow.adapted(editor)

@@ -63,7 +63,13 @@ class OwnSliderTab:
             explained(self.loaded), [self.chosen, self.load], [self.fitted, self.status], **quiet
         )
         sliders = [*self.edit.sliders.slots, *self.edit.sliders.heads]
-        outputs = [self.chosen, self.save, *sliders, self.edit.strip.attribute]
+        outputs = [
+            self.chosen,
+            self.save,
+            *sliders,
+            self.edit.strip.attribute,
+            self.edit.borrow.group,
+        ]
         for fitted in (making, loading):
             fitted.success(
                 explained(self.show),

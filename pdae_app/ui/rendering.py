@@ -7,10 +7,12 @@ from dataclasses import replace
 import gradio as gr
 from gradio.events import Dependency
 
+from pdae_app.engine import Editor
 from pdae_app.engine.carry_out import edit
 from pdae_app.engine.keep import KeepMask
+from pdae_app.engine.looks import TOO_STRONG, believable
 from pdae_app.engine.portrait import preview_steps
-from pdae_app.engine.preset import Preset, parse_preset
+from pdae_app.engine.preset import Preset
 from pdae_app.engine.requests import EditRequest
 from pdae_app.ui.edit_panels import EditPanels
 from pdae_app.ui.events import (
@@ -31,6 +33,7 @@ from pdae_app.ui.history import History
 from pdae_app.ui.models import Chosen
 from pdae_app.ui.result_panel import REPLACE, Finished
 from pdae_app.ui.session import Opened
+from pdae_app.ui.settings import Settings
 
 READY = "Ready: drag a slider and let go."
 FINISHING = "Finishing…"
@@ -66,6 +69,7 @@ class Rendering:
             panels.result.pasting.input(**superseding),
             *(kept.success(**superseding) for kept in panels.keep.changes),
             *self._connect_history(),
+            *Settings(self).connect(),
         ]
         panels.result.kind.input(**self.completing, **AT_ONCE)
         panels.result.again.click(
@@ -74,25 +78,16 @@ class Rendering:
         return [rendered, *(self.after(change, **HIDDEN) for change in changes)]
 
     def _connect_history(self) -> list[Dependency]:
-        """What sets all sliders at a time."""
+        """What goes through the history."""
         panels = self.panels
-        positions = panels.moving
         moves = (
             (panels.undo, History.undone),
             (panels.redo, History.redone),
             (panels.reset, lambda history: history.then(Preset())),
         )
-        loaded = panels.load_preset.upload(
-            self._reported(self.load_preset),
-            [panels.chosen, *panels.wanted, panels.load_preset],
-            positions,
-            **QUIET,
-            **HIDDEN,
-            **LAST_WINS,
-        )
         inputs = [panels.chosen, *panels.wanted]
-        return [loaded] + [
-            button.click(self._moved_by(move), inputs, positions, **AT_ONCE)
+        return [
+            button.click(self.moved_by(move), inputs, panels.moving, **AT_ONCE)
             for button, move in moves
         ]
 
@@ -117,12 +112,12 @@ class Rendering:
         panels = self.panels
         given = [panels.chosen, panels.opened, panels.rendering, panels.finished]
         return {
-            "fn": self._reported(self.complete),
+            "fn": self.reported(self.complete),
             "inputs": [*given, panels.faces, panels.result.kind],
             "outputs": [*panels.result.parts, panels.status],
         }
 
-    def _reported(self, function):
+    def reported(self, function):
         """A handler off the model's thread whose status says what went wrong; it never fails."""
 
         @functools.wraps(function)
@@ -194,7 +189,7 @@ class Rendering:
         opened.portrait.photograph.release()
         if finished.older_than(rendering):
             return self.unchanged()
-        status = f"Done in {finished.seconds:.1f} s." if finished.request.changes else READY
+        status = said(panels.models.of(chosen), opened, finished)
         return parts | {panels.status: status if rendering.wish else STOPPED}
 
     def stopped(
@@ -235,7 +230,7 @@ class Rendering:
         history = history.then(Preset(sliders, scale))
         return self.panels.remembered(history) | self.supersede(*rest, history)
 
-    def _moved_by(self, move):
+    def moved_by(self, move):
         """A handler that moves through the history and sets the sliders so."""
 
         def handler(chosen: Chosen, *wanted) -> dict:
@@ -246,10 +241,11 @@ class Rendering:
 
         return handler
 
-    def load_preset(self, chosen: Chosen, *values) -> dict:
-        """The sliders as a preset's file says."""
-        *wanted, path = values
-        with open(path, "rb") as file:
-            loaded = parse_preset(file.read(), self.panels.models.of(chosen).attributes)
-        preset = Preset(loaded.sliders, loaded.scale)
-        return self._moved_by(lambda history: history.then(preset))(chosen, *wanted)
+
+def said(editor: Editor, opened: Opened, finished: Finished) -> str:
+    """What the status says of a finished edit."""
+    if not finished.request.changes:
+        return READY
+    part = believable(editor, opened.portrait.code, finished.request.preset.sliders)
+    done = f"Done in {finished.seconds:.1f} s."
+    return done if part == 1 else f"{done} {TOO_STRONG}"
