@@ -15,6 +15,7 @@ from pdae_app.bundle import BundleError, save_bundle
 from pdae_app.clips import WRITERS, Clip
 from pdae_app.engine import MODES, QUALITY, EditError, Editor, carry_out
 from pdae_app.engine.framing import Square
+from pdae_app.engine.looks import look_named
 from pdae_app.engine.moving import edit_clip
 from pdae_app.engine.preset import Preset, parse_preset, parse_sliders
 from pdae_app.engine.quality import quality_steps
@@ -95,10 +96,13 @@ def _add_edit(commands) -> None:
 
 def _edit_options(command: argparse.ArgumentParser) -> None:
     command.add_argument("--set", nargs="+", default=[], metavar="NAME=STRENGTH", dest="sliders")
+    command.add_argument("--look", help="a look by its name, such as older; --set changes it")
     command.add_argument("--preset", help="a preset file; --set changes it")
     command.add_argument("--slider", nargs="+", default=[], help="files of sliders of your own")
     command.add_argument("--scale", type=float, help="guidance scale (default: 1)")
-    command.add_argument("--center", action="store_true", help="the centre square, not a face")
+    where = command.add_mutually_exclusive_group()
+    where.add_argument("--face", type=int, default=1, help="which face, the largest being 1")
+    where.add_argument("--center", action="store_true", help="the centre square, not a face")
 
 
 def _add_film(commands) -> None:
@@ -165,6 +169,7 @@ def _preset(parsed: argparse.Namespace, editor: Editor) -> Preset:
     given = Preset()
     if parsed.preset:
         given = parse_preset(Path(parsed.preset).read_bytes(), editor.attributes)
+    look = look_named(parsed.look, editor.attributes) if parsed.look else {}
     sliders = {}
     for item in parsed.sliders:
         name, _, strength = item.partition("=")
@@ -172,7 +177,9 @@ def _preset(parsed: argparse.Namespace, editor: Editor) -> Preset:
             sliders[name] = float(strength)
         except ValueError as error:
             raise EditError(f"--set takes NAME=STRENGTH, such as Smiling=1; got {item}.") from error
-    sliders = parse_sliders({**given.sliders, **sliders}, editor.attributes)
+    sliders = parse_sliders(
+        {**given.sliders, **look, **parse_sliders(sliders, editor.attributes)}, editor.attributes
+    )
     return Preset(sliders, given.scale if parsed.scale is None else parsed.scale, editor.title)
 
 
@@ -186,7 +193,8 @@ def edit(parsed: argparse.Namespace) -> int:
     for outcome in carry_out.edit_many(editor, parsed.photos, request):
         if outcome.error:
             failed += 1
-            print(f"error: {outcome.name}: {outcome.error}", file=sys.stderr)
+            hint = " The option for that is --center." if outcome.faceless else ""
+            print(f"error: {outcome.name}: {outcome.error}{hint}", file=sys.stderr)
             continue
         path = out / free_name(outcome.name) if many else out
         _write(path, signed_still(outcome.whole, provenance, kind))
@@ -197,7 +205,8 @@ def _edit_request(parsed: argparse.Namespace) -> tuple[Editor, EditRequest]:
     editor = _editor(parsed)
     own = (load_slider_of(editor.bundle, path) for path in parsed.slider)
     editor = editor.with_attributes(*own)
-    square, steps = Square(center=parsed.center), quality_steps(parsed.quality)
+    square = Square(parsed.face, center=parsed.center)
+    steps = quality_steps(parsed.quality)
     return editor, EditRequest(_preset(parsed, editor), steps, square)
 
 

@@ -80,6 +80,14 @@ def test_generate_is_by_seed_whatever_the_count(client):
     assert Image.open(three[2]["image"]).tobytes() == Image.open(one[0]["image"]).tobytes()
 
 
+def test_names_as_the_page_writes_them_and_an_example_of_sliders(client):
+    endpoints = client.view_api(return_format="dict", print_info=False)["named_endpoints"]
+    (sliders,) = (p for p in endpoints["/edit"]["parameters"] if p["parameter_name"] == "sliders")
+    assert sliders["example_input"] == {"Smiling": 1.0, "Young": -0.5}
+    picture, _ = client.predict(photo(), {"smiling": 1.0}, api_name="/edit")
+    assert json.loads(Image.open(picture).info["Description"])["edit"] == {"Smiling": 1.0}
+
+
 def test_fit_attribute_and_use_it(client, tiny_folder, tmp_path):
     having = [photo(i) for i in range(5)]
     path, score = client.predict("Grin", having, api_name="/fit_attribute")

@@ -95,8 +95,8 @@ def test_a_rendering_stops_within_a_step(editor, edit_tab):
     *_, last = render(chosen, portrait, newest, None)
     finished = last[panels.finished]
     assert finished.request.preset.sliders == {"Smiling": 0.5}
-    completed = tab.rendering.complete(chosen, portrait, newest, finished)
-    assert completed[panels.result.whole][1].endswith("edited.png")
+    completed = tab.rendering.complete(chosen, portrait, newest, finished, {})
+    assert completed[panels.result.whole][1].endswith("1-young-man-smiling.png")
 
 
 def opened_portrait(editor):
@@ -132,7 +132,7 @@ def test_a_photograph_is_read_once_until_its_picture_is_done(editor, edit_tab, m
     *_, opened = tab.opening.open(chosen, opening, "Fast", {})
     opened = opened[panels.opened]
     *_, last = tab.rendering.render(chosen, opened, rendering, None)
-    tab.rendering.complete(chosen, opened, rendering, last[panels.finished])
+    tab.rendering.complete(chosen, opened, rendering, last[panels.finished], {})
     assert calls == ["open_photo", "detect_faces"]
 
 

@@ -153,3 +153,21 @@ def test_an_installation_without_a_model_says_so(monkeypatch, tmp_path, capsys):
     assert "name one by --model or the environment variable PDAE_MODEL" in capsys.readouterr().err
     monkeypatch.setenv("PDAE_MODEL", "somebody/faces")
     assert default_model() == "somebody/faces"
+
+
+def test_names_are_taken_as_the_page_writes_them(run, tmp_path):
+    out = tmp_path / "o.png"
+    assert run("edit", PHOTO, "--set", "smiling=1", "-o", out)[0] == 0
+    assert json.loads(Image.open(out).info["Description"])["edit"] == {"Smiling": 1.0}
+    code, told = run("edit", PHOTO, "--set", "smiling=1", "Smiling=0", "-o", out)
+    assert code == 1 and "named twice" in told.err
+
+
+def test_a_face_can_be_chosen_and_the_hint_is_an_option(run, tmp_path):
+    arguments = ("--set", "Smiling=1", "-o", tmp_path / "o.png")
+    code, told = run("edit", PHOTO, *arguments, "--face", 2)
+    assert code == 1 and "no face number 2: 1 found. The option for that is --center" in told.err
+    assert run("edit", PHOTO, *arguments, "--face", 1)[0] == 0
+    Image.new("RGB", (300, 200)).save(tmp_path / "wall.png")
+    code, told = run("edit", tmp_path / "wall.png", *arguments)
+    assert code == 1 and "--center" in told.err and "“" not in told.err

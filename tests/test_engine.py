@@ -349,6 +349,8 @@ def test_a_strip_is_the_single_edits(editor, code):
     strip = list(editor.strip(code, "Smiling", strengths))
     for strength, picture in zip(strengths, strip, strict=True):
         assert distance(picture, editor.edit(code, {"Smiling": strength})) < 0.1
+    (male,) = editor.strip(code, "Smiling", [1.0], others={"Male": 2.0, "Smiling": -1.0})
+    assert distance(male, editor.edit(code, {"Smiling": 1.0, "Male": 2.0})) < 0.1
 
 
 def test_wanted_attributes_are_drawn_by_the_few_shot_rule(editor):

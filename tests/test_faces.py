@@ -299,3 +299,9 @@ def test_pasting_in_strips_makes_the_picture_that_the_whole_makes(example, paste
     whole = np.asarray(paste(*parts), int)
     monkeypatch.setattr("pdae_app.faces.paste.STRIP", 5000)
     assert np.abs(np.asarray(paste(*parts), int) - whole).max() <= 1
+
+
+def test_photographs_of_iphones_are_read(example, tmp_path):
+    example.save(tmp_path / "anna.heic", quality=95)
+    found = np.asarray(open_photo(tmp_path / "anna.heic"), int)
+    assert np.abs(found - np.asarray(example, int)).mean() < 3

@@ -34,6 +34,14 @@ def test_held_out_auroc_is_measured_on_the_test_codes(space):
     assert space.attributes[0].positives == labels.sum()
 
 
+def test_mirror_images_are_not_counted_twice():
+    people = synthetic()
+    own = np.arange(len(people.z)) % 2 == 0
+    first = fit_latent_space(replace(people, own=own), None).attributes[0]
+    assert first.positives == people.labels["A"][own].sum()
+    assert first.positives + first.negatives == len(people.z) // 2
+
+
 def test_medians_are_those_of_the_training_logits(space):
     train = synthetic()
     logits = space.logits(train.z)[:, 0].numpy()

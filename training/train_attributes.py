@@ -70,7 +70,9 @@ def labelled(latents: Latents, config: AttributesConfig) -> Labelled:
         raise ConfigError(f"the labels have no columns {', '.join(missing) or 'of 0 and 1'}")
     person = np.array([row[config.person] if config.person else row["file"] for row in rows])
     labels = {name: np.array([int(row[name]) for row in rows]) for name in names}
-    return Labelled(latents.z, labels, person, _one_hot(rows, config.controls))
+    return Labelled(
+        latents.z, labels, person, _one_hot(rows, config.controls), ~latents.mirrored.numpy()
+    )
 
 
 def _one_hot(rows: list[dict[str, str]], columns: tuple[str, ...]) -> np.ndarray | None:

@@ -6,12 +6,14 @@ from pathlib import Path
 
 from PIL import Image
 
+from pdae_app.engine.checks import by_known_names
 from pdae_app.engine.code import Code, EditError, Progress
 from pdae_app.engine.editor import Editor
 from pdae_app.engine.framing import Photograph, frame
 from pdae_app.engine.portrait import Portrait, read_steps
 from pdae_app.engine.requests import EditRequest, GenerationRequest, InterpolationRequest
 from pdae_app.export.provenance import Provenance
+from pdae_app.faces.align import NoFaceError
 from pdae_app.faces.photo import PhotoError, Source
 
 MOST_PHOTOGRAPHS = 100
@@ -19,11 +21,15 @@ MOST_PHOTOGRAPHS = 100
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of one of many photographs: a picture, or a sentence about what was wrong."""
+    """What became of one of many photographs: a picture, or a sentence about what was wrong.
+
+    `faceless`: it is wrong that no such face was found, where the centre square could be taken.
+    """
 
     name: str
     whole: Image.Image | None = None
     error: str | None = None
+    faceless: bool = False
 
 
 @dataclass(frozen=True)
@@ -80,7 +86,7 @@ def edit_many(
         try:
             whole = edit_photograph(editor, path, request)
         except (PhotoError, EditError) as error:
-            yield Outcome(path.name, error=str(error))
+            yield Outcome(path.name, None, str(error), isinstance(error, NoFaceError))
         else:
             yield Outcome(path.name, whole)
 
@@ -126,9 +132,13 @@ def generate(editor: Editor, request: GenerationRequest) -> Iterator[Generated]:
     Raises:
         EditError: attributes or a class that the model does not know, or that cannot be drawn.
     """
+    wanted = request.wanted
+    if wanted and not editor.classes:
+        wanted = by_known_names(wanted, editor.attributes)
     for seed in request.seeds:
-        drawn = editor.draw(seed, label=request.label, wanted=request.wanted)
+        drawn = editor.draw(seed, label=request.label, wanted=wanted)
         for scale in request.scales:
             image = editor.render_drawn(drawn.code, request.steps, scale, request.unguided)
-            provenance = request.provenance(editor.title, seed, scale)
+            made = replace(request, wanted=wanted)
+            provenance = made.provenance(editor.title, seed, scale)
             yield Generated(image, seed, scale, drawn.tries, provenance)

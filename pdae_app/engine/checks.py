@@ -1,10 +1,13 @@
 """What every way in asks of the values that it is given: scripts, presets, the endpoints."""
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TypeVar
 
 from pdae_app.engine.code import EditError
 from pdae_app.typed_config import short
+
+Value = TypeVar("Value")
 
 STRONGEST = 5.0
 LARGEST_SCALE = 10.0
@@ -33,6 +36,24 @@ def check_known(names: Iterable[str], known: Sequence[str]) -> None:
             f"This model has no attribute {short(unknown[0])}{more}. "
             f"It has: {', '.join(known) or 'none'}."
         )
+
+
+def by_known_names(values: Mapping[str, Value], known: Sequence[str]) -> dict[str, Value]:
+    """The values by a model's own names: `gray hair` and `Gray Hair` are its `Gray_Hair`.
+
+    Raises:
+        EditError: it lacks an attribute, or one is named twice.
+    """
+    spelled = {_spelled(name): name for name in known}
+    named = {name: name if name in known else spelled.get(_spelled(name), name) for name in values}
+    check_known(named.values(), known)
+    if len(set(named.values())) < len(named):
+        raise EditError("One attribute is named twice. Give each a single value.")
+    return {named[name]: value for name, value in values.items()}
+
+
+def _spelled(name: str) -> str:
+    return " ".join(name.replace("_", " ").casefold().split())
 
 
 def check_strength(name: str, strength: object) -> None:

@@ -154,9 +154,10 @@ class Editor(LoadedModel):
         strengths: Sequence[float],
         steps: int | None = None,
         scale: float = 1.0,
+        others: Mapping[str, float] | None = None,
     ) -> Iterator[Image.Image]:
-        """The picture at several strengths of one attribute, each when it is finished."""
-        z = torch.stack([self.moved(code, {name: strength}).z for strength in strengths])
+        """The picture at several strengths of one attribute; the `others` stand still meanwhile."""
+        z = torch.stack([self.moved(code, {**(others or {}), name: at}).z for at in strengths])
         return edited_pictures(self.sampler, code, z, self._sampling(code, steps, scale))
 
     def moved(self, code: Code, sliders: Mapping[str, float]) -> Code:

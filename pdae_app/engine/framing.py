@@ -10,13 +10,18 @@ from pdae_app.engine.code import EditError
 from pdae_app.faces.align import (
     FRAMINGS,
     Alignment,
+    NoFaceError,
     align_face,
     center_square,
     crop,
-    find_alignment,
 )
 from pdae_app.faces.detect import Face, detect_faces
 from pdae_app.faces.photo import PhotoError, Source, open_photo
+
+NO_FACE = (
+    "No face was found in this picture. Use one where the face looks towards the camera and is "
+    "well lit, or take the centre square."
+)
 
 Eyes = tuple[tuple[float, float], ...]
 
@@ -108,7 +113,12 @@ class Photograph:
             return align_face(self.faces[square.face - 1], framing)
         if square.or_center:
             return center_square(self.image)
-        return find_alignment(self.image, square.face - 1, framing)  # which says what is wrong
+        raise NoFaceError(self._lacking(square.face))
+
+    def _lacking(self, face: int) -> str:
+        if self.faces:
+            return f"There is no face number {face}: {len(self.faces)} found."
+        return NO_FACE
 
 
 @dataclass(frozen=True)

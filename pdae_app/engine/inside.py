@@ -15,6 +15,11 @@ from pdae_app.engine.editor import Editor
 from pdae_app.engine.pictures import to_image, to_tensor
 from pdae_app.engine.quality import FAST
 
+# Timesteps of the one-step pictures, and noise maps of the variations.
+MOMENTS, NOISES = 8, 6
+# Of the networks, for both: each moment once with and once without the code.
+EVALUATIONS = 2 * MOMENTS + NOISES * FAST
+
 
 @dataclass(frozen=True)
 class OneStep:
@@ -35,7 +40,7 @@ class OneStep:
 
 
 def one_step(
-    editor: Editor, square: Image.Image, code: Code, count: int = 8, seed: int = 0
+    editor: Editor, square: Image.Image, code: Code, count: int = MOMENTS, seed: int = 0
 ) -> Iterator[OneStep]:
     """One-step pictures of a square at `count` timesteps from little noise to much (Fig. 5, 13)."""
     sampler, process = editor.sampler, editor.bundle.process
@@ -68,7 +73,7 @@ class Variations:
 
 
 def variations(
-    editor: Editor, code: Code, count: int = 6, steps: int = FAST, seed: int = 0
+    editor: Editor, code: Code, count: int = NOISES, steps: int = FAST, seed: int = 0
 ) -> Variations:
     """What z alone holds: its pictures under `count` noise maps (PDAE, Fig. 6).
 

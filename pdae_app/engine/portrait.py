@@ -1,6 +1,6 @@
 """An encoded photograph, and what all its edits share."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from PIL import Image
@@ -9,7 +9,7 @@ from pdae_app.engine.code import Code
 from pdae_app.engine.editor import Editor
 from pdae_app.engine.framing import Framed, Photograph
 from pdae_app.engine.rendering import Shared
-from pdae_app.faces.align import center_square
+from pdae_app.faces.align import Alignment, center_square
 from pdae_app.faces.paste import paste_difference, pasted
 
 # Side of the square that people look at: sharper than the model's.
@@ -17,6 +17,18 @@ VIEW_SIDE = 384
 
 # Previews at these parts of the way; more would cost time and flicker.
 PREVIEWS = (0.0, 0.5)
+
+
+@dataclass(frozen=True)
+class Layer:
+    """An edited square, where it lies in its photograph, and the square unedited.
+
+    Without the latter all of the square is taken, and not only what changed.
+    """
+
+    alignment: Alignment | None
+    edited: Image.Image
+    unchanged: Image.Image | None
 
 
 @dataclass(frozen=True)
@@ -57,14 +69,22 @@ class Portrait:
         unchanged = self.reconstructions[step or self.steps]
         return paste_difference(self.view, center_square(self.view), edited, unchanged)
 
-    def whole_with(self, edited: Image.Image, replace: bool = False) -> Image.Image:
-        """The whole photograph with the edit: what it changed, or, to `replace`, its square.
+    def layer(self, edited: Image.Image, replace: bool = False) -> Layer:
+        """The edit as it lies on the photograph: what it changed, or, to `replace`, its square."""
+        return Layer(self.code.alignment, edited, None if replace else self.reconstruction)
+
+    def whole_with(
+        self, edited: Image.Image, replace: bool = False, others: Sequence[Layer] = ()
+    ) -> Image.Image:
+        """The whole photograph with the edit, and with those of its `others`, which lie below.
 
         Raises:
             PhotoError: the photograph is gone.
         """
-        unchanged = None if replace else self.reconstruction
-        return pasted(self.photograph.image, self.code.alignment, edited, unchanged)
+        whole = self.photograph.image
+        for layer in (*others, self.layer(edited, replace)):
+            whole = pasted(whole, layer.alignment, layer.edited, layer.unchanged)
+        return whole
 
 
 def preview_steps(steps: int) -> set[int]:

@@ -4,7 +4,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from pdae_app.engine.checks import check_known, check_strength, is_number
+from pdae_app.engine.checks import by_known_names, check_strength, is_number
 from pdae_app.engine.code import EditError
 from pdae_app.typed_config import short
 
@@ -55,7 +55,7 @@ def parse_sliders(values: object, known: Sequence[str]) -> dict[str, float]:
         return {}
     if not isinstance(values, dict):
         raise EditError('Give the attributes as a JSON object, such as {"Smiling": 1.0}.')
-    check_known(values, known)
+    values = by_known_names(values, known)
     for name, strength in values.items():
         check_strength(name, strength)
     return {name: float(strength) for name, strength in values.items()}

@@ -1,6 +1,19 @@
 """Names of files that come from photographs' names."""
 
+import re
+from collections.abc import Mapping
 from pathlib import Path
+
+MOST_WORDS, LONGEST = 3, 80
+
+
+def edited_name(photograph: str, sliders: Mapping[str, float]) -> str:
+    """A name without a suffix for an edited photograph: its own, and what was changed most."""
+    strongest = sorted(filter(sliders.get, sliders), key=lambda name: -abs(sliders[name]))
+    words = ["-".join(re.findall(r"\w+", name.lower())) for name in strongest[:MOST_WORDS]]
+    signed = [f"not-{w}" if sliders[n] < 0 else w for n, w in zip(strongest, words, strict=False)]
+    stem = Path(photograph).name.rsplit(".", 1)[0][:LONGEST] or "picture"
+    return "-".join([stem, *(word.replace("_", "-") for word in signed)])
 
 
 class FreeNames:

@@ -19,13 +19,15 @@ class Labelled:
     """Codes (N, D) with 0/1 labels by attribute (N,) and the person in each picture (N,).
 
     `controls` (N, K) are further facts of the pictures that no slider should carry along, such as
-    where they come from.
+    where they come from. `own` (N,) are the pictures that count: mirror images are of
+    the same people.
     """
 
     z: Tensor
     labels: dict[str, np.ndarray]
     person: np.ndarray
     controls: np.ndarray | None = None
+    own: np.ndarray | None = None
 
 
 def fit_latent_space(
@@ -48,7 +50,7 @@ def fit_latent_space(
     for name, labels in train.labels.items():
         _check_counts(name, labels, folds)
         model = _fit(codes, labels, train.person, folds)
-        attribute = _describe(name, model, codes, labels)
+        attribute = _describe(name, model, codes, labels, train.own)
         if test is not None:
             test_codes = ((test.z - mean) / std).double().numpy()
             attribute = _scored(attribute, model, test_codes, test.labels[name])
@@ -114,15 +116,16 @@ def _fit(codes, labels, person, folds) -> LogisticRegression:
     return search.fit(codes, labels, groups=person).best_estimator_
 
 
-def _describe(name, model, codes, labels) -> Attribute:
+def _describe(name, model, codes, labels, own: np.ndarray | None) -> Attribute:
+    own = np.ones(len(labels), bool) if own is None else own
     logits = model.decision_function(codes)
     return Attribute(
         name=name,
         bias=float(model.intercept_[0]),
         positive_logit=float(np.median(logits[labels == 1])),
         negative_logit=float(np.median(logits[labels == 0])),
-        positives=int((labels == 1).sum()),
-        negatives=int((labels == 0).sum()),
+        positives=int((labels[own] == 1).sum()),
+        negatives=int((labels[own] == 0).sum()),
     )
 
 

@@ -52,9 +52,9 @@ class Endpoints:
         photo, number, text, flag = _photo, _number, _text, _flag
         quality, scale = text("quality", "Fast"), number("scale", 1)
         face, center, name = number("face", 1), flag("center"), text("model", "")
-        sliders = RawJSON(label="sliders")
-        where = [face, center, name]
-        codes = self.codes
+        sliders = RawJSON(label="sliders", example={"Smiling": 1.0, "Young": -0.5})
+        wanted = RawJSON(label="wanted", example={"Smiling": True})
+        where, codes = [face, center, name], self.codes
         endpoints = {
             self.encode: (
                 [photo("photo"), quality, *where, codes],
@@ -74,7 +74,7 @@ class Endpoints:
             self.generate: (
                 [
                     *(number("count", 1), number("seed", 0), scale, number("unguided", 0.3)),
-                    *(RawJSON(label="wanted"), text("label", ""), name, quality),
+                    *(wanted, text("label", ""), name, quality),
                 ],
                 [gr.Gallery(label="pictures", format="png"), _json("tries")],
             ),
@@ -88,13 +88,8 @@ class Endpoints:
             ),
         }
         for function, (inputs, outputs) in endpoints.items():
-            gr.Button().click(
-                model.explained(function),
-                inputs,
-                outputs,
-                api_name=function.__name__,
-                **ONE_AT_A_TIME,
-            )
+            options = {"api_name": function.__name__, **ONE_AT_A_TIME}
+            gr.Button().click(model.explained(function), inputs, outputs, **options)
 
     def encode(self, photo, quality="Fast", face=1, center=False, model="", codes=None):
         """Find the code of a photograph.

@@ -37,7 +37,7 @@ THEME = gr.themes.Soft(
 
 CSS = """
 .gradio-container {
-  max-width: min(1180px, 100vw) !important; margin: 0 auto !important;
+  max-width: min(1360px, 100vw) !important; margin: 0 auto !important;
   overflow: clip !important;  /* not hidden, within which nothing sticks */
 }
 /* On a telephone the row of tabs must not widen the page; what does not fit goes into its menu. */
@@ -48,14 +48,29 @@ CSS = """
 .tabs button[role=tab]:disabled, .tabs .overflow-dropdown button:disabled { display: none; }
 #status p { margin: 0.2em 0; }
 #notice { border-left: 4px solid #d97706; padding-left: 0.8em; }
-/* Forty sliders must not push the picture out of sight. */
-#sliders > .form {
-  display: grid; grid-template-columns: repeat(auto-fill, minmax(170px, 1fr)); gap: 8px;
-  grid-auto-rows: max-content;
-  max-height: 640px; overflow-y: auto;
+.gradio-container h1 { margin: 0 !important; font-size: 1.5em !important; }
+:focus-visible { outline: 3px solid #0f766e !important; outline-offset: 2px; }
+/* Forty sliders must not push the picture out of sight. The groups' names come first in the page,
+   and stand before their sliders by `order`. */
+#sliders {
+  display: grid; grid-template-columns: repeat(auto-fill, minmax(170px, 1fr)); gap: 6px;
+  grid-auto-rows: max-content; max-height: calc(100vh - 260px); min-height: 300px; overflow-y: auto;
 }
+#sliders > .form { display: contents; }
+.group-head { grid-column: 1 / -1; }
+.group-head h3 { margin: 0; font-size: 1em; }
+.head-0 { order: 0; } .group-0 { order: 1; } .head-1 { order: 2; } .group-1 { order: 3; }
+.head-2 { order: 4; } .group-2 { order: 5; } .head-3 { order: 6; } .group-3 { order: 7; }
+.attribute-slider { padding: 4px 8px !important; border-radius: 6px; }
+#actions { gap: 6px; }
+#actions .row { gap: 6px; align-items: center; }
+#actions button { white-space: nowrap; padding-inline: 6px; flex: 1 1 auto; }
+/* The handle between before and after lies below the face. */
+#pictures [data-testid="slider"] .icon-wrap { top: 92% !important; }
+#pictures.comparing img.fixed { visibility: hidden; }
+.gallery-container .grid-wrap { background: none; }
 /* A slider's name has the width that it needs, and its number no more than it needs. */
-.attribute-slider .head { align-items: center; flex-wrap: nowrap; min-height: 2.4em; }
+.attribute-slider .head { align-items: center; flex-wrap: nowrap; min-height: 1.9em; }
 .attribute-slider .head label { flex: 1; min-width: 0; }
 .attribute-slider .head [data-testid="block-info"] {
   display: block; margin: 0; padding: 0; background: none; font-size: 0.92em; line-height: 1.2;
@@ -63,18 +78,56 @@ CSS = """
 .attribute-slider .head .tab-like-container { flex: none; align-self: center; margin: 0; }
 .attribute-slider .head input[type="number"] { width: 3.6em; padding: 2px 4px; }
 /* On a telephone the picture stays in sight while the sliders below it are moved. */
-@media (max-width: 640px) { #sliders > .form { max-height: none; } }
-@media (max-width: 640px) and (min-height: 640px) {
-  #pictures { position: sticky; top: 0; z-index: 999; background: var(--body-background-fill); }
+@media (max-width: 700px) {
+  #sliders { max-height: none; }
+  #picture-column { display: contents; }
+  .attribute-slider { scroll-margin: 380px 0 140px; }
 }
+@media (max-width: 700px) and (min-height: 640px) {
+  #pictures { position: sticky; top: 0; z-index: 999; background: var(--body-background-fill); }
+  #actions {
+    position: sticky; bottom: 0; z-index: 999; order: 1; padding: 6px 0;
+    background: var(--body-background-fill);
+  }
+}
+/* Where there is room, the picture stays while the sliders are gone through. */
+@media (min-width: 1000px) { #picture-column { position: sticky; top: 0; align-self: start; } }
 /* The pictures' places are as high before the first picture as after. */
-#result, #whole, #raw { min-height: 300px; }
+#result, #whole, #raw { min-height: 280px; }
 .small-note { opacity: 0.75; font-size: 0.92em; }
 """
 
-# A slider moved by the arrow keys is let go when the key is: Gradio knows of pointers only.
+# A slider moved by the arrow keys is let go when the key is: Gradio knows of pointers only. While
+# *Hold to compare* is held, by pointer or key, the picture is seen unedited. Ctrl+Z undoes.
 HEAD = """
 <script>
+const comparing = (on) => document.querySelector("#pictures")?.classList.toggle("comparing", on);
+const onCompare = (event) => event.target.closest?.("#compare");
+document.addEventListener("pointerdown", (event) => onCompare(event) && comparing(true));
+for (const ended of ["pointerup", "pointercancel", "blur"]) {
+  window.addEventListener(ended, () => comparing(false));
+}
+document.addEventListener("keydown", (event) => {
+  if (onCompare(event) && [" ", "Enter"].includes(event.key)) comparing(true);
+  const writes = event.target.matches?.("textarea, input:not([type=range]):not([type=radio])");
+  if (!(event.ctrlKey || event.metaKey) || writes) return;
+  const key = event.key.toLowerCase(), redo = key === "y" || (key === "z" && event.shiftKey);
+  if (key !== "z" && !redo) return;
+  const button = document.querySelector(redo ? "#redo" : "#undo");
+  if (button?.offsetParent && !button.disabled) { button.click(); event.preventDefault(); }
+});
+document.addEventListener("keyup", () => comparing(false));
+// What is told is read out, and pictures to choose by have names.
+new MutationObserver(() => {
+  for (const status of document.querySelectorAll("[id$=status]:not([aria-live])")) {
+    status.setAttribute("role", "status");
+    status.setAttribute("aria-live", "polite");
+  }
+  for (const image of document.querySelectorAll(".gallery-item img[alt='']")) {
+    image.alt = decodeURIComponent(image.src.split("/").pop()).replace(/^\\d+-|\\.\\w+$/g, "")
+      .replace(/-/g, " ");
+  }
+}).observe(document, { childList: true, subtree: true });
 document.addEventListener("keyup", (event) => {
   const moves = ["ArrowLeft", "ArrowRight", "ArrowUp", "ArrowDown", "Home", "End", "PageUp",
     "PageDown"];
@@ -87,15 +140,14 @@ document.addEventListener("keyup", (event) => {
 
 FACES = """
 # Edit a face by sliders
-Choose a photograph, wait a moment while the model finds the face and its code, then drag a slider
-and let go. Use pictures of people who agree, and do not pass an edit off as a photograph.
-Photographs stay in your session and are deleted within the hour.
+Choose a photograph, wait a moment, then drag a slider and let go. Use pictures of people who agree,
+and do not pass an edit off as a photograph. Photographs are deleted within the hour.
 """
 
 PICTURES = """
 # Edit a picture by sliders
-Choose a picture, wait a moment while the model finds its code, then drag a slider and let go. Do
-not pass an edit off as a photograph. Pictures stay in your session and are deleted within the hour.
+Choose a picture, wait a moment, then drag a slider and let go. Do not pass an edit off as a
+photograph. Pictures are deleted within the hour.
 """
 
 CLASSES = """
@@ -121,6 +173,7 @@ class Page:
             models.titles,
             value=models.first.title,
             label="Model",
+            container=False,
             allow_custom_value=models.free,
             visible=models.free or len(models.titles) > 1,
             elem_id="model",

@@ -3,9 +3,12 @@
 import gradio as gr
 
 from pdae_app.engine import Editor
+from pdae_app.ui.borrow_panel import BorrowPanel
+from pdae_app.ui.bounded import BoundedSlider
 from pdae_app.ui.events import ModelThread, Newest
 from pdae_app.ui.history import History
 from pdae_app.ui.keep_panel import KeepPanel
+from pdae_app.ui.looks_panel import LooksPanel
 from pdae_app.ui.models import Models
 from pdae_app.ui.photo_panel import PhotoPanel
 from pdae_app.ui.result_panel import ResultPanel
@@ -18,7 +21,8 @@ SLIDER_NOTE = (
     "0 leaves the picture as it is, 1 makes a typical example of it, -1 a typical opposite."
 )
 SCALE_INFO = (
-    "How strongly the code steers: 1 reconstructs, 0 ignores the code, above 1 exaggerates."
+    "How strongly the picture is steered by what the model read in the photograph: 1 is faithful, "
+    "above 1 exaggerates."
 )
 
 
@@ -32,33 +36,51 @@ class EditPanels:
         self.history = gr.State(History())
         self.finished = gr.State(None, time_to_live=TIME_TO_LIVE)
         self.rendering = gr.State(Newest())
-        with gr.Row():
-            with gr.Column(scale=4, min_width=280):
+        self.faces = gr.State({}, time_to_live=TIME_TO_LIVE)
+        with gr.Row(elem_id="edit-row"):
+            with gr.Column(scale=3, min_width=240, elem_id="photo-column"):
                 self.panel = PhotoPanel(models.first)
-            with gr.Column(scale=7, min_width=320):
-                self.status = gr.Markdown(WELCOME, elem_id="status")
+            with gr.Column(scale=5, min_width=320, elem_id="picture-column"):
                 self.notice = gr.Markdown("", visible=False, elem_id="notice")
                 self.result = ResultPanel()
-                self._lay_out_controls()
+                self._lay_out_actions()
+            with gr.Column(scale=5, min_width=320, elem_id="slider-column"):
+                with gr.Tabs():
+                    with gr.Tab("Sliders"):
+                        self._lay_out_controls()
+                    with gr.Tab("Looks"):
+                        self.looks = LooksPanel(models, model, chosen, self.opened)
                 self.keep = KeepPanel(self.opened)
-                self.strip = StripPanel(models, model, chosen, self.opened)
+                self.borrow = BorrowPanel(models, model, chosen, self.opened)
+                self.strip = StripPanel(models, model, chosen, self.opened, self.history)
+
+    def _lay_out_actions(self) -> None:
+        """What is wanted beside the sliders at all times."""
+        small = {"size": "sm", "min_width": 60}
+        with gr.Column(elem_id="actions"):
+            self.status = gr.Markdown(WELCOME, elem_id="status")
+            with gr.Row():
+                self.undo = gr.Button("Undo", interactive=False, elem_id="undo", **small)
+                self.redo = gr.Button("Redo", interactive=False, elem_id="redo", **small)
+                gr.Button("Hold to compare", elem_id="compare", **small)
+                self.stop = gr.Button("Stop", elem_id="stop-edit", **small)
+            with gr.Row():
+                self.result.lay_out_downloads()
 
     def _lay_out_controls(self) -> None:
         gr.Markdown(SLIDER_NOTE, elem_classes="small-note")
         self.sliders = SliderPool(self.models.first)
-        self.scale = gr.Slider(
-            0, 3, value=1, step=0.05, label="Guidance scale", info=SCALE_INFO, elem_id="scale"
-        )
         with gr.Row():
-            self.undo = gr.Button("Undo", size="sm", min_width=80, elem_id="undo")
-            self.redo = gr.Button("Redo", size="sm", min_width=80, elem_id="redo")
             self.reset = gr.Button("Reset all", size="sm", min_width=80, elem_id="reset")
-            self.stop = gr.Button("Stop", size="sm", min_width=80, elem_id="stop-edit")
-        with gr.Row():
-            self.result.lay_out_downloads()
+            self.result.lay_out_preset()
             self.load_preset = gr.UploadButton(
-                "Load preset", file_types=[".json"], size="sm", min_width=120, elem_id="load-preset"
+                "Load preset", file_types=[".json"], size="sm", min_width=80, elem_id="load-preset"
             )
+        with gr.Accordion("Advanced", open=False, elem_id="advanced"):
+            self.scale = BoundedSlider(
+                *(0, 3, 1, 0.05), label="Guidance scale", info=SCALE_INFO, elem_id="scale"
+            )
+            self.result.lay_out_pasting()
 
     @property
     def opening(self) -> gr.State:
@@ -71,6 +93,11 @@ class EditPanels:
         return [self.scale, *self.sliders.slots]
 
     @property
+    def moving(self) -> list:
+        """What changes when all sliders are set at a time."""
+        return [self.history, self.undo, self.redo, self.status, *self.controls]
+
+    @property
     def wanted(self) -> list:
         """What the newest edit is made of."""
         return [*(self.opened, self.rendering, self.result.pasting, self.keep.state, self.history)]
@@ -79,15 +106,19 @@ class EditPanels:
     def emptying(self) -> list:
         """What changes when another photograph, or another model, comes."""
         states = [self.opened, self.history, self.finished, self.keep.state, self.keep.canvas]
+        states += [self.faces, self.undo, self.redo]
         words = [self.notice, self.status]
-        return [*states, *words, *self.panel.emptying, *self.result.parts, *self.controls]
+        parts = [*self.panel.emptying, *self.result.parts, *self.looks.emptying]
+        return [*states, *words, *parts, *self.controls]
 
     def emptied(self, editor: Editor, status: str = WELCOME) -> dict:
         """The page without a picture: everything on the right empty, sliders at rest."""
         return {
             **dict.fromkeys([self.opened, self.finished, self.keep.state, self.keep.canvas]),
+            self.faces: {},
             **self.panel.emptied(),
             **self.result.emptied(),
+            **self.looks.emptied(),
             self.notice: gr.Markdown("", visible=False),
             self.status: status,
             **self.positions(editor, History()),
@@ -97,15 +128,24 @@ class EditPanels:
         """The sliders as they stand in a history."""
         now = history.now
         return {
-            self.history: history,
+            **self.remembered(history),
             self.scale: now.scale,
             **self.sliders.at(editor, now.sliders),
+        }
+
+    def remembered(self, history: History) -> dict:
+        """A history, and which ways it can be gone through."""
+        return {
+            self.history: history,
+            self.undo: gr.Button(interactive=bool(history.past)),
+            self.redo: gr.Button(interactive=bool(history.future)),
         }
 
     @property
     def adapting(self) -> list:
         """What changes with the model."""
-        return [*self.emptying, self.panel.photo, self.panel.examples, self.strip.attribute]
+        others = [self.panel.photo, self.panel.examples, self.strip.attribute, self.borrow.group]
+        return [*self.emptying, *self.sliders.heads, *others]
 
     def adapted(self, editor: Editor) -> dict:
         """The tab for another model."""
@@ -113,4 +153,5 @@ class EditPanels:
 
     def adapted_sliders(self, editor: Editor, sliders: dict[str, float] | None = None) -> dict:
         """The sliders of an editor, and the strip's choice of them."""
-        return self.sliders.adapted(editor, sliders) | self.strip.adapted(editor)
+        controls = self.sliders.adapted(editor, sliders) | self.strip.adapted(editor)
+        return controls | self.borrow.adapted(editor)

@@ -25,5 +25,5 @@ class EditTab:
             running,
             fn=self.rendering.stopped,
             inputs=[chosen, panels.opened, panels.history, panels.finished],
-            outputs=[panels.history, panels.result.face, panels.status, *panels.controls],
+            outputs=[*panels.moving, panels.result.face],
         )

@@ -11,6 +11,7 @@ from PIL import Image
 
 from pdae_app.engine import Editor
 from pdae_app.engine.sliders import save_slider_of
+from pdae_app.export import STILLS
 from pdae_app.export.credentials import signed_still
 from pdae_app.export.provenance import Provenance
 from pdae_app.latents.few_shot import FewShot
@@ -47,9 +48,9 @@ def preview(image: Image.Image) -> str:
     return stored(buffer.getvalue(), "preview.webp")
 
 
-def saved(image: Image.Image, name: str, provenance: Provenance) -> str:
-    """The path of a finished picture's PNG, which says where it comes from."""
-    return stored(signed_still(image, provenance), f"{name}.png")
+def saved(image: Image.Image, name: str, provenance: Provenance, kind: str = "PNG") -> str:
+    """The path of a finished picture's file, of a kind in `STILLS`, saying where it comes from."""
+    return stored(signed_still(image, provenance, kind), f"{name}{STILLS[kind]}")
 
 
 def slider_file(editor: Editor, fitted: FewShot) -> str:

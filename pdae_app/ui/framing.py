@@ -6,6 +6,7 @@ from pdae_app.engine.framing import Eyes, Photograph, Square
 from pdae_app.faces.align import FRAMINGS
 from pdae_app.faces.photo import PhotoError, opened
 
+FACE = "Face "
 CENTER = "Centre square"
 BY_HAND = "By hand: click on both eyes"
 
@@ -17,7 +18,7 @@ def squares(photograph: Photograph, framing: str) -> dict[str, Square]:
     """
     count = 0 if FRAMINGS[framing] is None else len(photograph.faces)
     faces = {
-        f"Face {i}" + (" (largest)" if i == 1 and count > 1 else ""): Square(face=i)
+        f"{FACE}{i}" + (" (largest)" if i == 1 and count > 1 else ""): Square(face=i)
         for i in range(1, count + 1)
     }
     return faces | {CENTER: Square(center=True)}

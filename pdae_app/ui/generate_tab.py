@@ -42,7 +42,7 @@ class GenerateTab:
             format="png",
             columns=COLUMNS,
             fit_columns=False,
-            height=460,
+            height="auto",
             object_fit="contain",
             buttons=["download_all", "fullscreen"],
             elem_id="generated",

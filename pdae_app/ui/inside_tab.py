@@ -6,7 +6,8 @@ import pandas as pd
 from pdae_app.engine import EditError, Editor
 from pdae_app.engine.framing import Square, frame
 from pdae_app.engine.generation import check_seed
-from pdae_app.engine.inside import OneStep, one_step, variations, weighting_curves
+from pdae_app.engine.inside import EVALUATIONS, OneStep, one_step, variations, weighting_curves
+from pdae_app.engine.waiting import run_seconds, run_sentence
 from pdae_app.ui.events import ModelThread, long_run, shown
 from pdae_app.ui.models import Chosen, Models
 from pdae_app.ui.photo_input import photo_input
@@ -114,7 +115,8 @@ class InsideTab:
         editor = self.models.of(chosen)
         framed = frame(path, editor.framing, Square(or_center=center))
         square = framed.square(editor.image_size)
-        yield {self.status: "Finding the code…"}
+        takes = run_sentence(run_seconds(editor, EVALUATIONS, opening=True))
+        yield {self.status: f"Finding the code… {takes}"}
         code = editor.encode(framed)
         steps: list[OneStep] = []
         for step in one_step(editor, square, code, seed=seed):

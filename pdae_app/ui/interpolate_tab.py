@@ -55,7 +55,7 @@ class InterpolateTab:
             format="png",
             columns=7,
             fit_columns=False,
-            height=220,
+            height="auto",
             object_fit="contain",
             buttons=["download_all", "fullscreen"],
             elem_id="frames-gallery",

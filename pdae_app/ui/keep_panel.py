@@ -40,6 +40,8 @@ class KeepPanel:
                 self.take = gr.Button("Keep what is painted", size="sm", elem_id="keep-take")
                 self.drop = gr.Button("Keep nothing", size="sm", elem_id="keep-drop")
         quiet = {"show_progress": "hidden", "queue": False, **HIDDEN, **LAST_WINS}
+        # The canvas's own bin takes the picture away too.
+        self.canvas.clear(self._cleared, opened, [self.state, self.canvas], **quiet)
         self.changes = (
             self.take.click(explained(self._painted), self.canvas, self.state, **quiet),
             self.drop.click(self._cleared, opened, [self.state, self.canvas], **quiet),

@@ -23,10 +23,12 @@ from pdae_app.ui.events import (
     Newest,
     shown,
 )
+from pdae_app.ui.face_edits import FaceEdit, FaceEdits, left
 from pdae_app.ui.framing import chosen_square
 from pdae_app.ui.models import Chosen
-from pdae_app.ui.photo_panel import CLICK, wanted_photograph
+from pdae_app.ui.photo_panel import CLICK, CLICK_OTHER, wanted_photograph
 from pdae_app.ui.rendering import Rendering
+from pdae_app.ui.result_panel import Finished
 from pdae_app.ui.session import Opened, Opening
 
 CODES_KEPT = 6
@@ -74,9 +76,17 @@ class PhotographOpening:
             "outputs": panels.status,
             **AT_ONCE,
         }
-        changes = [
-            choice.success(**reopening) for choice in panels.panel.choosing({**QUIET, **HIDDEN})
-        ]
+        turning = {
+            "fn": self.turn,
+            "inputs": [
+                *(panels.chosen, panels.faces, panels.finished),
+                *(*panels.panel.choice, *panels.wanted),
+            ],
+            "outputs": [panels.faces, panels.keep.state, *panels.moving],
+            **AT_ONCE,
+        }
+        framed, clicked = panels.panel.choosing({**QUIET, **HIDDEN})
+        changes = [*(choice.success(**turning) for choice in framed), clicked.success(**reopening)]
         for change in (panels.panel.quality.input(**reopening), *changes):
             openings.append(change.success(**opening, **HIDDEN))
         return openings
@@ -105,6 +115,17 @@ class PhotographOpening:
         photograph = None if path is None else wanted_photograph(opening, path)
         opening.want(Opening(photograph, choice, eyes, status))
         return self.rendering.supersede(*wanted)
+
+    def turn(self, chosen: Chosen, faces: FaceEdits, finished: Finished | None, *values) -> dict:
+        """Another face of the picture, with its own edit; the one before keeps its own."""
+        opening, path, choice, eyes, opened, rendering, pasting, keep, history = values
+        panels = self.panels
+        faces = left(faces, opened, finished, FaceEdit(history, keep))
+        entered = faces.get(choice, FaceEdit())
+        wanted = (opened, rendering, pasting, entered.keep, entered.history)
+        status = self.reopen(opening, path, choice, eyes, *wanted)
+        moved = panels.positions(panels.models.of(chosen), entered.history)
+        return {panels.faces: faces, panels.keep.state: entered.keep} | moved | status
 
     def open(self, chosen: Chosen, opening: Newest, quality: str, codes: dict):
         """Encode the picture that was chosen last and render its reconstruction.
@@ -143,7 +164,10 @@ class PhotographOpening:
         panels, start = self.panels, time.monotonic()
         square = chosen_square(wish.photograph, editor.framing, wish.choice, wish.eyes)
         if square is None:
-            yield {**dict.fromkeys([panels.opened, panels.finished]), panels.status: CLICK}
+            yield {
+                **dict.fromkeys([panels.opened, panels.finished]),
+                panels.status: click_words(wish),
+            }
             return
         framed = wish.photograph.framed(editor.framing, square)
         yield {
@@ -160,7 +184,7 @@ class PhotographOpening:
             portrait = yield from self._read(editor, framed, steps)
             codes = dict([*codes.items(), (key, portrait.code)][-CODES_KEPT:])
         yield {
-            panels.opened: Opened(portrait),
+            panels.opened: Opened(portrait, wish.choice),
             panels.codes: codes,
             panels.keep.canvas: panels.keep.over(portrait),
             panels.notice: gr.Markdown(portrait.notice, visible=bool(portrait.notice)),
@@ -175,3 +199,8 @@ class PhotographOpening:
             reported = time.monotonic() if due else reported
             yield {self.panels.status: f"Finding the code… {part:.0%}"} if due else None
         return portrait
+
+
+def click_words(wish: Opening) -> str:
+    """Which eye is to be clicked on next."""
+    return CLICK_OTHER if len(wish.eyes) == 1 else CLICK

@@ -62,7 +62,14 @@ class OwnSliderTab:
         loading = self.load.upload(
             explained(self.loaded), [self.chosen, self.load], [self.fitted, self.status], **quiet
         )
-        outputs = [self.chosen, self.save, *self.edit.sliders.slots, self.edit.strip.attribute]
+        sliders = [*self.edit.sliders.slots, *self.edit.sliders.heads]
+        outputs = [
+            self.chosen,
+            self.save,
+            *sliders,
+            self.edit.strip.attribute,
+            self.edit.borrow.group,
+        ]
         for fitted in (making, loading):
             fitted.success(
                 explained(self.show),

@@ -2,11 +2,12 @@
 
 import gradio as gr
 from gradio.events import Dependency
+from PIL import Image, ImageDraw
 
 from pdae_app.engine import QUALITY, Editor
 from pdae_app.engine.framing import Eyes, Photograph
 from pdae_app.ui.events import HIDDEN, LAST_WINS, Newest, explained
-from pdae_app.ui.framing import BY_HAND, CENTER, made_here, squares
+from pdae_app.ui.framing import BY_HAND, CENTER, FACE, made_here, squares
 from pdae_app.ui.photo_input import photo_input
 from pdae_app.ui.session import EXAMPLES, TIME_TO_LIVE, Opening
 
@@ -16,8 +17,12 @@ NO_FACE = (
 )
 READING = "Reading the picture…"
 CLICK = "Click on one eye, then on the other."
-QUALITY_INFO = ", ".join(f"{name}: {steps} steps" for name, steps in QUALITY.items())
+CLICK_OTHER = "Now click on the other eye."
+QUALITY_INFO = f"Best takes {QUALITY['Best'] // QUALITY['Fast']} times as long as Fast."
 HAND_SIDE = 700
+THUMBNAIL = 96
+# Of a mark on an eye, in pixels.
+MARK = 7
 
 
 class PhotoPanel:
@@ -43,17 +48,29 @@ class PhotoPanel:
                 **HIDDEN,
                 **LAST_WINS,
             )
+        self.people = gr.Gallery(
+            label="Faces in this photograph",
+            format="png",
+            columns=4,
+            fit_columns=False,
+            height="auto",
+            allow_preview=False,
+            visible=False,
+            buttons=[],
+            elem_id="faces",
+        )
         self.framing = gr.Radio(label="Part of the picture", visible=False, elem_id="framing")
         picture = {"interactive": False, "buttons": []}
         self.by_hand = gr.Image(
             label=CLICK, format="webp", visible=False, height=300, elem_id="by-hand", **picture
         )
-        self.square = gr.Image(
-            label="What the model sees", format="png", height=200, elem_id="square", **picture
-        )
         self.quality = gr.Radio(
             list(QUALITY), value="Fast", label="Quality", info=QUALITY_INFO, elem_id="quality"
         )
+        with gr.Accordion("What the model sees", open=False, elem_id="sees"):
+            self.square = gr.Image(
+                show_label=False, format="png", height=200, elem_id="square", **picture
+            )
 
     @property
     def choice(self) -> list:
@@ -63,13 +80,14 @@ class PhotoPanel:
     @property
     def emptying(self) -> list:
         """What changes when another photograph comes."""
-        return [self.eyes, self.framing, self.by_hand, self.square]
+        return [self.eyes, self.framing, self.people, self.by_hand, self.square]
 
     def emptied(self) -> dict:
         """Nothing chosen yet."""
         return {
             self.eyes: (),
             self.framing: gr.Radio(choices=[], value=None, visible=False),
+            self.people: gr.Gallery(value=[], visible=False),
             self.by_hand: gr.Image(value=None, visible=False),
             self.square: None,
         }
@@ -92,31 +110,49 @@ class PhotoPanel:
         first = None if faceless else CENTER if made else choices[0]
         offer = gr.Radio(choices=choices, value=first, visible=len(choices) > 1)
         wish = Opening(photograph, first, status=NO_FACE if faceless else READING)
-        return wish, {self.framing: offer}
+        return wish, {self.framing: offer} | self._people(editor, photograph)
 
-    def choosing(self, quiet: dict) -> list[Dependency]:
-        """The choices of another square, after which the photograph is opened anew."""
-        framed = self.framing.input(
-            explained(self.show_by_hand),
-            [self.opening, self.photo, self.framing],
-            [self.by_hand, self.eyes],
+    def _people(self, editor: Editor, photograph: Photograph) -> dict:
+        """Small pictures of the faces to choose by, where there are several."""
+        faces = [
+            (photograph.framed(editor.framing, square).square(THUMBNAIL), name)
+            for name, square in squares(photograph, editor.framing).items()
+            if name.startswith(FACE)
+        ]
+        several = len(faces) > 1
+        return {self.people: gr.Gallery(value=faces if several else [], visible=several)}
+
+    def choosing(self, quiet: dict) -> tuple[list[Dependency], Dependency]:
+        """The choices of another square, and a click on an eye.
+
+        After either the photograph is opened anew.
+        """
+        shown = {
+            "fn": explained(self.show_by_hand),
+            "inputs": [self.opening, self.photo, self.framing],
+            "outputs": [self.by_hand, self.eyes],
             **quiet,
-        )
+        }
+        picked = self.people.select(self.pick, None, self.framing, **quiet)
+        framed = [self.framing.input(**shown), picked.success(**shown)]
         clicked = self.by_hand.select(
             self.click_eye,
             [self.opening, self.photo, self.eyes],
             [self.eyes, self.by_hand],
             **quiet,
         )
-        return [framed, clicked]
+        return framed, clicked
+
+    def pick(self, event: gr.SelectData) -> str:
+        """The name of the face that was clicked on."""
+        return event.value["caption"]
 
     def show_by_hand(self, opening: Newest, path: str | None, choice: str | None) -> dict:
         """The photograph to click on, where that was chosen."""
         if path is None or choice != BY_HAND:
             return {self.by_hand: gr.Image(visible=False), self.eyes: ()}
         photograph = wanted_photograph(opening, path)
-        small = photograph.image.resize([round(_shrunk(photograph) * n) for n in photograph.size])
-        photograph.release()
+        small = marked(photograph, ())
         return {self.by_hand: gr.Image(value=small, label=CLICK, visible=True), self.eyes: ()}
 
     def click_eye(
@@ -125,10 +161,11 @@ class PhotoPanel:
         """Remember where an eye is, in pixels of the photograph; a third click begins anew."""
         if path is None:
             return {self.eyes: ()}
-        shrunk, (x, y) = _shrunk(wanted_photograph(opening, path)), event.index
+        photograph = wanted_photograph(opening, path)
+        shrunk, (x, y) = _shrunk(photograph), event.index
         eyes = (*(eyes if len(eyes) < 2 else ()), (x / shrunk, y / shrunk))
-        label = "Now click on the other eye." if len(eyes) == 1 else CLICK
-        return {self.eyes: eyes, self.by_hand: gr.Image(label=label)}
+        label = CLICK_OTHER if len(eyes) == 1 else CLICK
+        return {self.eyes: eyes, self.by_hand: gr.Image(marked(photograph, eyes), label=label)}
 
 
 def wanted_photograph(opening: Newest, path: str) -> Photograph:
@@ -136,6 +173,19 @@ def wanted_photograph(opening: Newest, path: str) -> Photograph:
     wish = opening.wish
     known = wish is not None and wish.photograph is not None and wish.photograph.source == path
     return wish.photograph if known else Photograph(path)
+
+
+def marked(photograph: Photograph, eyes: Eyes) -> Image.Image:
+    """The photograph, small, with a mark on every eye that was clicked on."""
+    shrunk = _shrunk(photograph)
+    small = photograph.image.resize([round(shrunk * n) for n in photograph.size])
+    photograph.release()
+    draw = ImageDraw.Draw(small)
+    for x, y in eyes:
+        place = (shrunk * x, shrunk * y)
+        draw.circle(place, MARK, outline="white", width=3)
+        draw.circle(place, MARK - 2, outline="black", width=1)
+    return small
 
 
 def _shrunk(photograph: Photograph) -> float:

@@ -32,6 +32,16 @@ class RawFlag(gr.Checkbox):
 
 
 class RawJSON(gr.JSON):
-    """Parsed JSON, or its text."""
+    """Parsed JSON, or its text; the documentation shows the `example`."""
 
     is_template, preprocess = True, as_sent
+
+    def __init__(self, *args, example: dict | None = None, **kwargs):
+        self.example = example
+        super().__init__(*args, **kwargs)
+
+    def example_payload(self) -> dict | None:
+        return self.example
+
+    def example_value(self) -> dict | None:
+        return self.example

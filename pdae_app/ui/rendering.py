@@ -7,10 +7,12 @@ from dataclasses import replace
 import gradio as gr
 from gradio.events import Dependency
 
+from pdae_app.engine import Editor
 from pdae_app.engine.carry_out import edit
 from pdae_app.engine.keep import KeepMask
+from pdae_app.engine.looks import TOO_STRONG, believable
 from pdae_app.engine.portrait import preview_steps
-from pdae_app.engine.preset import Preset, parse_preset
+from pdae_app.engine.preset import Preset
 from pdae_app.engine.requests import EditRequest
 from pdae_app.ui.edit_panels import EditPanels
 from pdae_app.ui.events import (
@@ -24,16 +26,18 @@ from pdae_app.ui.events import (
     WAITING,
     ModelThread,
     Newest,
-    explained,
     in_words,
 )
+from pdae_app.ui.face_edits import FaceEdits, others
 from pdae_app.ui.history import History
 from pdae_app.ui.models import Chosen
 from pdae_app.ui.result_panel import REPLACE, Finished
 from pdae_app.ui.session import Opened
+from pdae_app.ui.settings import Settings
 
 READY = "Ready: drag a slider and let go."
 FINISHING = "Finishing…"
+NOTHING_YET = "Choose a photograph first: there is nothing yet that a slider could change."
 
 
 class Rendering:
@@ -49,7 +53,7 @@ class Rendering:
             [panels.scale.release, *(slot.release for slot in panels.sliders.slots)],
             self.remember,
             [panels.chosen, *panels.wanted, *panels.controls],
-            [panels.history, panels.status],
+            [panels.history, panels.undo, panels.redo, panels.status],
             **AT_ONCE | OURS,
             api_name="ui_release",
         )
@@ -65,29 +69,25 @@ class Rendering:
             panels.result.pasting.input(**superseding),
             *(kept.success(**superseding) for kept in panels.keep.changes),
             *self._connect_history(),
+            *Settings(self).connect(),
         ]
+        panels.result.kind.input(**self.completing, **AT_ONCE)
+        panels.result.again.click(
+            lambda path: path, panels.result.save_whole, panels.panel.photo, **AT_ONCE
+        )
         return [rendered, *(self.after(change, **HIDDEN) for change in changes)]
 
     def _connect_history(self) -> list[Dependency]:
-        """What sets all sliders at a time."""
+        """What goes through the history."""
         panels = self.panels
-        positions = [panels.history, panels.status, *panels.controls]
         moves = (
             (panels.undo, History.undone),
             (panels.redo, History.redone),
             (panels.reset, lambda history: history.then(Preset())),
         )
-        loaded = panels.load_preset.upload(
-            explained(self.load_preset),
-            [panels.chosen, *panels.wanted, panels.load_preset],
-            positions,
-            **QUIET,
-            **HIDDEN,
-            **LAST_WINS,
-        )
         inputs = [panels.chosen, *panels.wanted]
-        return [loaded] + [
-            button.click(self._moved_by(move), inputs, positions, **AT_ONCE)
+        return [
+            button.click(self.moved_by(move), inputs, panels.moving, **AT_ONCE)
             for button, move in moves
         ]
 
@@ -103,15 +103,21 @@ class Rendering:
             **LAST_WINS,
             **options,
         )
-        rendering.success(
-            self._reported(self.complete),
-            [panels.chosen, panels.opened, panels.rendering, panels.finished],
-            [*panels.result.parts, panels.status],
-            **{**AT_ONCE, **completing},
-        )
+        rendering.success(**self.completing, **{**AT_ONCE, **completing})
         return rendering
 
-    def _reported(self, function):
+    @property
+    def completing(self) -> dict:
+        """The event that follows a finished face."""
+        panels = self.panels
+        given = [panels.chosen, panels.opened, panels.rendering, panels.finished]
+        return {
+            "fn": self.reported(self.complete),
+            "inputs": [*given, panels.faces, panels.result.kind],
+            "outputs": [*panels.result.parts, panels.status],
+        }
+
+    def reported(self, function):
         """A handler off the model's thread whose status says what went wrong; it never fails."""
 
         @functools.wraps(function)
@@ -169,6 +175,8 @@ class Rendering:
         opened: Opened | None,
         rendering: Newest,
         finished: Finished | None,
+        faces: FaceEdits,
+        kind: str = "PNG",
     ) -> dict:
         """The whole photograph and the downloads of the newest rendering, if it has finished."""
         panels = self.panels
@@ -177,11 +185,11 @@ class Rendering:
         if finished is None or finished.older_than(rendering):
             return self.unchanged() if rendering.wish else {panels.status: STOPPED}
         title = panels.models.of(chosen).title
-        parts = panels.result.completed(title, opened, finished)
+        parts = panels.result.completed(title, opened, finished, kind, others(faces, opened))
         opened.portrait.photograph.release()
         if finished.older_than(rendering):
             return self.unchanged()
-        status = f"Done in {finished.seconds:.1f} s." if finished.request.changes else READY
+        status = said(panels.models.of(chosen), opened, finished)
         return parts | {panels.status: status if rendering.wish else STOPPED}
 
     def stopped(
@@ -195,10 +203,10 @@ class Rendering:
         panels, status = self.panels, {self.panels.status: STOPPED}
         if opened is not None:
             opened.portrait.photograph.release()
-        if opened is None or finished is None:
+        if opened is None:
             return status
-        history = history.back_to(finished.request.preset)
-        face = panels.result.shown_again(opened, finished)
+        history = history.back_to(finished.request.preset if finished else Preset())
+        face = panels.result.shown_again(opened, finished) if finished else {}
         return panels.positions(panels.models.of(chosen), history) | face | status
 
     def supersede(
@@ -211,32 +219,33 @@ class Rendering:
     ) -> dict:
         """A newer edit is wanted, which ends the rendering of the older."""
         rendering.want(self.request(pasting, keep, history.now))
-        return {self.panels.status: WAITING if opened else gr.skip()}
+        return {self.panels.status: WAITING if opened else NOTHING_YET}
 
     def remember(self, chosen: Chosen, *values) -> dict:
         """A slider was let go: the newest edit, and one step to undo."""
         count = len(self.panels.wanted)
-        *others, history = values[:count]
+        *rest, history = values[:count]
         scale, *positions = values[count:]
         sliders = self.panels.sliders.read(self.panels.models.of(chosen), positions)
         history = history.then(Preset(sliders, scale))
-        return {self.panels.history: history} | self.supersede(*others, history)
+        return self.panels.remembered(history) | self.supersede(*rest, history)
 
-    def _moved_by(self, move):
+    def moved_by(self, move):
         """A handler that moves through the history and sets the sliders so."""
 
         def handler(chosen: Chosen, *wanted) -> dict:
-            *others, history = wanted
+            *rest, history = wanted
             moved = move(history)
-            status = self.supersede(*others, moved)
+            status = self.supersede(*rest, moved)
             return self.panels.positions(self.panels.models.of(chosen), moved) | status
 
         return handler
 
-    def load_preset(self, chosen: Chosen, *values) -> dict:
-        """The sliders as a preset's file says."""
-        *wanted, path = values
-        with open(path, "rb") as file:
-            loaded = parse_preset(file.read(), self.panels.models.of(chosen).attributes)
-        preset = Preset(loaded.sliders, loaded.scale)
-        return self._moved_by(lambda history: history.then(preset))(chosen, *wanted)
+
+def said(editor: Editor, opened: Opened, finished: Finished) -> str:
+    """What the status says of a finished edit."""
+    if not finished.request.changes:
+        return READY
+    part = believable(editor, opened.portrait.code, finished.request.preset.sliders)
+    done = f"Done in {finished.seconds:.1f} s."
+    return done if part == 1 else f"{done} {TOO_STRONG}"

@@ -1,12 +1,16 @@
 """The edit: before and after, in the face and in the whole photograph, and their files."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import gradio as gr
 from PIL import Image
 
 from pdae_app.engine import Progress
+from pdae_app.engine.portrait import Layer
 from pdae_app.engine.requests import EditRequest
+from pdae_app.export import STILLS
+from pdae_app.export.names import edited_name
 from pdae_app.ui.events import Newest, shown
 from pdae_app.ui.files import preview, saved, stored
 from pdae_app.ui.session import Opened
@@ -38,26 +42,43 @@ class ResultPanel:
                 self.face = _before_after("result")
             with gr.Tab("Whole photograph"):
                 self.whole = _before_after("whole")
-                self.pasting = gr.Radio(
-                    [ADD, REPLACE],
-                    value=ADD,
-                    label="How the edit returns to the photograph",
-                    info="Adding the change keeps the photograph's own sharpness.",
-                    elem_id="pasting",
-                )
             with gr.Tab("The model's own picture"):
                 self.raw = _before_after("raw")
 
     def lay_out_downloads(self) -> None:
         """The buttons, wherever the page has them."""
+        self.save_whole = _download("Save photograph", "save-photo", variant="primary")
         self.save_face = _download("Save face", "save-face")
-        self.save_whole = _download("Save photograph", "save-photo")
+        self.kind = gr.Dropdown(
+            list(STILLS),
+            value="PNG",
+            label="Save as",
+            container=False,
+            min_width=80,
+            elem_id="save-kind",
+        )
+        self.again = gr.Button(
+            "Edit further", size="sm", min_width=60, interactive=False, elem_id="edit-further"
+        )
+
+    def lay_out_preset(self) -> None:
+        """The button that saves how the sliders stand."""
         self.save_preset = _download("Save preset", "save-preset")
+
+    def lay_out_pasting(self) -> None:
+        """How a face goes back into its photograph."""
+        self.pasting = gr.Radio(
+            [ADD, REPLACE],
+            value=ADD,
+            label="How the edit returns to the photograph",
+            info="Adding the change keeps the photograph's own sharpness.",
+            elem_id="pasting",
+        )
 
     @property
     def parts(self) -> list:
         """All that belongs to one picture and goes with it."""
-        return [self.face, self.whole, self.raw, *self._downloads]
+        return [self.face, self.whole, self.raw, self.again, *self._downloads]
 
     @property
     def _downloads(self) -> list:
@@ -66,9 +87,11 @@ class ResultPanel:
     def emptied(self) -> dict:
         """Without a picture."""
         nothing = gr.DownloadButton(value=None, interactive=False)
-        return dict.fromkeys([self.face, self.whole, self.raw]) | dict.fromkeys(
-            self._downloads, nothing
-        )
+        return {
+            **dict.fromkeys([self.face, self.whole, self.raw]),
+            **dict.fromkeys(self._downloads, nothing),
+            self.again: gr.Button(interactive=False),
+        }
 
     def glimpse(self, opened: Opened, progress: Progress) -> dict:
         """A preview of the face at a step of the way."""
@@ -87,21 +110,35 @@ class ResultPanel:
         """The face of a finished rendering, in place of a preview."""
         return {self.face: (opened.view_file, finished.face)}
 
-    def completed(self, title: str, opened: Opened, finished: Finished) -> dict:
-        """What follows the face: the whole photograph, the model's square, the downloads."""
-        request, edited = finished.request, finished.image
+    def completed(
+        self,
+        title: str,
+        opened: Opened,
+        finished: Finished,
+        kind: str = "PNG",
+        others: Sequence[Layer] = (),
+    ) -> dict:
+        """What follows the face: the whole photograph, the model's square, the downloads.
+
+        Args:
+            kind: of the saved files, one of `STILLS`.
+            others: edits of other faces in the same photograph.
+        """
+        request, edited, portrait = finished.request, finished.image, opened.portrait
         provenance = request.provenance(title)
-        pasted = opened.portrait.whole_with(edited, request.replace)
-        whole = saved(pasted, "edited", provenance)
+        name = edited_name(str(portrait.photograph.source), request.preset.sliders)
+        whole = portrait.whole_with(edited, request.replace, others)
+        whole = saved(whole, name, provenance, kind)
         preset = replace(request.preset, model=title).to_json()
         files = {
-            self.save_face: finished.face,
+            self.save_face: saved(portrait.view_with(edited), f"{name}-face", provenance, kind),
             self.save_whole: whole,
             self.save_preset: stored(preset.encode(), "preset.json"),
         }
         return {
             self.whole: (opened.photo_file, whole),
             self.raw: (opened.square_file, saved(shown(edited), "raw", provenance)),
+            self.again: gr.Button(interactive=True),
         } | _offer(files)
 
 
@@ -116,11 +153,13 @@ def _before_after(elem_id: str) -> gr.ImageSlider:
         label="Before and after",
         format="png",
         interactive=False,
-        max_height=420,
+        max_height=340,
         elem_id=elem_id,
         buttons=["fullscreen"],
     )
 
 
-def _download(text: str, elem_id: str) -> gr.DownloadButton:
-    return gr.DownloadButton(text, interactive=False, size="sm", min_width=120, elem_id=elem_id)
+def _download(text: str, elem_id: str, **look) -> gr.DownloadButton:
+    return gr.DownloadButton(
+        text, interactive=False, size="sm", min_width=80, elem_id=elem_id, **look
+    )

@@ -33,10 +33,13 @@ class Opening:
 class Opened:
     """A portrait and the files of its unedited pictures, which stand beside every edit.
 
+    `choice` is the name of its square among those of the photograph.
+
     Each is encoded once, and written anew where it was deleted meanwhile.
     """
 
     portrait: Portrait
+    choice: str = ""
     _paths: dict[str, str] = field(default_factory=dict, repr=False)
 
     @property

@@ -3,6 +3,8 @@
 import gradio as gr
 
 from pdae_app.engine import EditError, Editor
+from pdae_app.engine.groups import GROUPS, group_of, grouped
+from pdae_app.ui.bounded import BoundedSlider
 from pdae_app.ui.models import Chosen
 
 # Gradio's components are fixed when the page is built; the unused ones are hidden. CelebA's models
@@ -11,30 +13,28 @@ SLOTS = 48
 
 
 class SliderPool:
-    """Enough sliders for any model; the first ones show the model's attributes, in their order."""
+    """Enough sliders for any model; the first ones show the model's attributes, by group."""
 
     def __init__(self, editor: Editor):
         with gr.Column(elem_id="sliders"):
+            self.heads = [
+                gr.Markdown(f"### {group}", elem_classes=["group-head", f"head-{i}"], **seen)
+                for i, (group, seen) in enumerate(_heads(editor).items())
+            ]
             self.slots = [
-                gr.Slider(
-                    -2,
-                    2,
-                    step=0.05,
-                    elem_classes="attribute-slider",
-                    min_width=150,
-                    buttons=["reset"],
-                    **_shown(name),
-                )
+                BoundedSlider(-2, 2, step=0.05, min_width=150, buttons=["reset"], **_shown(name))
                 for name in _padded(editor.attributes)
             ]
 
     def adapted(self, editor: Editor, sliders: dict[str, float] | None = None) -> dict:
         """The slots for an editor's attributes, at the positions given."""
         names = _padded(editor.attributes)
-        return {
+        slots = {
             slot: gr.Slider(**_shown(name, (sliders or {}).get(name, 0.0)))
             for slot, name in zip(self.slots, names, strict=True)
         }
+        heads = zip(self.heads, _heads(editor).values(), strict=True)
+        return slots | {head: gr.Markdown(**seen) for head, seen in heads}
 
     def at(self, editor: Editor, sliders: dict[str, float]) -> dict:
         """The slots' positions alone."""
@@ -43,7 +43,7 @@ class SliderPool:
 
     def read(self, editor: Editor, values: tuple[float, ...]) -> dict[str, float]:
         """The attributes that are not at 0."""
-        named = zip(editor.attributes[:SLOTS], values, strict=False)
+        named = zip(_ordered(editor.attributes), values, strict=False)
         return {name: value for name, value in named if value}
 
 
@@ -65,12 +65,28 @@ def check_room(name: str, editor: Editor, chosen: Chosen | None = None) -> None:
         raise EditError(f"There are {SLOTS} sliders already, which is all the page has room for.")
 
 
+def _ordered(names: list[str]) -> list[str]:
+    return [name for members in grouped(names[:SLOTS]).values() for name in members]
+
+
 def _padded(names: list[str]) -> list[str | None]:
-    return [*names[:SLOTS], *[None] * (SLOTS - len(names))]
+    return [*_ordered(names), *[None] * (SLOTS - len(names))]
+
+
+def _heads(editor: Editor) -> dict[str, dict]:
+    """Which groups' names are shown; of one group alone, none."""
+    there = grouped(editor.attributes[:SLOTS])
+    return {group: {"visible": group in there and len(there) > 1} for group in GROUPS}
 
 
 def _shown(name: str | None, value: float = 0.0) -> dict:
-    return {"label": label(name or "unused"), "value": value, "visible": name is not None}
+    group = GROUPS.index(group_of(name or ""))
+    return {
+        "label": label(name or "unused"),
+        "value": value,
+        "visible": name is not None,
+        "elem_classes": ["attribute-slider", f"group-{group}"],
+    }
 
 
 def label(name: str) -> str:

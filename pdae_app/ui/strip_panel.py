@@ -12,6 +12,7 @@ from pdae_app.export.credentials import signed_film, signed_still
 from pdae_app.export.provenance import Provenance
 from pdae_app.ui.events import ModelThread, long_run
 from pdae_app.ui.files import saved, stored
+from pdae_app.ui.history import History
 from pdae_app.ui.models import Chosen, Models
 from pdae_app.ui.session import Opened
 from pdae_app.ui.slider_pool import label
@@ -23,7 +24,14 @@ SHEET = "PNG (side by side)"
 class StripPanel:
     """The attribute, how far it goes, the pictures, and their export."""
 
-    def __init__(self, models: Models, model: ModelThread, chosen: gr.State, opened: gr.State):
+    def __init__(
+        self,
+        models: Models,
+        model: ModelThread,
+        chosen: gr.State,
+        opened: gr.State,
+        history: gr.State,
+    ):
         self.models = models
         with gr.Accordion("One attribute, seven strengths", open=False, elem_id="strip-panel"):
             with gr.Row():
@@ -46,7 +54,7 @@ class StripPanel:
                 format="png",
                 columns=4,
                 fit_columns=False,
-                height=370,
+                height="auto",
                 elem_id="strip-gallery",
             )
         long_run(
@@ -54,7 +62,7 @@ class StripPanel:
             (self.run, self.stop),
             self.status,
             self.show,
-            inputs=[chosen, opened, self.attribute, self.reach, self.kind],
+            inputs=[chosen, opened, history, self.attribute, self.reach, self.kind],
             outputs=[self.gallery, self.save, self.status],
         )
 
@@ -67,18 +75,27 @@ class StripPanel:
         return {"choices": choices, "value": choices[0][1] if choices else None}
 
     def show(
-        self, chosen: Chosen, opened: Opened | None, name: str | None, reach: float, kind: str
+        self,
+        chosen: Chosen,
+        opened: Opened | None,
+        history: History,
+        name: str | None,
+        reach: float,
+        kind: str,
     ):
         """Yield the growing strip, at last with its file."""
         if opened is None or name is None:
             raise EditError("Choose a photograph first.")
         editor, portrait, start = self.models.of(chosen), opened.portrait, time.monotonic()
         strengths = np.linspace(-reach, reach, STRENGTHS).round(2).tolist()
-        recipe = Provenance(editor.title, {"strip": name, "strengths": strengths})
+        now = history.now
+        recipe = {"strip": name, "strengths": strengths, "edit": now.sliders, "scale": now.scale}
+        recipe = Provenance(editor.title, recipe)
         done: list[Image.Image] = []
         files: list[tuple[str, str]] = []
         yield {self.gallery: [], self.save: gr.DownloadButton(interactive=False)}
-        for square in editor.strip(portrait.code, name, strengths, portrait.steps):
+        steps, code = portrait.steps, portrait.code
+        for square in editor.strip(code, name, strengths, steps, now.scale, others=now.sliders):
             strength = strengths[len(done)]
             done.append(portrait.view_with(square))
             files = [*files, (saved(done[-1], f"strip{strength:+g}", recipe), f"{strength:+g}")]

@@ -1,0 +1,67 @@
+"""Looks: cards with this person's picture, each a click away."""
+
+import time
+
+import gradio as gr
+
+from pdae_app.engine import EditError
+from pdae_app.engine.looks import looks_of
+from pdae_app.ui.events import ModelThread, long_run
+from pdae_app.ui.files import preview
+from pdae_app.ui.models import Chosen, Models
+from pdae_app.ui.session import Opened
+
+
+class LooksPanel:
+    """A button that draws the cards, and the cards."""
+
+    def __init__(self, models: Models, model: ModelThread, chosen: gr.State, opened: gr.State):
+        self.models = models
+        self.presets = gr.State({})
+        with gr.Row():
+            self.run = gr.Button("Show looks of this person", size="sm", elem_id="looks")
+            self.stop = gr.Button("Stop", size="sm", min_width=60, elem_id="stop-looks")
+        self.status = gr.Markdown(elem_id="looks-status")
+        self.cards = gr.Gallery(
+            label="Looks",
+            show_label=False,
+            columns=3,
+            fit_columns=False,
+            height="auto",
+            allow_preview=False,
+            buttons=[],
+            elem_id="look-cards",
+        )
+        long_run(
+            model,
+            (self.run, self.stop),
+            self.status,
+            self.show,
+            inputs=[chosen, opened],
+            outputs=[self.cards, self.presets, self.status],
+        )
+
+    @property
+    def emptying(self) -> list:
+        """What belongs to one person."""
+        return [self.cards, self.presets, self.status]
+
+    def emptied(self) -> dict:
+        """Nobody yet."""
+        return {self.cards: [], self.presets: {}, self.status: ""}
+
+    def show(self, chosen: Chosen, opened: Opened | None):
+        """Yield the growing row of cards."""
+        if opened is None:
+            raise EditError("Choose a photograph first.")
+        editor, portrait, start = self.models.of(chosen), opened.portrait, time.monotonic()
+        cards, presets = [], {}
+        yield {self.cards: [], self.status: "Trying the looks on…"}
+        for look in looks_of(editor, portrait.code, portrait.steps):
+            cards = [*cards, (preview(portrait.view_with(look.image)), look.name)]
+            presets[look.name] = look.preset
+            yield {self.cards: cards, self.status: f"{len(cards)} looks…"}
+        yield {
+            self.presets: presets,
+            self.status: f"Done in {time.monotonic() - start:.1f} s. Click on one to wear it.",
+        }

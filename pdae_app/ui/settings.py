@@ -1,0 +1,76 @@
+"""What sets many sliders at a time: a preset's file, a look, another photograph."""
+
+from dataclasses import replace
+
+import gradio as gr
+from gradio.events import Dependency
+
+from pdae_app.engine.keep import KeepMask
+from pdae_app.engine.preset import Preset, parse_preset
+from pdae_app.ui.events import AT_ONCE, HIDDEN, LAST_WINS, QUIET, Newest
+from pdae_app.ui.history import History
+from pdae_app.ui.models import Chosen
+from pdae_app.ui.session import Opened
+
+
+class Settings:
+    """The handlers that take sliders from elsewhere, each one step to undo."""
+
+    def __init__(self, rendering):
+        self.rendering, self.panels = rendering, rendering.panels
+
+    def connect(self) -> list[Dependency]:
+        """Wire them; what is to be followed by a rendering."""
+        panels, outputs = self.panels, self.panels.moving
+        looks, borrow = panels.looks, panels.borrow
+        return [
+            panels.load_preset.upload(
+                self.rendering.reported(self.load_preset),
+                [panels.chosen, *panels.wanted, panels.load_preset],
+                outputs,
+                **QUIET,
+                **HIDDEN,
+                **LAST_WINS,
+            ),
+            looks.cards.select(
+                self.wear, [panels.chosen, looks.presets, *panels.wanted], outputs, **AT_ONCE
+            ),
+            borrow.taken.success(
+                self.take_over, [panels.chosen, borrow.sliders, *panels.wanted], outputs, **AT_ONCE
+            ),
+        ]
+
+    def wear(
+        self,
+        chosen: Chosen,
+        looks: dict,
+        opened: Opened | None,
+        rendering: Newest,
+        pasting: str,
+        keep: KeepMask | None,
+        history: History,
+        event: gr.SelectData,
+    ) -> dict:
+        """The sliders as the look that was clicked on says."""
+        preset = looks.get(event.value["caption"], history.now)  # none while they are drawn
+        wanted = (opened, rendering, pasting, keep, history)
+        return self.rendering.moved_by(lambda history: history.then(preset))(chosen, *wanted)
+
+    def take_over(self, chosen: Chosen, sliders: dict | None, *wanted) -> dict:
+        """The sliders as another photograph stands on them, those of other attributes as before."""
+        if sliders is None:
+            return self.rendering.unchanged()
+
+        def moved(history: History) -> History:
+            now = history.now
+            return history.then(replace(now, sliders={**now.sliders, **sliders}))
+
+        return self.rendering.moved_by(moved)(chosen, *wanted)
+
+    def load_preset(self, chosen: Chosen, *values) -> dict:
+        """The sliders as a preset's file says."""
+        *wanted, path = values
+        with open(path, "rb") as file:
+            loaded = parse_preset(file.read(), self.panels.models.of(chosen).attributes)
+        preset = Preset(loaded.sliders, loaded.scale)
+        return self.rendering.moved_by(lambda history: history.then(preset))(chosen, *wanted)

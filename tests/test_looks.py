@@ -1,0 +1,77 @@
+"""Looks, and how far an edit can be believed."""
+
+from dataclasses import replace
+
+import pytest
+from PIL import Image
+
+from pdae_app.engine import EditError, Editor
+from pdae_app.engine.borrowing import borrowed
+from pdae_app.engine.groups import grouped
+from pdae_app.engine.looks import LEAST, believable, bounded, look_named, looks_of
+from pdae_app.export.names import edited_name
+from pdae_app.latents.typical import Typical, code_distance
+from pdae_app.ui.session import EXAMPLES
+from tests.tiny import tiny_bundle
+
+
+@pytest.fixture(scope="module")
+def code(editor):
+    return editor.encode(Image.open(EXAMPLES[1]), 4)
+
+
+def knowing(code, times):
+    """An editor whose typical pictures are so many times as far as this one."""
+    bundle = tiny_bundle()
+    distance = times * code_distance(bundle.latents, code.z)
+    editor = Editor(replace(bundle, typical=Typical(distance, 9.0)), "tiny", "cpu")
+    return editor, replace(code, bundle=editor.bundle.identity)
+
+
+def test_an_edit_is_bounded_where_its_code_becomes_strange(code):
+    free, own = knowing(code, 100)
+    assert believable(free, own, {"Smiling": 2.0}) == 1
+    tight, own = knowing(code, 1.0)
+    part = believable(tight, own, {"Smiling": 5.0})
+    assert LEAST <= part < 1
+    assert bounded(tight, own, {"Smiling": 5.0}) == {"Smiling": pytest.approx(5 * part, abs=0.03)}
+
+
+def test_a_look_is_the_edit_of_its_preset(editor, code):
+    (look,) = looks_of(editor, code, 4)
+    assert look.name == "Serious"
+    assert look.image.tobytes() == editor.edit(code, look.preset.sliders, 4).tobytes()
+
+
+def test_looks_are_named(editor):
+    assert look_named("serious", editor.attributes) == {"Smiling": -1.0}
+    with pytest.raises(EditError, match="no look 'Beard'"):
+        look_named("Beard", editor.attributes)
+
+
+def test_attributes_come_in_groups():
+    names = ["Young", "Wings", "Gray_Hair", "Smiling", "Bald"]
+    assert grouped(names) == {
+        "Expression": ["Smiling"],
+        "Hair": ["Gray_Hair", "Bald"],
+        "Face": ["Young"],
+        "More": ["Wings"],
+    }
+
+
+def test_a_file_is_named_after_its_photograph_and_its_edit():
+    assert edited_name("/up/anna.heic", {"Smiling": 1.0, "Male": 0.0}) == "anna-smiling"
+    assert edited_name("b.jpg", {"Gray_Hair": 0.5, "Young": -1.0}) == "b-not-young-gray-hair"
+    assert edited_name("c.png", {}) == "c"
+
+
+def test_what_is_borrowed_carries_a_picture_to_where_the_other_stands(editor, code):
+    other = editor.encode(Image.open(EXAMPLES[3]), 4)
+    sliders = borrowed(editor, code, other, ["smiling"], farthest=5)
+    reached = editor.strengths(editor.moved(code, sliders))["Smiling"]
+    assert reached == pytest.approx(editor.strengths(other)["Smiling"], abs=0.05)
+    assert set(borrowed(editor, code, other, editor.attributes)) <= set(editor.attributes)
+    near = borrowed(editor, code, other, editor.attributes, farthest=0.01)
+    assert max(map(abs, near.values())) <= 0.01
+    with pytest.raises(EditError, match="no attribute 'Wings'"):
+        borrowed(editor, code, other, ["Wings"])

@@ -1,0 +1,238 @@
+"""What a visitor takes for granted on the Edit tab, in a real browser with a tiny model."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from pdae_app.ui.session import EXAMPLES
+from tests.running import (
+    click_example,
+    drag,
+    eventually,
+    opened,
+    picture,
+    settled,
+    slider,
+    status,
+)
+
+
+def number_box(page, name):
+    """The box beside an attribute's slider."""
+    named = page.locator(".attribute-slider").filter(has=page.get_by_text(name, exact=True))
+    return named.locator("input[type=number]")
+
+
+def typed(page, name, text):
+    """Into the box, as a person does who leaves it by Tab."""
+    number_box(page, name).fill(text)
+    number_box(page, name).press("Tab")
+    settled(page)
+
+
+def saved(page, button="save-photo"):
+    with page.expect_download() as download:
+        page.click(f"#{button}")
+    return download.value
+
+
+def upload(page, path):
+    page.set_input_files("#photo input[type=file]", path)
+    settled(page)
+    status(page, "Ready: drag a slider")
+
+
+@pytest.fixture
+def two_people(tmp_path):
+    """A photograph of two people, the larger one on the left."""
+    sheet = Image.new("RGB", (620, 320), (120, 130, 140))
+    for number, x, side in ((2, 10, 300), (1, 360, 220)):
+        sheet.paste(Image.open(EXAMPLES[number]).resize((side, side)), (x, 10))
+    sheet.save(tmp_path / "the two.png")
+    return tmp_path / "the two.png"
+
+
+def test_a_number_box_takes_whatever_is_typed(page):
+    click_example(page)
+    rest = picture(page)
+    typed(page, "Smiling", "5")
+    assert number_box(page, "Smiling").input_value() == "2"
+    status(page, "Done in")
+    assert picture(page) != rest
+    typed(page, "Smiling", "")
+    assert number_box(page, "Smiling").input_value() == "0"
+    status(page, "Ready: drag a slider")
+    assert picture(page) == rest
+
+
+def test_a_slider_without_a_photograph_says_what_is_missing(page):
+    drag(page, "Smiling", 0.9)
+    status(page, "Choose a photograph first")
+
+
+def test_undo_and_redo_are_grey_at_the_ends_and_have_keys(page):
+    click_example(page)
+    assert page.locator("#undo").is_disabled() and page.locator("#redo").is_disabled()
+    drag(page, "Smiling", 0.9)
+    status(page, "Done in")
+    smiling = picture(page)
+    page.keyboard.press("Control+z")
+    status(page, "Ready: drag a slider")
+    assert page.locator("#undo").is_disabled() and slider(page, "Smiling").input_value() == "0"
+    page.keyboard.press("Control+Shift+z")
+    status(page, "Done in")
+    assert picture(page) == smiling and page.locator("#redo").is_disabled()
+
+
+def test_every_face_keeps_its_edit_and_all_are_saved(page, two_people):
+    upload(page, two_people)
+    assert page.locator("#faces img").count() == 2
+    drag(page, "Smiling", 0.95)
+    status(page, "Done in")
+    page.locator("#faces img").nth(1).click()
+    settled(page)
+    status(page, "Ready: drag a slider")
+    assert slider(page, "Smiling").input_value() == "0"
+    assert page.locator("#undo").is_disabled()
+    drag(page, "Male", 0.05)
+    status(page, "Done in")
+    download = saved(page)
+    before = np.asarray(Image.open(two_people), int)
+    changed = np.abs(np.asarray(Image.open(download.path()), int) - before).max(axis=2)
+    assert changed[:, :310].max() > 0 and changed[:, 360:].max() > 0
+    page.locator("#faces img").nth(0).click()
+    settled(page)
+    status(page, "Done in")
+    assert float(slider(page, "Smiling").input_value()) > 1.5
+    assert slider(page, "Male").input_value() == "0"
+
+
+def test_files_have_the_photographs_name_in_the_kind_that_is_wanted(page, tmp_path):
+    Image.open(EXAMPLES[3]).save(tmp_path / "anna.webp")
+    upload(page, tmp_path / "anna.webp")
+    drag(page, "Smiling", 0.9)
+    status(page, "Done in")
+    page.locator("#save-kind input").click()
+    page.get_by_role("option", name="JPEG").click()
+    settled(page)
+    for button, name in (("save-photo", "anna-smiling"), ("save-face", "anna-smiling-face")):
+        download = saved(page, button)
+        assert download.suggested_filename == f"{name}.jpg"
+        with Image.open(download.path()) as image:
+            assert image.format == "JPEG"
+
+
+def test_a_result_is_edited_further(page):
+    click_example(page)
+    drag(page, "Smiling", 0.9)
+    status(page, "Done in")
+    edited = Image.open(saved(page).path()).convert("RGB")
+    page.click("#edit-further")
+    settled(page)
+    status(page, "Ready: drag a slider")
+    assert slider(page, "Smiling").input_value() == "0"
+    again = Image.open(saved(page).path()).convert("RGB")
+    assert np.abs(np.asarray(edited, int) - np.asarray(again, int)).max() <= 1
+
+
+@pytest.mark.parametrize("way", ["pointer", "key"])
+def test_before_is_seen_while_compare_is_held(page, way):
+    click_example(page)
+    after = page.locator("#result img.fixed")
+    page.locator("#compare").hover()
+    hold = page.mouse if way == "pointer" else page.keyboard
+    if way == "key":
+        page.locator("#compare").focus()
+    hold.down(*(() if way == "pointer" else (" ",)))
+    eventually(page, lambda: not after.is_visible(), "the edit is still seen")
+    hold.up(*(() if way == "pointer" else (" ",)))
+    eventually(page, after.is_visible, "the edit did not come back")
+
+
+def test_eyes_are_marked_where_they_were_clicked_on(page, tmp_path):
+    Image.new("RGB", (300, 200), (90, 90, 90)).save(tmp_path / "wall.png")
+    page.set_input_files("#photo input[type=file]", tmp_path / "wall.png")
+    status(page, "No face was found")
+    page.locator("#framing").get_by_text("By hand").click()
+    status(page, "Click on one eye")
+    image = page.locator("#by-hand img")
+    unmarked = image.get_attribute("src")
+    image.click(position={"x": 100, "y": 80})
+    status(page, "Now click on the other eye")
+    eventually(page, lambda: image.get_attribute("src") != unmarked, "there is no mark")
+    data = page.request.get(image.get_attribute("src")).body()
+    (tmp_path / "marked").write_bytes(data)
+    assert np.asarray(Image.open(tmp_path / "marked").convert("L")).max() > 200
+
+
+def test_stop_leaves_sliders_and_picture_as_they_were(page):
+    click_example(page)
+    rest = picture(page)
+    page.locator("#quality").get_by_text("Best", exact=True).click()
+    settled(page)
+    status(page, "Ready: drag a slider")
+    rest = picture(page)
+    slider(page, "Smiling").scroll_into_view_if_needed()
+    drag(page, "Smiling", 0.9)
+    page.click("#stop-edit")
+    settled(page)
+    if picture(page) == rest:  # it was stopped before its end
+        assert slider(page, "Smiling").input_value() == "0"
+        assert page.locator("#undo").is_disabled()
+    else:
+        assert float(slider(page, "Smiling").input_value()) > 1
+
+
+def test_picture_and_sliders_are_in_one_view_of_a_laptop(browser, address):
+    with opened(browser, address, 1366, 768) as page:
+        click_example(page)
+        places = [page.locator(f"#{name}").bounding_box() for name in ("result", "undo", "status")]
+        places.append(slider(page, "Smiling").bounding_box())
+        places.append(page.locator("#save-photo").bounding_box())
+        assert all(box["y"] >= 0 and box["y"] + box["height"] <= 768 for box in places)
+
+
+def test_undo_save_and_status_stay_beside_the_sliders_on_a_telephone(browser, address):
+    with opened(browser, address, 390, 844) as page:
+        click_example(page)
+        drag(page, "Male", 0.9)
+        status(page, "Done in")
+        for name in ("result", "undo", "status", "save-photo"):
+            box = page.locator(f"#{name}").bounding_box()
+            assert box["y"] >= 0 and box["y"] + box["height"] <= 844, name
+
+
+def test_a_look_is_shown_on_this_person_and_worn_by_a_click(page):
+    click_example(page)
+    rest = picture(page)
+    page.get_by_role("tab", name="Looks").click()
+    page.click("#looks")
+    status(page, "Click on one to wear it", "looks-status")
+    page.locator("#look-cards").get_by_text("Serious").click()
+    status(page, "Done in")
+    assert picture(page) != rest
+    page.click("#undo")
+    status(page, "Ready: drag a slider")
+    assert picture(page) == rest
+    click_example(page, 4)
+    assert page.locator("#look-cards img").count() == 0
+
+
+def test_looks_without_a_photograph_say_what_is_missing(page):
+    page.get_by_role("tab", name="Looks").click()
+    page.click("#looks")
+    status(page, "Choose a photograph first", "looks-status")
+
+
+def test_attributes_are_taken_from_another_photograph(page):
+    click_example(page)
+    rest = picture(page)
+    page.get_by_text("Take from another photograph").click()
+    page.click("#borrow-take")
+    status(page, "Choose both photographs first", "borrow-status")
+    page.set_input_files("#borrow-photo input[type=file]", EXAMPLES[3])
+    settled(page)
+    page.click("#borrow-take")
+    status(page, "Taken", "borrow-status")
+    status(page, "Done in")
+    assert picture(page) != rest and slider(page, "Smiling").input_value() != "0"
