@@ -158,6 +158,9 @@ BAD = {
         "wants a prompt",
     ),
     "half an average": ({"drop": "model_ema.diffusion_modelout2bias"}, "are averaged"),
+    "a scale of text": ({"scale_factor": "wide"}, "scale_factor must be one number, got 'wide'"),
+    "several scales": ({"scale_factor": torch.ones(2)}, "scale_factor must be one number"),
+    "a scale of zero": ({"scale_factor": torch.zeros(1)}, "must be a number above 0, got 0.0"),
     "no first stage": ({"drop": "first_stage_model."}, "holds no first stage"),
     "a broken first stage": ({"drop": "first_stage_model.encoder.conv_in.weight"}, "conv_in"),
 }
