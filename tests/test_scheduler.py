@@ -179,8 +179,8 @@ def test_what_cannot_be_followed_is_refused(settings, message):
 def test_schedulers_that_do_not_clip_are_not_clipped(kind):
     said = []
     for settings in ({}, {"clip_sample": True, "clip_sample_range": 2.0}):
-        assert read_scheduler({"_class_name": kind, **settings}, said.append).spacing.clip_x0 == 0
-    assert read_scheduler({"_class_name": "DDPMScheduler"}, said.append).spacing.clip_x0 == 1
+        assert read_scheduler({"_class_name": kind, **settings}, said.append).spacing.clip == 0
+    assert read_scheduler({"_class_name": "DDPMScheduler"}, said.append).spacing.clip == 1
     assert all("stepped by DDIM" in line for line in said) and len(said) == 2
 
 
