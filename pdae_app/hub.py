@@ -31,7 +31,9 @@ from pdae_app.bundle import Bundle, BundleError, bundle_files, check_config
 from pdae_app.whole import restored
 
 BUNDLED = Path(__file__).parent.parent / "checkpoints" / "faces128"
-FILES = ["config.json", "*.safetensors", "README.md"]
+# Hashes of the pictures that a model learned from, which training scripts leave beside it.
+TRAINING_PICTURES = "training-pictures.txt"
+FILES = ["config.json", "*.safetensors", "README.md", TRAINING_PICTURES]
 
 
 def default_model() -> str:
@@ -150,7 +152,7 @@ def push(
     if bundle.folder is None:
         raise BundleError("this bundle is not on disk; save it with save_bundle and load it first")
     api = HfApi(token=token)
-    files = [CommitOperationAdd(name, bundle.folder / name) for name in bundle_files(bundle)]
+    files = [CommitOperationAdd(name, bundle.folder / name) for name in _kept(bundle)]
     card = CommitOperationAdd("README.md", str(_card(bundle, repo_id)).encode())
     with _as_sentences(f"{repo_id} could not be uploaded to the Hub"):
         api.create_repo(repo_id, private=private, exist_ok=True)
@@ -158,6 +160,12 @@ def push(
             repo_id, [*files, card], commit_message="Upload a pdae_app bundle"
         )
     return commit.commit_url
+
+
+def _kept(bundle: Bundle) -> list[str]:
+    """The names of a bundle's files, and of what training left beside it."""
+    beside = (bundle.folder / TRAINING_PICTURES).is_file()
+    return [*bundle_files(bundle), *([TRAINING_PICTURES] if beside else [])]
 
 
 def _card(bundle: Bundle, repo_id: str) -> ModelCard:

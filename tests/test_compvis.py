@@ -158,6 +158,8 @@ BAD = {
         "wants a prompt",
     ),
     "half an average": ({"drop": "model_ema.diffusion_modelout2bias"}, "are averaged"),
+    "several scales": ({"scale_factor": torch.ones(2)}, "scale_factor must be one number"),
+    "a scale of zero": ({"scale_factor": torch.zeros(1)}, "must be a number above 0, got 0.0"),
     "no first stage": ({"drop": "first_stage_model."}, "holds no first stage"),
     "a broken first stage": ({"drop": "first_stage_model.encoder.conv_in.weight"}, "conv_in"),
 }
@@ -180,6 +182,7 @@ def test_another_models_yaml_is_noticed(tmp_path):
     for parameters, message in (
         ({"linear_end": 0.0155}, "is it another model's"),
         ({"parameterization": "flow"}, "parameterization 'flow' is not known"),
+        ({"scale_factor": "wide"}, "scale_factor must be one number, got 'wide'"),
         ({"cond_stage_config": {"target": "BERT"}}, "wants a prompt"),
     ):
         path = settings_file(tmp_path / "c.yaml", **parameters)

@@ -40,7 +40,7 @@ from training.evaluation.tables import (
     memorisation,
     reconstruction,
 )
-from training.pixel_classifier import ClassifierConfig
+from training.pixel_classifier import ClassifierConfig, label_table
 
 SMALL = Sizes(
     judge_epochs=8,
@@ -157,7 +157,9 @@ def test_every_table(kind, data, tmp_path, small):
     for record in records:
         if "left out" not in record:
             assert record["rows"] and record["protocol"], record["table"]
-        saved = json.loads((tmp_path / "out" / kind / f"{record['table']}.json").read_text())
+        saved = json.loads(
+            (tmp_path / "out" / f"{kind}-quick" / f"{record['table']}.json").read_text()
+        )
         assert saved == json.loads(json.dumps(record))
     text, whole = markdown(records), page(records, tmp_path / "out", "evaluate")
     for record in records:
@@ -232,7 +234,7 @@ def test_a_killed_run_goes_on_and_other_pictures_are_measured_anew(data, tmp_pat
     out = tmp_path / "out"
     wanted = config(data, out, tables=("losses", "attributes"))
     first = run(wanted, prepared(wanted, model(tiny_bundle())))
-    (out / "tiny" / "attributes.json").unlink()
+    (out / "tiny-quick" / "attributes.json").unlink()
     capsys.readouterr()
     again = run(wanted, prepared(wanted, model(tiny_bundle())))
     assert "losses" not in capsys.readouterr().out
@@ -240,6 +242,37 @@ def test_a_killed_run_goes_on_and_other_pictures_are_measured_anew(data, tmp_pat
     other = replace(wanted, seed=1)
     run(other, prepared(other, model(tiny_bundle())))
     assert "losses" in capsys.readouterr().out
+
+
+def test_a_quick_look_and_other_tables_leave_what_was_measured(data, tmp_path, small):
+    quick = config(data, tmp_path / "out", tables=("losses",))
+    full = replace(quick, quick=False, sizes=SMALL)
+    bench = prepared(full, model(tiny_bundle()))
+    (before,) = run(full, bench)
+    run(quick, prepared(quick, model(tiny_bundle())))
+    both = run(replace(full, tables=("attributes",)), bench)
+    assert [record["table"] for record in both] == ["attributes", "losses"] and both[1] == before
+
+
+def test_what_looks_is_part_of_the_key(data, tmp_path, small):
+    files = [tmp_path / name for name in ("one.pth", "other.pth")]
+    for number, file in enumerate(files):
+        torch.save({"x": torch.full((1,), float(number))}, file)
+    wanted = config(data, tmp_path / "out", features="judge")
+    tools = [replace(wanted, inception=str(file)) for file in files]
+    keys = [prepared(given, model(tiny_bundle())).key for given in tools]
+    judge = replace(wanted.judge_config, classifier=ClassifierConfig(batch_size=8, seed=1))
+    other = prepared(replace(tools[0], judge_config=judge), model(tiny_bundle())).key
+    assert len({*keys, other}) == 3
+    assert prepared(tools[0], model(tiny_bundle())).key == keys[0]
+
+
+def test_what_is_no_judge_is_a_sentence(tmp_path):
+    (tmp_path / "j.safetensors").write_bytes(b"rubbish")
+    with pytest.raises(ValueError, match="is no judge's file"):
+        suite.read_judge(tmp_path / "j.safetensors")
+    with pytest.raises(ValueError, match="the labels have no columns Bald"):
+        label_table([{"file": "a", "Male": "1"}], ["Male", "Bald"])
 
 
 def test_several_models_are_one_table(data, tmp_path, small):

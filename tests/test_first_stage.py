@@ -12,6 +12,7 @@ from pdae_app.bundle import (
 from pdae_app.engine import Editor
 from pdae_app.models.first_stage import PatchAutoencoder, PatchAutoencoderConfig, Pixels
 from tests.tiny import tiny_bundle, tiny_latent_bundle
+from training import states
 
 
 @pytest.fixture
@@ -96,3 +97,14 @@ def test_channels_must_agree(latent):
     config.write_text(config.read_text().replace('"state_channels": 4', '"state_channels": 3'))
     with pytest.raises(BundleError, match="different channels"):
         load_bundle(latent)
+
+
+def test_held_out_pictures_go_through_a_first_stage_a_few_at_a_time(monkeypatch):
+    stage, at_once = tiny_latent_bundle().first_stage, []
+    squares = torch.rand(10, 3, 32, 32) * 2 - 1
+    expected, plain = stage.encode(squares), stage.encode
+    monkeypatch.setattr(states, "held_out_squares", lambda *_: squares)
+    monkeypatch.setattr(stage, "encode", lambda x: at_once.append(len(x)) or plain(x))
+    (found,) = states.held_out_states(None, stage, states.Sizes(32))
+    torch.testing.assert_close(found, expected)
+    assert at_once == [4, 4, 2]

@@ -3,6 +3,7 @@
 import functools
 import json
 import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -304,3 +305,16 @@ def test_a_pipeline_is_converted_by_its_name(hub, person, tmp_path):
     one_line(refused)
     absent = person(*CONVERT, "me/absent", "--out", tmp_path / "e")
     assert absent.returncode == 1 and "no such repository" in absent.stderr
+
+
+def test_hashes_of_training_pictures_travel(hub, person, tiny_folder, tmp_path):
+    shutil.copytree(tiny_folder, tmp_path / "seen")
+    (tmp_path / "seen" / "training-pictures.txt").write_text("abc\n")
+    done = person("-c", PUSH, tmp_path / "seen", "me/seen", token=TOKEN)
+    assert done.returncode == 0, done.stderr
+    (files,) = hub.repos["me/seen"].commits.values()
+    assert files["training-pictures.txt"] == b"abc\n"
+    there = "import sys; from pdae_app.hub import local_folder; "
+    there += "print((local_folder('me/seen') / 'training-pictures.txt').read_text())"
+    pulled = person("-c", there, token=TOKEN)
+    assert pulled.stdout.strip() == "abc", pulled.stderr

@@ -175,6 +175,15 @@ def test_what_cannot_be_followed_is_refused(settings, message):
         read_scheduler(settings, print)
 
 
+@pytest.mark.parametrize("kind", ["PNDMScheduler", "LMSDiscreteScheduler"])
+def test_schedulers_that_do_not_clip_are_not_clipped(kind):
+    said = []
+    for settings in ({}, {"clip_sample": True, "clip_sample_range": 2.0}):
+        assert read_scheduler({"_class_name": kind, **settings}, said.append).spacing.clip == 0
+    assert read_scheduler({"_class_name": "DDPMScheduler"}, said.append).spacing.clip == 1
+    assert all("stepped by DDIM" in line for line in said) and len(said) == 2
+
+
 def test_what_is_off_changes_nothing():
     said = []
     off = {"use_flow_sigmas": False, "thresholding": None, "_name_or_path": "x"}

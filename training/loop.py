@@ -317,12 +317,19 @@ def _accelerator(config: LoopConfig) -> Accelerator:
     return accelerator
 
 
-def finish(bundle: Bundle, folder: str, config: LoopConfig) -> None:
-    """Write the bundle that `app.py --model` and the next script open; upload it if asked."""
+def finish(
+    bundle: Bundle, folder: str, config: LoopConfig, keep: Callable[[], None] | None = None
+) -> None:
+    """Write the bundle that `app.py --model` and the next script open; upload it if asked.
+
+    `keep` writes what else lies beside it; it is uploaded too.
+    """
     if not PartialState().is_main_process:
         return
     # A likelihood is stated to more digits than half precision keeps.
     save_bundle(bundle, folder, torch.float32 if bundle.variational else torch.float16)
+    if keep is not None:
+        keep()
     print(f"wrote {folder}")
     if config.push_to_hub:
         print(f"uploaded: {push(load_bundle(folder), config.push_to_hub)}")

@@ -64,7 +64,14 @@ def small_cnn(outputs: int, dropout: float = 0.3) -> nn.Sequential:
 
 
 def label_table(rows: list[dict[str, str]], names: list[str]) -> Tensor:
-    """(N, A) of 0 and 1, NaN where a label is empty, that is unknown."""
+    """(N, A) of 0 and 1, NaN where a label is empty, that is unknown.
+
+    Raises:
+        ValueError: the rows have no such columns.
+    """
+    missing = [name for name in names if rows and name not in rows[0]]
+    if missing:
+        raise ValueError(f"the labels have no columns {', '.join(missing)}, which are asked for")
     return torch.tensor([[float(row[name] or "nan") for name in names] for row in rows])
 
 

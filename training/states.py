@@ -81,6 +81,9 @@ class EncodedSquares(Dataset):
         return state, resized(picture[None], self.read)[0]
 
 
+# So many pictures go through a first stage at once: its first layers are large.
+AT_ONCE = 4
+
 # Pictures are kept at this part of their side, unless an encoder reads larger ones.
 KEPT = 2
 
@@ -120,7 +123,9 @@ def _encode(squares: AugmentedSquares, first_stage: FirstStage, cached: Path, ke
         start = 0
         while batch := list(islice(items, 32)):
             pictures, part = torch.stack(batch), slice(start, start + len(batch))
-            states = torch.cat([first_stage.encode(few.to(device)) for few in pictures.split(4)])
+            states = torch.cat(
+                [first_stage.encode(few.to(device)) for few in pictures.split(AT_ONCE)]
+            )
             files[".states.npy"][part] = states.half().cpu().numpy()
             reduced = (resized(pictures, kept) + 1) * 127.5
             files[".pictures.npy"][part] = reduced.round().clamp(0, 255).byte().numpy()
@@ -149,5 +154,5 @@ def held_out_states(
         return None
     if isinstance(first_stage, Pixels):
         return (squares,)
-    states = first_stage.encode(squares)
+    states = torch.cat([first_stage.encode(few) for few in squares.split(AT_ONCE)])
     return (states,) if sizes.read is None else (states, resized(squares, sizes.read))

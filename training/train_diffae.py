@@ -93,8 +93,7 @@ def main() -> None:
     seen = train(config.loop, objective, dataset, held_out)
     model, info = objective.model, {"diffae": {"pictures": seen}}
     trained = Bundle(model.unet, config.diffusion, model, framing=config.data.align, info=info)
-    finish(trained, config.bundle, config.loop)
-    keep_hashes(config.data, config.bundle)
+    finish(trained, config.bundle, config.loop, lambda: keep_hashes(config.data, config.bundle))
 
 
 if __name__ == "__main__":

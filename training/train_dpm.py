@@ -117,8 +117,7 @@ def main() -> None:
         info={"dpm": {"pictures": seen}},
         first_stage=first_stage,
     )
-    finish(trained, config.bundle, config.loop)
-    keep_hashes(config.data, config.bundle)
+    finish(trained, config.bundle, config.loop, lambda: keep_hashes(config.data, config.bundle))
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ accelerate launch training/train_latent_dpm.py --config training/configs/faces12
 """
 
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -19,6 +20,7 @@ from pdae_app.models.latent_mlp import LatentMLP, LatentMLPConfig
 from training.config import ConfigError, parse
 from training.dry_run import describe_run
 from training.encode_latents import load_latents
+from training.evaluation.overlap import pass_on_hashes
 from training.loop import LoopConfig, finish, run_script, train
 from training.objective import Objective
 
@@ -94,7 +96,8 @@ def main() -> None:
         print(describe_run(config.loop, objective, (config.mlp.z_dim,)))
         return
     train(config.loop, objective, Codes(bundle.latents.normalize(latents.z)))
-    finish(objective.bundle, config.bundle, config.loop)
+    seen = partial(pass_on_hashes, bundle.folder, config.bundle)
+    finish(objective.bundle, config.bundle, config.loop, seen)
 
 
 if __name__ == "__main__":

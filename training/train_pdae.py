@@ -240,8 +240,12 @@ def main() -> None:
         info=frozen.info | counted(config, seen),
         first_stage=frozen.first_stage,
     )
-    finish(trained, config.bundle, config.loop)
-    keep_hashes(config.data, config.bundle, config.dpm)
+    finish(
+        trained,
+        config.bundle,
+        config.loop,
+        lambda: keep_hashes(config.data, config.bundle, config.dpm),
+    )
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ Rombach et al., CVPR 2022, "High-Resolution Image Synthesis with Latent Diffusio
 unconditional models (CelebA-HQ, FFHQ and bedrooms on VQ-f4, churches on KL-f8).
 """
 
+import math
 import re
 from pathlib import Path
 
@@ -22,6 +23,7 @@ from pdae_app.diffusion.prediction import Diffusion
 from pdae_app.diffusion.schedule import Schedule
 from pdae_app.diffusion.spacing import Spacing
 from pdae_app.models.published_stage import PublishedStage
+from pdae_app.typed_config import short
 
 UNET, STAGE, AVERAGE = "model.diffusion_model.", "first_stage_model.", "model_ema."
 PREDICTIONS = {"eps": "eps", "v": "v", "x0": "x0"}
@@ -69,8 +71,8 @@ def convert_compvis(data: dict, path: Path, hints: Hints) -> Bundle:
     tensors = {n: t for n, t in below(state, STAGE).items() if not n.startswith("loss.")}
     if not tensors:
         raise ConvertError(f"{path} holds no first stage; its U-Net alone cannot be used")
-    scale = state.get("scale_factor", parameters.get("scale_factor", 1.0))
-    stage = _first_stage(tensors, float(scale), hints, str(path))
+    scale = _scale(state.get("scale_factor", parameters.get("scale_factor", 1.0)))
+    stage = _first_stage(tensors, scale, hints, str(path))
     if stage.state_channels != unet.config.in_channels:
         raise ConvertError(
             f"the first stage's latents have {stage.state_channels} channels, the U-Net takes "
@@ -84,6 +86,17 @@ def convert_compvis(data: dict, path: Path, hints: Hints) -> Bundle:
         first_stage=fitted(stage, stage.factor * unet.config.image_size, hints),
         info={"converted_from": "CompVis latent diffusion", "files": [path.name]},
     )
+
+
+def _scale(given: object) -> float:
+    """What latents are multiplied by; of the file, or of the YAML."""
+    try:
+        scale = float(given)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise ConvertError(f"scale_factor must be one number, got {short(given)}") from error
+    if not 0 < scale < math.inf:
+        raise ConvertError(f"scale_factor must be a number above 0, got {scale}")
+    return scale
 
 
 def _parameters(hints: Hints) -> dict:

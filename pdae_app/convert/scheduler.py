@@ -24,7 +24,7 @@ READ |= {"set_alpha_to_one", "steps_offset", "timestep_spacing"}
 # sampling. Names with a first underscore are diffusers' own notes.
 IDLE = {"tensor_format", "variance_type"}
 IDLE |= {"dynamic_thresholding_ratio", "sample_max_value", "skip_prk_steps"}
-# Those that step by other means, but were trained like any other.
+# The others step by other means, but were trained like any other. They do not read `clip_sample`.
 DDIM_LIKE = ("DDIMScheduler", "DDPMScheduler")
 
 
@@ -47,7 +47,7 @@ def read_scheduler(settings: dict, say: Say) -> Scheduled:
     if name not in DDIM_LIKE:
         say(f"note: {name} is stepped by DDIM here, over the same betas")
     try:
-        return Scheduled(typed(_diffusion(settings)), typed(_spacing(settings)))
+        return Scheduled(typed(_diffusion(settings)), typed(_spacing(settings, name in DDIM_LIKE)))
     except (TypeError, ValueError, ArithmeticError) as error:
         reason = str(error)[:300]
         raise ConvertError(f"the scheduler's configuration cannot be used: {reason}") from error
@@ -96,8 +96,8 @@ def _schedule(settings: dict) -> Schedule:
     return Schedule(SCHEDULES[kind], steps, **bounds, zero_snr=zero_snr)
 
 
-def _spacing(settings: dict) -> Spacing:
-    clips = bool(settings.get("clip_sample", True))
+def _spacing(settings: dict, can_clip: bool) -> Spacing:
+    clips = can_clip and bool(settings.get("clip_sample", True))
     return Spacing(
         settings.get("timestep_spacing", "leading"),
         settings.get("steps_offset", 0),

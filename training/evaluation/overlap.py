@@ -14,13 +14,13 @@ from accelerate import PartialState
 from tqdm import tqdm
 
 from pdae_app.faces.photo import PhotoError
+from pdae_app.hub import TRAINING_PICTURES
 from pdae_app.whole import whole_file
 from training.config import parse
 from training.data import DataConfig, SourceConfig, open_source
 from training.loop import run_script
 from training.sources import Source
 
-FILE = "training-pictures.txt"
 DIGITS = 12
 
 
@@ -60,7 +60,7 @@ def looked_at(source: Source) -> Seen:
 
 def write_hashes(known: set[str], bundle: str | Path) -> None:
     """Keep hashes beside a bundle."""
-    with whole_file(Path(bundle) / FILE) as partial:
+    with whole_file(Path(bundle) / TRAINING_PICTURES) as partial:
         partial.write_text("\n".join(sorted(known)) + "\n")
 
 
@@ -88,7 +88,7 @@ def hashes(source: Source) -> set[str]:
 
 def kept_hashes(bundle: Path | None) -> set[str] | None:
     """The hashes that lie beside a bundle; None where there are none."""
-    path = None if bundle is None else bundle / FILE
+    path = None if bundle is None else bundle / TRAINING_PICTURES
     return set(path.read_text().split()) if path and path.is_file() else None
 
 

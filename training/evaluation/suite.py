@@ -10,6 +10,8 @@ from pathlib import Path
 import torch
 from torchvision.utils import save_image
 
+from pdae_app.bundle import network_identity
+from pdae_app.bundle_files import sha256
 from pdae_app.whole import whole_file
 from training.data import DataConfig, open_source
 from training.evaluation.case import Case, Tools
@@ -239,18 +241,37 @@ def _key(config: SuiteConfig, case: Case, seen: Seen) -> str:
         case.training.rows if case.training else None,
         [str(config.others), config.seed, config.align, config.people],
         [tool and tool.name for tool in (tools.features, tools.lpips)],
-        [config.judge, tools.judge and tools.judge.names, config.embedder],
+        [tools.judge and tools.judge.names, tools.judge and network_identity(tools.judge.network)],
+        [config.features, config.embedder],
+        [_file_hash(file) for file in (config.inception, config.lpips)],
     ]
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]
 
 
+def _file_hash(name: str | None) -> str | None:
+    """What a file of weights holds; a word that names no file, as it is."""
+    return sha256(Path(name)) if name and Path(name).is_file() else name
+
+
+def result_path(config: SuiteConfig, model: Model, table: str) -> Path:
+    """Where a table lies: a quick look never takes the place of the whole measurement."""
+    name = f"{model.name}-quick" if config.quick else model.name
+    return Path(config.out) / name / f"{table}.json"
+
+
 def run(config: SuiteConfig, bench: Bench) -> list[dict]:
-    """All tables of one model; those that are there already are kept."""
+    """The tables of one model; those that are there already are kept.
+
+    Tables that were not asked for now, but were measured before on the same, come along.
+    """
     records = []
-    for number, name in enumerate(config.tables, 1):
-        path = Path(config.out) / bench.case.model.name / f"{name}.json"
+    for name in TABLES:
+        path = result_path(config, bench.case.model, name)
         record = _kept(path, bench.key)
+        if record is None and name not in config.tables:
+            continue
         if record is None:
+            number = config.tables.index(name) + 1
             print(f"{bench.case.model.name}, {number} of {len(config.tables)}: {name}", flush=True)
             record = _measured(config, bench, name, path)
         records.append(record)

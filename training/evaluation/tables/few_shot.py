@@ -43,7 +43,8 @@ def measure(case: Case) -> Table:
             f"Classifiers on so many codes of either kind (or of positives beside {UNLABELLED} new "
             "codes of which nothing is known); candidates of the latent diffusion model below 0.5 "
             "are rejected, others accepted with their probability. Naive: all are accepted. "
-            f"{case.sizes.few_shot_drawn} pictures a seed, T = {_steps(case)}, {case.sizes.seeds} "
+            f"{case.sizes.few_shot_drawn} pictures a seed, or as many as were "
+            f"accepted (pictures: of the seed with fewest), T = {_steps(case)}, {case.sizes.seeds} "
             "seeds; against all real positives."
         ],
         bias_note(features.title, case.real_features, case.sizes.few_shot_drawn),
@@ -64,14 +65,16 @@ def _attributes(rows: list[dict], shots: int, most: int = 2) -> list[str]:
 
 def _row(case: Case, what: tuple[str, str, int], known: tuple[Tensor, Tensor], real: Tensor):
     name, kind, shots = what
-    features, found, tried = case.tools.needed("features"), [], []
+    features, found, tried, counts = case.tools.needed("features"), [], [], []
     for seed in range(case.sizes.seeds):
         z, tries = _accepted(case, kind, _examples(known, shots, seed), seed)
         how = Decoding(case.model.own_stepping, _steps(case), unguided=0.3, drawn=True)
         made = case.model.decoded(z, case.model.noise(len(z), seed + 1), how)
         found.append(frechet(real, features(made)))
         tried.append(tries)
+        counts.append(len(made))
     row = {"attribute": name, "kind": kind, "shots": shots, "seeds": case.sizes.seeds}
+    row["pictures"] = min(counts)
     return row | {features.title: with_error(found), "accepted": with_error(tried)}
 
 
@@ -97,6 +100,7 @@ def _accepted(case: Case, kind: str, examples, seed: int) -> tuple[Tensor, float
     good = accepted(fitted.logits(candidates)[:, 0].sigmoid(), seed)
     if int(good.sum()) < 2:
         raise LeftOutError(f"of {len(candidates)} candidates fewer than two were accepted")
+    # Fewer than `count`, where the rule accepts no more: the row says how many.
     return candidates[good][:count], float(good.float().mean())
 
 

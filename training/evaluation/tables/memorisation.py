@@ -48,7 +48,7 @@ def measure(case: Case) -> Table:
             "nearer to a training picture as often as there are more of them (expected); flagged: "
             f"so much oftener that chance does it in less than {CERTAIN:.0%}."
         ],
-        [f"Distances by pixels and codes; the perceptual one: {case.tools.distance.name}."],
+        ["Distances are Euclidean. The paper's LPIPS is not measured here."],
         pictures=shown,
     )
 
