@@ -310,9 +310,9 @@ def launch(page: gr.Blocks, host: str | None = None, port: int | None = None, **
         answered_hosts(host, os.environ.get("PDAE_HOSTS", "")),
         int(limits.upload_mb * 1e6),
         int(limits.in_flight_mb * 1e6),
-        sweep.take_room,
-        limits.check_memory,
-        lambda: {"version": __version__, "memory_mb": round(resident_mb())},
+        take_room=sweep.take_room,
+        check_memory=limits.check_memory,
+        facts=lambda: {"version": __version__, "memory_mb": round(resident_mb())},
     )
     middleware = [Middleware(Guard, rules=rules)]
     if log.wanted():
