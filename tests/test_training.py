@@ -8,6 +8,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import gradio as gr
 import numpy as np
@@ -15,7 +16,7 @@ import pytest
 import torch
 
 from pdae_app import Editor
-from pdae_app.bundle import Bundle, load_bundle
+from pdae_app.bundle import Bundle, load_bundle, save_bundle
 from pdae_app.diffusion.prediction import Diffusion
 from pdae_app.engine import EditError
 from pdae_app.models.presets import PRESETS, preset
@@ -25,7 +26,7 @@ from pdae_app.ui.app import build
 from pdae_app.ui.events import ModelThread
 from pdae_app.ui.models import Models
 from pdae_app.ui.session import EXAMPLES
-from tests.tiny import UNET, tiny_latents
+from tests.tiny import UNET, tiny_bundle, tiny_latents
 from training import config as training_config
 from training import train_dpm
 from training.calibrate_sliders import CalibrateConfig, corrected
@@ -48,7 +49,7 @@ from training.measure_typical import TypicalConfig
 from training.resuming import lock_folder
 from training.train_attributes import AttributesConfig
 from training.train_diffae import DiffAETrainConfig
-from training.train_dpm import DpmConfig, DpmObjective
+from training.train_dpm import DpmConfig, DpmObjective, seen_before
 from training.train_first_stage import FirstStageTrainConfig
 from training.train_judge import JudgeTrainConfig
 from training.train_latent_dpm import LatentDpmConfig
@@ -707,3 +708,11 @@ def test_the_run_on_a_gpu_has_valid_commands():
         assert (CONFIGS.parent.parent / script).is_file() and flag == "--config"
         path = Path(config)
         load(SHIPPED[path.stem], Path(*path.parts[-2:]), *overrides)
+
+
+def test_a_model_that_goes_on_has_seen_the_pictures_before_too(tmp_path):
+    bundle = tiny_bundle()
+    save_bundle(replace(bundle, info={"dpm": {"pictures": 1000}}), tmp_path / "bundle")
+    config = SimpleNamespace(start=str(tmp_path / "bundle"))
+    assert seen_before(config) == 1000
+    assert seen_before(SimpleNamespace(start=None)) == 0

@@ -91,6 +91,12 @@ class DpmObjective(Objective):
         return {"one_step_mse": one_step_error(denoiser, x_0, self.schedule)}
 
 
+def seen_before(config: DpmConfig) -> int:
+    """Pictures that the model had seen which this run went on from."""
+    known = load_bundle(config.start).info if config.start else {}
+    return known.get("dpm", {}).get("pictures", 0)
+
+
 def main() -> None:
     """The command line."""
     config = parse(DpmConfig, __doc__)
@@ -114,7 +120,7 @@ def main() -> None:
         config.diffusion,
         framing=config.data.align,
         classes=tuple(dataset.classes),
-        info={"dpm": {"pictures": seen}},
+        info={"dpm": {"pictures": seen + seen_before(config)}},
         first_stage=first_stage,
     )
     finish(trained, config.bundle, config.loop, lambda: keep_hashes(config.data, config.bundle))
