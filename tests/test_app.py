@@ -207,7 +207,7 @@ def test_a_release_streams_previews_then_the_result(address):
     updates = list(client.submit(api_name="/ui_render"))
     statuses = [update[-1] for update in updates if isinstance(update[-1], str)]
     assert statuses[0].startswith("Step 1 of") and statuses[-1] == "Finishing…"
-    *_, told = client.predict(api_name="/ui_complete")
+    *_, told = client.predict("PNG", api_name="/ui_complete")
     assert told.startswith("Done in")
 
 
