@@ -108,3 +108,17 @@ def test_held_out_pictures_go_through_a_first_stage_a_few_at_a_time(monkeypatch)
     (found,) = states.held_out_states(None, stage, states.Sizes(32))
     torch.testing.assert_close(found, expected)
     assert at_once == [4, 4, 2]
+
+
+@pytest.mark.parametrize(
+    ("gpus", "rank", "device"),
+    [(4, "2", "cuda:2"), (1, "2", "cuda:0"), (4, None, "cuda:0"), (0, "2", "cpu")],
+)
+def test_every_process_encodes_on_its_own_gpu(monkeypatch, gpus, rank, device):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: gpus > 0)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)
+    if rank is None:
+        monkeypatch.delenv("LOCAL_RANK", raising=False)
+    else:
+        monkeypatch.setenv("LOCAL_RANK", rank)
+    assert states.own_device() == device

@@ -6,6 +6,7 @@ view costs as much as the diffusion model's own step.
 
 import hashlib
 import json
+import os
 from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import islice
@@ -102,6 +103,14 @@ def _fingerprint(squares: AugmentedSquares, first_stage: FirstStage, side: int) 
     return "states-" + hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
+def own_device() -> str:
+    """The GPU of this process, or "cpu": a bare "cuda" would send all processes to the first."""
+    if not torch.cuda.is_available():
+        return "cpu"
+    # Launchers may show each process its own GPU alone: then that is number 0 whatever the rank.
+    return f"cuda:{int(os.environ.get('LOCAL_RANK', 0)) % torch.cuda.device_count()}"
+
+
 @torch.inference_mode()
 def _encode(squares: AugmentedSquares, first_stage: FirstStage, cached: Path, kept: int) -> None:
     """Write all states and reduced pictures; the second file's name says that both are whole."""
@@ -111,7 +120,7 @@ def _encode(squares: AugmentedSquares, first_stage: FirstStage, cached: Path, ke
         ".states.npy": (np.float16, (count, first_stage.state_channels, side, side)),
         ".pictures.npy": (np.uint8, (count, squares.channels, kept, kept)),
     }
-    device = "cuda" if torch.cuda.is_available() else "cpu"
+    device = own_device()
     first_stage.to(device)
     with ExitStack() as stack:
         files = {}
