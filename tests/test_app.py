@@ -371,6 +371,7 @@ def test_another_model_brings_its_own_sliders(page):
     page.locator("#model input").click()
     page.get_by_role("option", name="bundle").click()
     page.wait_for_function("() => !document.body.innerText.includes('Gray Hair')")
+    settled(page)  # the names of the sliders may change before the examples do
     click_example(page)
 
 
