@@ -131,4 +131,4 @@ def test_somebody_who_will_wait_is_told(own, monkeypatch):
     monkeypatch.setattr(Sampler, "step_seconds", 4.0)
     assert opening_seconds(editor, 10) == 10 * 5 * 4 + 10 * 4
     assert "about 4 minutes at most" in waiting_sentence(240)
-    assert "about a minute" in waiting_sentence(31) and waiting_sentence(5) == ""
+    assert "about 30 seconds" in waiting_sentence(31) and waiting_sentence(5) == ""

@@ -114,7 +114,8 @@ def test_a_sample_is_that_of_the_scheduler(settings, steps):
     scheduler = diffusers.DDIMScheduler(**settings)
     expected = theirs(scheduler, steps)
     config = {**scheduler.config, "_class_name": "DDIMScheduler"}
-    torch.testing.assert_close(ours(config, steps), expected, atol=1e-4, rtol=1e-4)
+    # In float32 two orders of adding differ by up to 2e-4 on some processors.
+    torch.testing.assert_close(ours(config, steps), expected, atol=3e-4, rtol=3e-4)
     # The table would prove little if a switch changed nothing.
     default = theirs(diffusers.DDIMScheduler(), steps)
     assert settings == {} or (default - expected).abs().max() > 1e-3

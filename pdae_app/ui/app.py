@@ -33,6 +33,14 @@ THEME = gr.themes.Soft(
     neutral_hue="slate",
     font=["system-ui", "sans-serif"],
     font_mono=["ui-monospace", "monospace"],
+).set(
+    # Soft's own teal is too pale to be read on white, and under white.
+    block_label_text_color="*primary_800",
+    block_title_text_color="*primary_800",
+    block_info_text_color="*neutral_600",
+    checkbox_label_background_fill_selected="*primary_700",
+    button_primary_background_fill="*primary_700",
+    button_primary_background_fill_hover="*primary_800",
 )
 
 CSS = """
