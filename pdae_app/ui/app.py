@@ -102,7 +102,12 @@ CSS = """
 @media (min-width: 1000px) { #picture-column { position: sticky; top: 0; align-self: start; } }
 /* The pictures' places are as high before the first picture as after. */
 #result, #whole, #raw { min-height: 280px; }
-.small-note { opacity: 0.75; font-size: 0.92em; }
+.small-note { font-size: 0.92em; }
+.tabs button[role=tab].selected { color: var(--primary-800) !important; }
+.dark .tabs button[role=tab].selected { color: var(--primary-300) !important; }
+.gradio-container .min_value, .gradio-container .max_value, footer .show-api {
+  color: var(--body-text-color) !important;
+}
 """
 
 # A slider moved by the arrow keys is let go when the key is: Gradio knows of pointers only. While
