@@ -56,11 +56,11 @@ def edit_clip(editor: Editor, clip: Clip, request: EditRequest) -> Iterator[Mome
             found.append(face)
             yield Moment("faces", len(found))
         places = [face and align_face(face, editor.framing) for face in smoothed(found)]
-    codes = []
+    read = []
     for frame, place in zip(clip.frames(), places, strict=False):
-        codes.append(_read(editor, frame.image, place)[0] if place else None)
-        yield Moment("codes", len(codes))
-    for number, frame in enumerate(_edited_frames(editor, clip, request, (places, codes)), 1):
+        read.append(_read(editor, frame.image, place) if place else None)
+        yield Moment("codes", len(read))
+    for number, frame in enumerate(_edited_frames(editor, clip, request, read), 1):
         yield Moment("frames", number, frame)
 
 
@@ -78,56 +78,60 @@ def _check(editor: Editor, request: EditRequest) -> None:
         raise EditError("In a film faces are found, and nothing is kept by a brush.")
 
 
+@dataclass(frozen=True)
+class _Read:
+    """The square of a frame as the model reads it: its place, code (D,) and state (1, C, S, S)."""
+
+    place: Alignment
+    z: Tensor
+    state: Tensor
+
+
+def _read(editor: Editor, image: Image.Image, place: Alignment) -> _Read:
+    square = crop(image, place, editor.image_size)
+    picture = to_tensor(square, editor.bundle.first_stage.picture_channels)
+    z, state = editor.sampler.read(picture)
+    return _Read(place, plain(z[0]), plain(state))
+
+
 def _edited_frames(
-    editor: Editor,
-    clip: Clip,
-    request: EditRequest,
-    read: tuple[list[Alignment | None], list[Tensor | None]],
+    editor: Editor, clip: Clip, request: EditRequest, read: list[_Read | None]
 ) -> Iterator[Frame]:
-    places, codes = read
-    present = np.array([code is not None for code in codes])
-    steady = _steady(codes, present)
+    present = np.array([square is not None for square in read])
+    steady = _steady(read, present)
     middle = torch.from_numpy(steady[present].mean(axis=0))
     change = moved(editor.bundle.latents, middle, request.preset.sliders) - middle
     parts = fading(present)
-    for number, frame in enumerate(islice(clip.frames(), len(codes))):
+    for number, frame in enumerate(islice(clip.frames(), len(read))):
         if not present[number]:
             yield frame
             continue
         z = torch.from_numpy(steady[number])
-        codes_of = (z, z + float(parts[number]) * change)
-        yield Frame(_edited(editor, frame.image, places[number], codes_of, request), frame.time)
-
-
-def _read(editor: Editor, image: Image.Image, place: Alignment) -> tuple[Tensor, Tensor]:
-    """The code (D,) and the state (C, S, S) of a frame's square."""
-    square = crop(image, place, editor.image_size)
-    picture = to_tensor(square, editor.bundle.first_stage.picture_channels)
-    z, state = editor.sampler.read(picture)
-    return plain(z[0]), state[0]
+        codes = (z, z + float(parts[number]) * change)
+        yield Frame(_edited(editor, frame.image, read[number], codes, request), frame.time)
 
 
 def _edited(
     editor: Editor,
     image: Image.Image,
-    place: Alignment,
+    read: _Read,
     codes: tuple[Tensor, Tensor],
     request: EditRequest,
 ) -> Image.Image:
     """The frame with its square edited: by its own code and the changed one, each (D,)."""
     sampler, (own, changed) = editor.sampler, codes
-    _, state = _read(editor, image, place)
-    shared = sampler.coupling(own, state, request.steps)
+    shared = sampler.coupling(own, read.state[0], request.steps)
     *_, last = sampler.edit_coupled(shared, changed[None], request.preset.scale)
-    edited, unchanged = (sampler.pictures(x)[0] for x in (last.x, state[None]))
-    return paste_difference(image, place, edited, unchanged)
+    unchanged = read.state.to(last.x.device)
+    edited, unchanged = (sampler.pictures(x)[0] for x in (last.x, unchanged))
+    return paste_difference(image, read.place, edited, unchanged)
 
 
-def _steady(codes: list[Tensor | None], present: np.ndarray) -> np.ndarray:
+def _steady(read: list[_Read | None], present: np.ndarray) -> np.ndarray:
     """Codes (N, D) smoothed over time."""
-    length = len(next(code for code in codes if code is not None))
-    rows = np.stack([np.zeros(length, np.float32) if c is None else c.numpy() for c in codes])
-    return gaussian(rows, CODE_SMOOTHNESS, present).astype(np.float32)
+    nowhere = torch.zeros_like(next(square.z for square in read if square))
+    rows = torch.stack([square.z if square else nowhere for square in read])
+    return gaussian(rows.numpy(), CODE_SMOOTHNESS, present).astype(np.float32)
 
 
 def fading(present: np.ndarray) -> np.ndarray:
