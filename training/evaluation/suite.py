@@ -262,7 +262,7 @@ def result_path(config: SuiteConfig, model: Model, table: str) -> Path:
 def run(config: SuiteConfig, bench: Bench) -> list[dict]:
     """The tables of one model; those that are there already are kept.
 
-    Tables that were not asked for now, but were measured before on the same, come along.
+    Tables that nobody asked for, but that were measured before on the same, come along.
     """
     records = []
     for name in TABLES:
