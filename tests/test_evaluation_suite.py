@@ -238,7 +238,8 @@ def test_a_killed_run_goes_on_and_other_pictures_are_measured_anew(data, tmp_pat
     capsys.readouterr()
     again = run(wanted, prepared(wanted, model(tiny_bundle())))
     assert "losses" not in capsys.readouterr().out
-    assert again[0] == first[0] and again[1]["rows"] == first[1]["rows"]
+    assert [record["table"] for record in again] == ["attributes", "losses"]
+    assert again[1] == first[1] and again[0]["rows"] == first[0]["rows"]
     other = replace(wanted, seed=1)
     run(other, prepared(other, model(tiny_bundle())))
     assert "losses" in capsys.readouterr().out

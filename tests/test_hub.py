@@ -149,7 +149,8 @@ def test_an_unreachable_hub_is_one_sentence(person):
 
 
 @pytest.mark.parametrize("name", ["nowhere", "a/b/c", "../x", "me/..", "http://x/y"])
-def test_names_that_are_none(name):
+def test_names_that_are_none(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # beside which no folder has such a name
     with pytest.raises(BundleError, match="no name owner/name"):
         local_folder(name)
 
