@@ -17,7 +17,7 @@ from pdae_app.engine import MODES, QUALITY, EditError, Editor, carry_out
 from pdae_app.engine.framing import Square
 from pdae_app.engine.looks import look_named
 from pdae_app.engine.moving import edit_clip
-from pdae_app.engine.preset import Preset, parse_preset, parse_sliders
+from pdae_app.engine.preset import Preset, parse_sliders, read_preset
 from pdae_app.engine.quality import quality_steps
 from pdae_app.engine.requests import (
     EditRequest,
@@ -168,7 +168,7 @@ def _write(path: Path, data: bytes) -> None:
 def _preset(parsed: argparse.Namespace, editor: Editor) -> Preset:
     given = Preset()
     if parsed.preset:
-        given = parse_preset(Path(parsed.preset).read_bytes(), editor.attributes)
+        given = read_preset(parsed.preset, editor.attributes)
     look = look_named(parsed.look, editor.attributes) if parsed.look else {}
     sliders = {}
     for item in parsed.sliders:

@@ -16,6 +16,7 @@ from PIL import Image
 from pdae_app.export.provenance import Provenance
 from pdae_app.faces.photo import PhotoError
 from pdae_app.limits import Limits
+from pdae_app.private_folder import missing
 
 MOST_FRAMES = 300
 # The longer side of a frame, in pixels: larger ones are reduced, those of a GIF further.
@@ -91,6 +92,8 @@ class Clip:
     def _opened(self) -> "av.container.InputContainer":
         try:
             return av.open(self.path.open("rb"), format=self.container)
+        except FileNotFoundError as error:
+            raise ClipError(missing(self.path)) from error
         except (av.FFmpegError, OSError, ValueError) as error:
             raise _unreadable() from error
 
@@ -99,8 +102,10 @@ def _container(path: Path) -> str:
     try:
         with path.open("rb") as file:
             head = file.read(16)
+    except FileNotFoundError as error:
+        raise ClipError(missing(path)) from error
     except OSError as error:
-        raise ClipError("This film has been deleted. Choose it again.") from error
+        raise _unreadable() from error
     for name, (place, mark) in CONTAINERS.items():
         if head[place : place + len(mark)] == mark:
             return name

@@ -39,6 +39,15 @@ def give_back() -> None:
         return
 
 
+def settle() -> None:
+    """Tell the collector that what is there now stays.
+
+    It looks through every object while nothing else runs: 0.6 s for those of a page and its model.
+    """
+    gc.collect()
+    gc.freeze()
+
+
 def _machine(root: Path) -> float:
     try:
         lines = (root / "proc/meminfo").read_text().splitlines()

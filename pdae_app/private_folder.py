@@ -42,6 +42,14 @@ def private_folder(parent: str | Path | None = None) -> str:
     return str(folder)
 
 
+def missing(path: str | Path) -> str:
+    """What a person is told of a file that is not there; its folder is nobody's business."""
+    return (
+        f"There is no file {Path(path).name}. Uploads are deleted after an hour: if it was one, "
+        "upload it again."
+    )
+
+
 def _delete_orphans(parent: Path) -> None:
     for folder in parent.glob(f"{PREFIX}*"):
         try:

@@ -12,12 +12,15 @@ from PIL import Image
 
 from pdae_app import Code, Editor
 from pdae_app.bundle import save_bundle
+from pdae_app.clips import Clip
 from pdae_app.diffusion.weighting import WEIGHTINGS
 from pdae_app.engine import EditError
 from pdae_app.engine.framing import Photograph, Square, frame
 from pdae_app.engine.generation import accepts
 from pdae_app.engine.inside import one_step, variations, weighting_curves
 from pdae_app.engine.pictures import to_tensor
+from pdae_app.engine.preset import read_preset
+from pdae_app.engine.sliders import load_slider_of
 from pdae_app.faces.align import FRAMINGS, NoFaceError, center_square, find_alignment
 from pdae_app.faces.photo import PhotoError, open_photo
 from pdae_app.latents.typical import Typical, noise_structure
@@ -471,8 +474,25 @@ def test_released_pixels_are_read_again_but_not_searched(editor, tmp_path, monke
     path.unlink()
     assert photograph.image.size == photograph.size  # a small picture was kept
     photograph.release()
-    with pytest.raises(PhotoError, match="has been deleted"):
+    with pytest.raises(PhotoError, match=r"^There is no file photo.jpg."):
         photograph.framed(editor.framing).square(16)
+
+
+@pytest.mark.parametrize(
+    "open_it",
+    [
+        lambda path, editor: frame(path, editor.framing),
+        lambda path, editor: Clip(path),
+        lambda path, editor: read_preset(path, editor.attributes),
+        lambda path, editor: load_slider_of(editor.bundle, path),
+    ],
+    ids=["photograph", "film", "preset", "slider"],
+)
+def test_what_was_deleted_is_told_without_its_folder(editor, tmp_path, open_it):
+    with pytest.raises(ValueError) as told:
+        open_it(tmp_path / "mine", editor)
+    assert "no file mine. Uploads are deleted after an hour" in str(told.value)
+    assert str(tmp_path) not in str(told.value)
 
 
 def test_the_centre_stands_in_where_it_was_asked_for(editor):

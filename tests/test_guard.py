@@ -143,6 +143,39 @@ def test_uploads_are_refused_where_there_is_no_room():
     assert guarded(Rules(take_room=lambda size: size < 1000), 1000)[0] == 507
 
 
+def test_a_request_that_waits_for_memory_holds_up_no_other():
+    """Giving memory back took the event loop: the page stood still with every refusal."""
+    looked, go_on = [], threading.Event()
+
+    def look():
+        looked.append(threading.current_thread())
+        assert go_on.wait(10)
+        raise BusyError("no memory")
+
+    guard = Guard(answer, Rules(check_memory=look))
+
+    async def status(method):
+        sent = []
+
+        async def send(message):
+            sent.append(message)
+
+        scope = {"type": "http", "method": method, "path": "/gradio_api/upload"}
+        await guard(scope | {"headers": [(b"content-length", b"9")]}, nothing, send)
+        return sent[0]["status"]
+
+    async def three():
+        waiting = [asyncio.create_task(status("POST")) for _ in range(2)]
+        while not looked:
+            await asyncio.sleep(0)
+        assert await status("GET") == 200
+        go_on.set()
+        assert await asyncio.gather(*waiting) == [503, 503]
+
+    asyncio.run(three())
+    assert len(looked) == 1 and looked[0] is not threading.main_thread()
+
+
 def test_a_sender_who_falls_silent_has_left(monkeypatch):
     monkeypatch.setattr("pdae_app.ui.guard.PATIENCE", 0.05)
     heard = []

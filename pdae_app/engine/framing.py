@@ -2,7 +2,6 @@
 
 import math
 from dataclasses import dataclass
-from pathlib import Path
 
 from PIL import Image
 
@@ -17,6 +16,7 @@ from pdae_app.faces.align import (
 )
 from pdae_app.faces.detect import Face, detect_faces
 from pdae_app.faces.photo import PhotoError, Source, open_photo
+from pdae_app.private_folder import missing
 
 NO_FACE = (
     "No face was found in this picture. Use one where the face looks towards the camera and is "
@@ -65,15 +65,17 @@ class Photograph:
         """
         image = self._image
         if image is None:  # of two threads that come at once, both read, and neither waits
-            if (
-                self._size
-                and isinstance(self.source, str | Path)
-                and not Path(self.source).exists()
-            ):
-                raise PhotoError("This photograph has been deleted. Choose it again.")
-            self._image = image = open_photo(self.source)
+            self._image = image = self._opened()
             self._size = image.size
         return image
+
+    def _opened(self) -> Image.Image:
+        try:
+            return open_photo(self.source)
+        except PhotoError as error:
+            if isinstance(error.__cause__, FileNotFoundError):
+                raise PhotoError(missing(self.source)) from error
+            raise
 
     @property
     def size(self) -> tuple[int, int]:

@@ -3,9 +3,11 @@
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from pdae_app.engine.checks import by_known_names, check_strength, is_number
 from pdae_app.engine.code import EditError
+from pdae_app.private_folder import missing
 from pdae_app.typed_config import short
 
 FORMAT = "pdae_app preset 1"
@@ -25,6 +27,19 @@ class Preset:
         """The text of the file."""
         facts = {"format": FORMAT, "model": self.model, "scale": self.scale}
         return json.dumps(facts | {"sliders": self.sliders}, indent=2) + "\n"
+
+
+def read_preset(path: str | Path, known: Sequence[str]) -> Preset:
+    """The preset in a file, for a model with the `known` attributes.
+
+    Raises:
+        EditError: no such file, or see `parse_preset`.
+    """
+    try:
+        with open(path, "rb") as file:
+            return parse_preset(file.read(MOST_BYTES + 1), known)
+    except FileNotFoundError as error:
+        raise EditError(missing(path)) from error
 
 
 def parse_preset(text: str | bytes, known: Sequence[str]) -> Preset:

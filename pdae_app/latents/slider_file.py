@@ -12,6 +12,7 @@ from safetensors.torch import save_file
 
 from pdae_app.latents.directions import Attribute, LatentSpace
 from pdae_app.latents.few_shot import FewShot
+from pdae_app.private_folder import missing
 from pdae_app.typed_config import build, short
 
 FORMAT = "pdae_app slider 1"
@@ -107,7 +108,7 @@ def _check_way(attribute: Attribute, weight: np.ndarray, direction: np.ndarray) 
 def _read(path: Path) -> tuple[dict[str, str], dict[str, np.ndarray]]:
     no_slider = "This file is not a slider of this app. Download one from “Your own slider”."
     if not path.is_file():
-        raise SliderFileError(f"There is no file {path}.")
+        raise SliderFileError(missing(path))
     if path.stat().st_size > MOST_BYTES:
         raise SliderFileError(no_slider)
     try:

@@ -1,7 +1,5 @@
 """Endpoints with fixed names, for programs and for MCP: no state but a session's last codes."""
 
-from pathlib import Path
-
 import gradio as gr
 
 from pdae_app.engine import Code, EditError, Editor, carry_out
@@ -345,8 +343,6 @@ def _json(label: str) -> gr.JSON:
 def _given(path: object) -> str:
     if not isinstance(path, str):
         raise EditError("Give a picture file.")
-    if not Path(path).is_file():
-        raise EditError("This photograph has been deleted. Send it again.")
     return path
 
 

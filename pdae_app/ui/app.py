@@ -10,7 +10,7 @@ from pdae_app import __version__
 from pdae_app.bundle import BundleError
 from pdae_app.engine import EditError, Editor
 from pdae_app.limits import BusyError, Limits
-from pdae_app.memory import resident_mb
+from pdae_app.memory import resident_mb, settle
 from pdae_app.private_folder import Sweep
 from pdae_app.ui import api, log
 from pdae_app.ui.about_tab import AboutTab
@@ -332,6 +332,7 @@ def launch(page: gr.Blocks, host: str | None = None, port: int | None = None, **
         middleware.insert(0, Middleware(log.Logged, write=log.to_stderr))
     waits = options.pop("prevent_thread_lock", False)
     be_patient()
+    settle()
     served = page.launch(
         server_name=host,
         server_port=port,

@@ -60,6 +60,7 @@ class Guard:
 
     def __init__(self, app: ASGIApp, rules: Rules):
         self.app, self.rules, self.in_flight = app, rules, 0
+        self._look: asyncio.Task | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -68,13 +69,17 @@ class Guard:
         headers, size = Headers(scope=scope), 0
         refusal = self._stranger(scope["method"], headers)
         if refusal is None and scope["method"] not in ("GET", "HEAD", "OPTIONS"):
-            size, refusal = self._measured(scope["path"], headers)
+            # What ends work makes room.
+            if not scope["path"].startswith(f"{API}cancel") and (why := await self._lack()):
+                refusal = 503, why
+            else:
+                size, refusal = self._measured(scope["path"], headers)
         if refusal is not None:
             status, sentence = refusal
             await PlainTextResponse(sentence, status)(scope, receive, _marked(send))
             return
         if scope["path"] == HEALTH:
-            await self._health()(scope, receive, _marked(send))
+            await self._health(await self._lack())(scope, receive, _marked(send))
             return
         self.in_flight += size
         try:
@@ -92,12 +97,28 @@ class Guard:
         finally:
             self.in_flight -= size
 
-    def _health(self) -> JSONResponse:
-        """200 where new work is taken, 503 where it is not."""
+    async def _lack(self) -> str | None:
+        """Why there is no memory for new work; requests that come meanwhile share the answer.
+
+        Memory that is given back takes a while: on a thread, and once for all.
+        """
+        if self._look is None:
+            self._look = asyncio.create_task(self._looked())
+        return await asyncio.shield(self._look)
+
+    async def _looked(self) -> str | None:
         try:
-            self.rules.check_memory()
+            await asyncio.to_thread(self.rules.check_memory)
         except BusyError as error:
-            return JSONResponse({"ok": False, "why": str(error), **self.rules.facts()}, 503)
+            return str(error)
+        finally:
+            self._look = None
+        return None
+
+    def _health(self, lack: str | None) -> JSONResponse:
+        """200 where new work is taken, 503 where it is not."""
+        if lack:
+            return JSONResponse({"ok": False, "why": lack, **self.rules.facts()}, 503)
         return JSONResponse({"ok": True, **self.rules.facts()})
 
     def _stranger(self, method: str, headers: Headers) -> Refusal | None:
@@ -127,11 +148,6 @@ class Guard:
             return size, (413, f"This is too much at once: use at most {most // 1_000_000} MB.")
         if self.in_flight + size > self.rules.in_flight:
             return size, (503, "Too much is being uploaded at this moment. Try again in a minute.")
-        if not path.startswith(f"{API}cancel"):  # what ends work makes room
-            try:
-                self.rules.check_memory()
-            except BusyError as error:
-                return size, (503, str(error))
         if upload and not self.rules.take_room(size):
             return size, (507, "There is no room for more pictures now. Try again later.")
         return size, None

@@ -1,7 +1,6 @@
 """The Many pictures tab: one preset on several photographs, and a zip of the results."""
 
 import time
-from pathlib import Path
 
 import gradio as gr
 from PIL import Image
@@ -9,7 +8,7 @@ from PIL import Image
 from pdae_app.engine import QUALITY
 from pdae_app.engine.carry_out import Outcome, check_many, edit_many
 from pdae_app.engine.framing import Square
-from pdae_app.engine.preset import parse_preset
+from pdae_app.engine.preset import read_preset
 from pdae_app.engine.quality import quality_steps
 from pdae_app.engine.requests import EditRequest
 from pdae_app.ui.events import ModelThread, long_run
@@ -79,7 +78,7 @@ class ManyTab:
         editor, start = self.models.of(chosen), time.monotonic()
         given = history.now
         if preset is not None:
-            given = parse_preset(Path(preset).read_bytes(), editor.attributes)
+            given = read_preset(preset, editor.attributes)
         request = EditRequest(given, quality_steps(quality), Square(center=center))
         paths = check_many(paths, request)
         done: list[Outcome] = []

@@ -6,7 +6,7 @@ import gradio as gr
 from gradio.events import Dependency
 
 from pdae_app.engine.keep import KeepMask
-from pdae_app.engine.preset import Preset, parse_preset
+from pdae_app.engine.preset import Preset, read_preset
 from pdae_app.ui.events import AT_ONCE, HIDDEN, LAST_WINS, QUIET, Newest
 from pdae_app.ui.history import History
 from pdae_app.ui.models import Chosen
@@ -70,7 +70,6 @@ class Settings:
     def load_preset(self, chosen: Chosen, *values) -> dict:
         """The sliders as a preset's file says."""
         *wanted, path = values
-        with open(path, "rb") as file:
-            loaded = parse_preset(file.read(), self.panels.models.of(chosen).attributes)
+        loaded = read_preset(path, self.panels.models.of(chosen).attributes)
         preset = Preset(loaded.sliders, loaded.scale)
         return self.rendering.moved_by(lambda history: history.then(preset))(chosen, *wanted)
