@@ -26,7 +26,7 @@ SCALES = (0.5, 0.75, 1.5)
 LIGHTS = (0.2, 0.5)
 
 
-def eyes_of(face: Face) -> np.ndarray:
+def eye_points(face: Face) -> np.ndarray:
     """(2, 2): left and right, x and y."""
     return np.array([face.left_eye, face.right_eye])
 
@@ -36,7 +36,7 @@ def error(found: list[Face], true: np.ndarray) -> float:
     if not found:
         return float("inf")
     distance = np.linalg.norm(true[1] - true[0])
-    return float(np.linalg.norm(eyes_of(found[0]) - true, axis=1).mean() / distance)
+    return float(np.linalg.norm(eye_points(found[0]) - true, axis=1).mean() / distance)
 
 
 def turned(photo: Image.Image, eyes: np.ndarray, angle: float) -> tuple[Image.Image, np.ndarray]:
@@ -93,7 +93,7 @@ def measure(paths: list[Path], landmarks: Landmarks | None) -> dict[str, list[fl
         marked = landmarks(photo) if landmarks else None
         if marked is not None:
             rows["against 68 landmarks"].append(error(faces, marked))
-        for what, other, eyes in changes(photo, eyes_of(faces[0])):
+        for what, other, eyes in changes(photo, eye_points(faces[0])):
             rows[what].append(error(detect_faces(other), eyes))
     return rows
 

@@ -26,7 +26,7 @@ from pdae_app.models.first_stage import Pixels
 from pdae_app.models.published_stage import PublishedStage, PublishedStageConfig
 from pdae_app.models.unet import UNet, UNetConfig
 from training.config import load
-from training.dry_run import activation_bytes
+from training.dry_run import count_activations
 from training.loop import Run
 from training.train_pdae import PdaeObjective, PdaeTrainConfig
 
@@ -103,7 +103,7 @@ def step(out: Path) -> list[dict]:
     objective = PdaeObjective(config, frozen, torch.empty(0)).train()
     trained = sum(_bytes(module) for module in objective.trained().values())
     one = [torch.empty(1, *shape, device="meta") for shape in (frozen.state_shape, config.read)]
-    predicted = _bytes(objective) + 4 * trained + activation_bytes(objective, *one)
+    predicted = _bytes(objective) + 4 * trained + count_activations(objective, *one).all
     run = Run(config.loop, objective)
     batch = [torch.randn(2, *shape) for shape in (frozen.state_shape, config.read)]
     start = time.perf_counter()

@@ -50,7 +50,7 @@ class InMemory(Dataset):
         return [part for part in parts if len(part[0]) == size]
 
 
-def objective_of(config: PdaeTrainConfig, frozen: Bundle) -> PdaeObjective:
+def fresh_objective(config: PdaeTrainConfig, frozen: Bundle) -> PdaeObjective:
     """Fresh networks with the configured weights."""
     torch.manual_seed(0)
     return PdaeObjective(config, frozen, torch.empty(0)).train()
@@ -61,7 +61,7 @@ class Plain:
 
     def __init__(self, config: PdaeTrainConfig, frozen: Bundle, dataset: InMemory):
         self.device = "cuda" if torch.cuda.is_available() else "cpu"
-        self.objective = objective_of(config, frozen).to(
+        self.objective = fresh_objective(config, frozen).to(
             self.device, memory_format=torch.contiguous_format
         )
         modules = self.objective.trained().values()
@@ -91,7 +91,7 @@ class Ours:
 
     def __init__(self, config: PdaeTrainConfig, frozen: Bundle, dataset: Dataset, out: str):
         loop: LoopConfig = replace(config.loop, out=out, pictures=10**9)
-        self.run = Run(loop, objective_of(config, frozen))
+        self.run = Run(loop, fresh_objective(config, frozen))
         forward = torch.compile(self.run.objective) if loop.compile else self.run.objective
         self.forward, self.run.optimizer = self.run.accelerator.prepare(forward, self.run.optimizer)
         self.batches = iter(self.run.batches(dataset))

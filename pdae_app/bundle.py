@@ -44,7 +44,7 @@ from pdae_app.typed_config import ConfigError, short
 from pdae_app.whole import restored, whole_folder
 
 # Of what is wrong with a bundle, so many things are told, each in so many characters.
-MOST_TOLD, LONGEST_TOLD = 20, 600
+MOST_SHOWN, LONGEST_SHOWN = 20, 600
 
 
 @dataclass
@@ -314,10 +314,10 @@ def load_first_stage(folder: str | Path, device: str | torch.device = "cpu") -> 
 
 def _unloadable(folder: Path, problems: list[str]) -> BundleError:
     """Of what is wrong, as much as somebody reads."""
-    told = [problem[:LONGEST_TOLD] for problem in problems[:MOST_TOLD]]
-    if len(problems) > MOST_TOLD:
-        told.append(f"and {len(problems) - MOST_TOLD} more of such")
-    return BundleError(f"{folder} cannot be loaded:\n  " + "\n  ".join(told))
+    shown = [problem[:LONGEST_SHOWN] for problem in problems[:MOST_SHOWN]]
+    if len(problems) > MOST_SHOWN:
+        shown.append(f"and {len(problems) - MOST_SHOWN} more of such")
+    return BundleError(f"{folder} cannot be loaded:\n  " + "\n  ".join(shown))
 
 
 def _built(make, config: dict, folder: Path):
@@ -325,7 +325,7 @@ def _built(make, config: dict, folder: Path):
     try:
         return make(config)
     except ConfigError as error:
-        raise BundleError(f"{folder / 'config.json'}: {error}"[:LONGEST_TOLD]) from error
+        raise BundleError(f"{folder / 'config.json'}: {error}"[:LONGEST_SHOWN]) from error
     except Exception as error:  # whatever torch makes of parts that do not fit together
         reason = short(str(error) or type(error).__name__)
         raise BundleError(f"{folder / 'config.json'} describes no network ({reason})") from error

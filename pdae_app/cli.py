@@ -25,7 +25,7 @@ from pdae_app.engine.requests import (
     InterpolationRequest,
     wanted_attributes,
 )
-from pdae_app.engine.sliders import load_slider_of
+from pdae_app.engine.sliders import load_slider_for
 from pdae_app.export import FILMS, STILLS
 from pdae_app.export.credentials import (
     FILM_MIME,
@@ -203,7 +203,7 @@ def edit(parsed: argparse.Namespace) -> int:
 
 def _edit_request(parsed: argparse.Namespace) -> tuple[Editor, EditRequest]:
     editor = _editor(parsed)
-    own = (load_slider_of(editor.bundle, path) for path in parsed.slider)
+    own = (load_slider_for(editor.bundle, path) for path in parsed.slider)
     editor = editor.with_attributes(*own)
     square = Square(parsed.face, center=parsed.center)
     steps = quality_steps(parsed.quality)
@@ -284,6 +284,6 @@ def add_slider(parsed: argparse.Namespace) -> None:
     if not Path(parsed.model).is_dir():
         raise EditError(f"{parsed.model} is no folder; a slider goes into a local bundle.")
     editor = Editor.from_pretrained(parsed.model, device="cpu")
-    fitted = load_slider_of(editor.bundle, parsed.file)
+    fitted = load_slider_for(editor.bundle, parsed.file)
     save_bundle(editor.with_attributes(fitted).bundle, parsed.model)
     print(f"{fitted.attribute.name} is now a slider of {parsed.model}")

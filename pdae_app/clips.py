@@ -119,7 +119,10 @@ def _unreadable() -> ClipError:
 def _video(opened: "av.container.InputContainer") -> "av.VideoStream":
     if not opened.streams.video:
         raise ClipError("This file has no pictures. Use a film.")
-    return opened.streams.video[0]
+    video = opened.streams.video[0]
+    if video.codec_context is None:  # a codec that FFmpeg does not know
+        raise _unreadable()
+    return video
 
 
 def _decoded(opened: "av.container.InputContainer") -> Iterator[av.VideoFrame]:

@@ -95,7 +95,9 @@ def _convert(kind: typing.Any, value: typing.Any, path: str) -> typing.Any:
 
 
 def _nearest(kinds: tuple[type, ...], value: typing.Any) -> type:
-    """Of several dataclasses, the one that has most of the value's keys; else the first kind."""
+    """The value's own kind; of several dataclasses, the one that has most of its keys."""
+    if type(value) in kinds:
+        return type(value)
     keys = value.keys() if isinstance(value, dict) else {}
     return max(kinds, key=lambda kind: sum(key in typing.get_type_hints(kind) for key in keys))
 

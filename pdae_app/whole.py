@@ -1,7 +1,8 @@
 """Files and folders that appear whole or not at all, whatever ends the program that writes them.
 
 Everything is written in a hidden folder beside its place, which the writer keeps locked, and moved
-there in one step. What a killed writer left is deleted by the next one to the same place.
+there in one step, to be read by whom the user's umask lets read new files. What a killed writer
+left is deleted by the next one to the same place.
 """
 
 import ctypes
@@ -9,6 +10,7 @@ import errno
 import hashlib
 import os
 import shutil
+import stat
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -32,8 +34,9 @@ def whole_file(path: str | Path) -> Iterator[Path]:
     """
     path = Path(os.path.realpath(path))
     with _partial(path) as folder:
-        partial = folder / path.name
+        partial, mode = folder / path.name, _usual_mode(folder)
         yield partial
+        partial.chmod(mode)
         _settle(partial)
         os.replace(partial, path)
         _settle(path.parent)
@@ -44,10 +47,11 @@ def whole_folder(folder: str | Path) -> Iterator[Path]:
     """A folder to write in, which takes the place of `folder` at the end, and not before."""
     folder = Path(os.path.realpath(folder))
     with _partial(folder) as partial:
+        mode = _usual_mode(partial)
         yield partial
-        partial.chmod(0o755)
         for path in (*partial.rglob("*"), partial):
             if not path.is_symlink():
+                path.chmod(_searchable(mode) if path.is_dir() else mode)
                 _settle(path)
         with locked(folder.parent):
             if folder.exists():
@@ -142,6 +146,20 @@ def _exchange_by_steps(partial: Path, folder: Path) -> None:
         os.rename(old, folder)
         raise
     shutil.rmtree(old, ignore_errors=True)
+
+
+def _usual_mode(folder: Path) -> int:
+    """Of a new file of this user; some libraries make theirs for their owner alone."""
+    probe = folder / ".mode"
+    probe.touch()
+    mode = stat.S_IMODE(probe.stat().st_mode)
+    probe.unlink()
+    return mode
+
+
+def _searchable(mode: int) -> int:
+    """Who may read a folder may look into it."""
+    return mode | (mode & 0o444) >> 2
 
 
 def _settle(path: Path) -> None:

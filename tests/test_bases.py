@@ -181,6 +181,26 @@ for half in ("encoder", "decoder"):
         f"{half}_layers_per_block": (1, 1),
         f"{half}_qkv_multiscales": ((), (5,)),
     }
+
+
+@pytest.mark.parametrize(
+    ("kind", "settings", "unet", "millions"),
+    [("VQModel", VQ_F4, LDM_UNET, 55.3), ("AutoencoderKL", KL_F8, KL_CHURCH, 83.65)],
+    ids=["ldm-celebahq-256", "church on KL-f8"],
+)
+def test_first_stages_of_full_size_fit_their_diffusion_models(kind, settings, unet, millions):
+    """On the meta device: 256-px pictures become the states that the U-Net takes, and come back."""
+    with torch.device("meta"):
+        stage = PublishedStage(PublishedStageConfig(kind, dict(settings)))
+        pictures = torch.empty(2, 3, 256, 256)
+        states = stage.encode(pictures)
+        assert stage.decode(states).shape == pictures.shape
+    assert states.shape == (2, unet.get("in_channels", 3), unet["sample_size"], unet["sample_size"])
+    assert (stage.state_channels, 256 // stage.factor) == states.shape[1:3]
+    count = sum(parameter.numel() for parameter in stage.parameters())
+    assert count / 1e6 == pytest.approx(millions, abs=0.05)
+
+
 STAGES = {
     "VQ-f4": ("VQModel", SMALL_VQ, 4),
     "KL-f8": ("AutoencoderKL", SMALL_KL_F8, 8),

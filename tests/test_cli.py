@@ -10,7 +10,7 @@ from PIL import Image
 from pdae_app.bundle import save_bundle
 from pdae_app.cli import main
 from pdae_app.engine import Editor
-from pdae_app.engine.sliders import save_slider_of
+from pdae_app.engine.sliders import save_slider_for
 from pdae_app.hub import default_model
 from pdae_app.ui.session import EXAMPLES
 from tests.running import ROOT
@@ -127,7 +127,7 @@ def test_a_slider_is_added_to_a_bundle(run, tmp_path):
     editor = Editor.from_pretrained(folder, device="cpu")
     codes = [editor.draw(seed, steps=5).code for seed in range(12)]
     fitted = editor.fit_attribute("Grin", codes[:6], codes[6:])
-    save_slider_of(editor.bundle, fitted, tmp_path / "grin.safetensors")
+    save_slider_for(editor.bundle, fitted, tmp_path / "grin.safetensors")
     assert run("add-slider", tmp_path / "grin.safetensors", model=folder)[0] == 0
     assert Editor.from_pretrained(folder, device="cpu").attributes == ["Smiling", "Male", "Grin"]
     out = tmp_path / "o.png"

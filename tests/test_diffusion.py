@@ -115,7 +115,7 @@ def test_alpha_sigma_and_the_log_snr_agree(process):
     x_t = process.noised(x_0, eps, t)
     torch.testing.assert_close(process.predict_x0(x_t, eps, t), x_0)
     torch.testing.assert_close(process.predict_eps(x_t, x_0, t), eps)
-    found = process.times_of(process.log_snr(t))
+    found = process.nearest_times(process.log_snr(t))
     torch.testing.assert_close(found.double(), t.double(), atol=1e-6, rtol=0)
 
 

@@ -20,7 +20,7 @@ from pdae_app.engine.generation import accepts
 from pdae_app.engine.inside import one_step, variations, weighting_curves
 from pdae_app.engine.pictures import to_tensor
 from pdae_app.engine.preset import read_preset
-from pdae_app.engine.sliders import load_slider_of
+from pdae_app.engine.sliders import load_slider_for
 from pdae_app.faces.align import FRAMINGS, NoFaceError, center_square, find_alignment
 from pdae_app.faces.photo import PhotoError, open_photo
 from pdae_app.latents.typical import Typical, noise_structure
@@ -484,7 +484,7 @@ def test_released_pixels_are_read_again_but_not_searched(editor, tmp_path, monke
         lambda path, editor: frame(path, editor.framing),
         lambda path, editor: Clip(path),
         lambda path, editor: read_preset(path, editor.attributes),
-        lambda path, editor: load_slider_of(editor.bundle, path),
+        lambda path, editor: load_slider_for(editor.bundle, path),
     ],
     ids=["photograph", "film", "preset", "slider"],
 )

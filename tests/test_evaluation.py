@@ -42,7 +42,7 @@ from training.pixel_classifier import (
     train_classifier,
     varied,
 )
-from training.report import filled, report, side_by_side, tables_of
+from training.report import filled, model_tables, report, side_by_side
 
 NAMES = ["Smiling", "Male"]
 ROWS = [
@@ -328,4 +328,4 @@ def test_figures_are_written_into_a_document(tmp_path):
     with pytest.raises(ValueError, match="no lines <!-- tables -->"):
         filled(text, "tables", "new")
     with pytest.raises(ValueError, match="holds no tables"):
-        tables_of(str(tmp_path))
+        model_tables(str(tmp_path))

@@ -181,6 +181,10 @@ def test_bad_films_are_sentences(coupled, film, tmp_path):
     for path in (text, broken):
         with pytest.raises(ClipError, match="not a film that can be read"):
             list(Clip(path).frames())
+    strange = tmp_path / "strange.mp4"
+    strange.write_bytes(film.read_bytes().replace(b"avc1", b"avc?"))
+    with pytest.raises(ClipError, match="not a film that can be read"):
+        Clip(strange)
     with pytest.raises(ClipError, match="deleted"):
         Clip(tmp_path / "gone.mp4")
     empty = write_film(tmp_path / "empty.mp4", [Image.new("RGB", (64, 64), "gray")] * 2)

@@ -8,7 +8,7 @@ from PIL import Image
 from pdae_app.engine import EditError, Editor
 from pdae_app.engine.borrowing import borrowed
 from pdae_app.engine.groups import grouped
-from pdae_app.engine.looks import LEAST, believable, bounded, look_named, looks_of
+from pdae_app.engine.looks import LEAST, believable, bounded, look_named, rendered_looks
 from pdae_app.export.names import edited_name
 from pdae_app.latents.typical import Typical, code_distance
 from pdae_app.ui.session import EXAMPLES
@@ -38,7 +38,7 @@ def test_an_edit_is_bounded_where_its_code_becomes_strange(code):
 
 
 def test_a_look_is_the_edit_of_its_preset(editor, code):
-    (look,) = looks_of(editor, code, 4)
+    (look,) = rendered_looks(editor, code, 4)
     assert look.name == "Serious"
     assert look.image.tobytes() == editor.edit(code, look.preset.sliders, 4).tobytes()
 

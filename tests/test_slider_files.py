@@ -12,7 +12,7 @@ from pdae_app.bundle import load_bundle, network_identity, save_bundle
 from pdae_app.engine import Editor
 from pdae_app.engine.checks import is_number
 from pdae_app.engine.preset import parse_sliders
-from pdae_app.engine.sliders import load_slider_of, save_slider_of
+from pdae_app.engine.sliders import load_slider_for, save_slider_for
 from pdae_app.latents.slider_file import FORMAT, SliderFileError
 from tests.tiny import tiny_bundle
 
@@ -35,7 +35,7 @@ def crafted(editor, fitted, tmp_path):
             "attribute": json.dumps(attribute) if isinstance(facts, dict | None) else facts,
         }
         path = tmp_path / "grin.safetensors"
-        save_slider_of(editor.bundle, fitted, path)
+        save_slider_for(editor.bundle, fitted, path)
         save_file(load_file(path) | tensors, path, metadata)
         return path
 
@@ -43,8 +43,8 @@ def crafted(editor, fitted, tmp_path):
 
 
 def test_a_slider_comes_back_as_it_was(editor, fitted, tmp_path):
-    save_slider_of(editor.bundle, fitted, tmp_path / "grin.safetensors")
-    again = load_slider_of(editor.bundle, tmp_path / "grin.safetensors")
+    save_slider_for(editor.bundle, fitted, tmp_path / "grin.safetensors")
+    again = load_slider_for(editor.bundle, tmp_path / "grin.safetensors")
     assert abs(again.weight - fitted.weight).max() < 1e-5
     assert again.attribute.bias == pytest.approx(fitted.attribute.bias, abs=1e-5)
 
@@ -73,7 +73,7 @@ def test_a_slider_comes_back_as_it_was(editor, fitted, tmp_path):
 )
 def test_crafted_facts_are_a_sentence(editor, crafted, facts):
     with pytest.raises(SliderFileError, match="damaged"):
-        load_slider_of(editor.bundle, crafted(facts))
+        load_slider_for(editor.bundle, crafted(facts))
 
 
 @pytest.mark.parametrize(
@@ -94,7 +94,7 @@ def test_crafted_facts_are_a_sentence(editor, crafted, facts):
 )
 def test_crafted_tensors_are_a_sentence(editor, crafted, tensors):
     with pytest.raises(SliderFileError):
-        load_slider_of(editor.bundle, crafted(**tensors))
+        load_slider_for(editor.bundle, crafted(**tensors))
 
 
 def test_a_direction_that_leads_away_from_all_codes_is_refused(editor, fitted, crafted):
@@ -104,7 +104,7 @@ def test_a_direction_that_leads_away_from_all_codes_is_refused(editor, fitted, c
     across = torch.randn(8, dtype=weight.dtype)
     across -= weight * (across @ weight) / (weight @ weight)
     with pytest.raises(SliderFileError, match="away from all codes"):
-        load_slider_of(editor.bundle, crafted(direction=tensors["direction"] + 1e3 * across))
+        load_slider_for(editor.bundle, crafted(direction=tensors["direction"] + 1e3 * across))
 
 
 @pytest.mark.parametrize("value", [10**400, -(10**400), float("nan"), float("inf"), True, "1"])
@@ -126,10 +126,10 @@ def test_adding_a_slider_changes_no_weight(fitted, editor, tmp_path, capsys):
     networks = [f"{name}.safetensors" for name in ("unet", "encoder", "shift", "prior")]
     before = {name: (folder / name).read_bytes() for name in networks}
     own = Editor.from_pretrained(folder, device="cpu")
-    save_slider_of(own.bundle, fitted, tmp_path / "grin.safetensors")
+    save_slider_for(own.bundle, fitted, tmp_path / "grin.safetensors")
     arguments = ["add-slider", str(tmp_path / "grin.safetensors"), "--model", str(folder)]
     assert cli.main(arguments) == 0, capsys.readouterr().err
     assert {name: (folder / name).read_bytes() for name in before} == before
     assert load_bundle(folder).latents.names == ["Smiling", "Male", "Grin"]
     # It fits the bundle that it was put into.
-    load_slider_of(load_bundle(folder), tmp_path / "grin.safetensors")
+    load_slider_for(load_bundle(folder), tmp_path / "grin.safetensors")

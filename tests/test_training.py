@@ -20,7 +20,7 @@ from pdae_app.bundle import Bundle, load_bundle, save_bundle
 from pdae_app.diffusion.prediction import Diffusion
 from pdae_app.engine import EditError
 from pdae_app.models.presets import PRESETS, preset
-from pdae_app.models.unet import UNet
+from pdae_app.models.unet import UNet, set_checkpointed
 from pdae_app.typed_config import ConfigError
 from pdae_app.ui.app import build
 from pdae_app.ui.events import ModelThread
@@ -39,12 +39,12 @@ from training.data import (
     load_pictures,
     plain_squares,
 )
-from training.dry_run import activation_bytes, describe_run
+from training.dry_run import count_activations, describe_run
 from training.encode_latents import LatentsConfig, load_latents
 from training.evaluate_likelihood import LikelihoodConfig
 from training.evaluation.card import CardConfig
 from training.evaluation.overlap import OverlapConfig
-from training.loop import LoopConfig, TrainingError, learning_rate, train
+from training.loop import LoopConfig, Run, TrainingError, learning_rate, train
 from training.measure_typical import TypicalConfig
 from training.resuming import lock_folder
 from training.train_attributes import AttributesConfig
@@ -248,6 +248,37 @@ def test_accumulation_changes_nothing(tmp_path, data):
     same_training(*weights)
     with pytest.raises(ValueError, match="must divide batch_size"):
         replace(config.loop, accumulate=3)
+
+
+@pytest.mark.parametrize("word", ["no", "off", "'no'", "No"])
+def test_precision_may_be_refused_in_words_that_yaml_reads_as_false(word, tmp_path):
+    """`loop.mixed_precision=no`, as it is documented, was refused: "got False"."""
+    precision, folder = f"loop.mixed_precision={word}", f"loop.out={tmp_path}"
+    config = load(DpmConfig, "smoke/dpm.yaml", precision, folder)
+    assert Run(config.loop, DpmObjective(config)).accelerator.mixed_precision == "no"
+    with pytest.raises(ConfigError, match="mixed_precision must be of type"):
+        load(DpmConfig, "smoke/dpm.yaml", "loop.mixed_precision=3")
+
+
+MAKE_ONCE = """
+import sys, time
+from pathlib import Path
+from training.caches import make_once
+def make():
+    print("making", flush=True)
+    sys.stdin.readline()
+    Path(sys.argv[1]).write_text("whole")
+make_once(Path(sys.argv[1]), make)
+print(Path(sys.argv[1]).read_text(), flush=True)
+"""
+
+
+def test_of_several_processes_one_makes_a_cache_and_the_others_wait(tmp_path):
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    command = [sys.executable, "-c", MAKE_ONCE, str(tmp_path / "cache" / "states.npy")]
+    processes = [subprocess.Popen(command, cwd=ROOT, **pipes) for _ in range(3)]
+    said = [process.communicate("go on\n", timeout=120)[0].split() for process in processes]
+    assert sorted(said) == [["making", "whole"], ["whole"], ["whole"]]
 
 
 def test_two_processes_are_one_with_twice_the_batch(tmp_path):
@@ -613,25 +644,66 @@ def test_held_out_pictures_are_measured(tmp_path, data):
     assert all(0 < line["one_step_mse"] < 1 for line in figures)
 
 
-def test_the_memory_estimate_counts_activations():
-    config = load(DpmConfig, "smoke/dpm.yaml", "unet.dropout=0.0")
+@pytest.mark.parametrize("precision", ["no", "bf16"])
+def test_the_memory_estimate_counts_activations(precision, monkeypatch):
+    monkeypatch.setattr("training.dry_run.own_device", lambda: "cpu")
+    config = load(
+        DpmConfig, "smoke/dpm.yaml", "unet.dropout=0.0", f"loop.mixed_precision={precision}"
+    )
     objective = DpmObjective(config)
     empty = torch.empty(4, 3, 32, 32, device="meta")
-    counted = activation_bytes(objective, empty)
+    counted = count_activations(objective, empty, precision=precision).all
     kept = {}
 
     def count(tensor):
         kept[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
         return tensor
 
-    with torch.autograd.graph.saved_tensors_hooks(count, lambda tensor: tensor):
+    hooks = torch.autograd.graph.saved_tensors_hooks(count, lambda tensor: tensor)
+    with hooks, torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"):
         loss = objective(torch.zeros(4, 3, 32, 32), *objective.draw((4, 3, 32, 32), "cpu"))
     own = {p.untyped_storage().data_ptr() for p in objective.parameters()}
     real = sum(size for key, size in kept.items() if key not in own) * int(loss.isfinite())
     assert counted == pytest.approx(real, rel=0.1)
-    twice = activation_bytes(objective, torch.empty(8, 3, 32, 32, device="meta"))
+    twice = count_activations(
+        objective, torch.empty(8, 3, 32, 32, device="meta"), precision=precision
+    ).all
     assert twice == pytest.approx(2 * counted, rel=0.1)
-    assert "kept for the backward pass" in describe_run(config.loop, objective, (3, 32, 32))
+    kind = {"no": "float32", "bf16": "half precision"}[precision]
+    said = describe_run(config.loop, objective, (3, 32, 32))
+    assert f"kept for the backward pass in {kind}" in said
+
+
+def test_checkpointed_blocks_give_the_same_gradients_and_keep_less():
+    """With dropout: what is computed again is the same, its random numbers too."""
+    config = load(DpmConfig, "smoke/dpm.yaml", "unet.dropout=0.2")
+    objective, gradients, sizes = DpmObjective(config).train(), [], []
+    for parameter in objective.parameters():  # from zero, most gradients would be zero
+        torch.nn.init.normal_(parameter, std=0.05)
+    x_0, drawn = torch.randn(2, 3, 32, 32), objective.draw((2, 3, 32, 32), "cpu")
+    for checkpointed in (False, True):
+        set_checkpointed(objective, checkpointed)
+        objective.zero_grad()
+        torch.manual_seed(3)
+        kept = {}
+
+        def count(tensor, kept=kept):
+            kept[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
+            return tensor
+
+        with torch.autograd.graph.saved_tensors_hooks(count, lambda tensor: tensor):
+            loss = objective(x_0, *drawn)
+        loss.backward()
+        gradients.append([p.grad.clone() for p in objective.parameters() if p.grad is not None])
+        sizes.append(sum(kept.values()))
+    assert all(torch.equal(a, b) for a, b in zip(*gradients, strict=True))
+    assert any(gradient.abs().max() > 0 for gradient in gradients[0])
+    assert sizes[1] < sizes[0] / 2
+    counted = count_activations(objective, torch.empty(4, 3, 32, 32, device="meta"))
+    assert counted.checkpointed < counted.all / 2
+    loop = replace(config.loop, gradient_checkpointing=True)
+    plain, saving = (describe_run(c, objective, (3, 32, 32)) for c in (config.loop, loop))
+    assert "with loop.gradient_checkpointing=true" in plain and plain != saving
 
 
 def test_metrics_are_written(pipeline):

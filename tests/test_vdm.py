@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 
 from pdae_app.bundle import Bundle, load_bundle, save_bundle
 from pdae_app.convert import __main__ as convert
-from pdae_app.convert.diffenc import settings_of
+from pdae_app.convert.diffenc import settings_from
 from pdae_app.convert.flax import read_flax, torch_layout
 from pdae_app.diffusion.grids import spaced_levels
 from pdae_app.diffusion.inversion import exact_states
@@ -86,7 +86,7 @@ def test_a_bundle_without_a_likelihood_is_refused(tmp_path):
     plain = replace(bundle_of(tiny_vdm("vdm_v")), variational=None)
     save_bundle(plain, tmp_path / "bundle")
     with pytest.raises(ValueError, match="has no likelihood: it was trained to denoise pixels"):
-        evaluate_likelihood.likelihood_of(load_bundle(tmp_path / "bundle"))
+        evaluate_likelihood.variational_model(load_bundle(tmp_path / "bundle"))
 
 
 # --- sampling
@@ -448,7 +448,7 @@ def test_an_official_file_goes_through_the_converter(name, tmp_path):
 def test_the_settings_are_told_by_the_tensors():
     for name in ("A.S3VA.fixed", "B.S3VA.train_scalar", "A.VDM2.train_scalar"):
         case = Case(name)
-        found = settings_of(case.state, case.settings["shape"][0])
+        found = settings_from(case.state, case.settings["shape"][0])
         expected = case.settings
         assert found["score"].items() <= expected["score"].items()
         assert found.get("encoder", expected["encoder"]) == expected["encoder"]

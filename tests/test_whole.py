@@ -4,12 +4,14 @@ import errno
 import os
 import random
 import signal
+import stat
 import subprocess
 import sys
 import time
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from pdae_app import whole
 from pdae_app.bundle import BundleError, load_bundle, save_bundle
@@ -42,6 +44,22 @@ def test_folders_are_replaced_and_nothing_is_left(tmp_path, monkeypatch, able):
     for text in ("old", "new"):
         write(tmp_path / "a", text)
         assert (tmp_path / "a" / "text").read_text() == text and names(tmp_path) == ["a"]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="modes of POSIX")
+@pytest.mark.parametrize(("umask", "file", "folder"), [(0o027, 0o640, 0o750), (2, 0o664, 0o775)])
+def test_what_is_written_can_be_read_as_other_new_files(tmp_path, umask, file, folder):
+    """safetensors makes its files, and mkdtemp its folders, for their owner alone."""
+    before = os.umask(umask)
+    try:
+        save_bundle(tiny_bundle(), tmp_path / "bundle")
+        with whole_file(tmp_path / "alone") as partial:
+            save_file({"a": torch.ones(1)}, partial)
+    finally:
+        os.umask(before)
+    modes = {path: stat.S_IMODE(path.stat().st_mode) for path in tmp_path.rglob("*")}
+    assert len(modes) > 4 and modes[tmp_path / "bundle"] == folder
+    assert all(mode == file for path, mode in modes.items() if path.is_file()), modes
 
 
 def test_a_failing_second_rename_is_undone(tmp_path, monkeypatch):

@@ -24,6 +24,7 @@ from tqdm import tqdm
 from pdae_app.faces.align import FRAMINGS, crop, find_alignment
 from pdae_app.faces.photo import PhotoError
 from pdae_app.whole import whole_file
+from training.caches import make_once
 from training.sources import (
     Chosen,
     Folder,
@@ -130,8 +131,7 @@ def load_pictures(config: DataConfig, image_size: int) -> Pictures:
         return Pictures(LiveSquares(source, config.align, side), source.rows, {}, identity)
     cached = Path(config.cache) / identity
     facts = cached.with_suffix(".json")
-    if not facts.exists():
-        _prepare(source, config.align, side, cached)
+    make_once(facts, lambda: _prepare(source, config.align, side, cached))
     found = json.loads(facts.read_text())
     index, skipped = found["index"], found["skipped"]
     if skipped:

@@ -20,9 +20,9 @@ class Ema:
         device: str | None = None,
     ):
         self.decay, self.warmup, self.device = decay, warmup, device
-        self.average = {name: self._beside(p).clone() for name, p in parameters.items()}
+        self.average = {name: self._on_device(p).clone() for name, p in parameters.items()}
 
-    def _beside(self, parameter: Tensor) -> Tensor:
+    def _on_device(self, parameter: Tensor) -> Tensor:
         return parameter.detach().to(self.device or parameter.device, torch.float32)
 
     @torch.no_grad()
@@ -31,7 +31,7 @@ class Ema:
         decay = min(self.decay, (1 + step) / (10 + step)) if self.warmup else self.decay
         weight = 1 - decay
         average = list(self.average.values())
-        torch._foreach_lerp_(average, [self._beside(p) for p in parameters.values()], weight)
+        torch._foreach_lerp_(average, [self._on_device(p) for p in parameters.values()], weight)
 
 
 @contextmanager

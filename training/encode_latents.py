@@ -108,9 +108,9 @@ def encode_pictures(
     for start in tqdm(range(0, count, batch_size), desc="encoding"):
         part = slice(start, start + batch_size)
         squares = plain_squares(pictures, size, part, channels)
-        ways = (squares, squares.flip(-1)) if mirrored else (squares,)
-        codes.append([encode_squares(bundle, way, batch_size) for way in ways])
-    z = torch.cat([torch.cat(way) for way in zip(*codes, strict=True)])
+        views = (squares, squares.flip(-1)) if mirrored else (squares,)
+        codes.append([encode_squares(bundle, view, batch_size) for view in views])
+    z = torch.cat([torch.cat(view) for view in zip(*codes, strict=True)])
     flags, identity = torch.arange(len(z)) >= count, network_identity(bundle.model.encoder)
     return Latents(z, pictures.rows * (len(z) // count), flags, identity)
 

@@ -45,7 +45,7 @@ class LikelihoodConfig:
     batch_size: int = 128
 
 
-def likelihood_of(bundle: Bundle) -> VariationalDiffusion:
+def variational_model(bundle: Bundle) -> VariationalDiffusion:
     """The bundle's variational model.
 
     Raises:
@@ -61,7 +61,7 @@ def likelihood_of(bundle: Bundle) -> VariationalDiffusion:
 
 def measure(config: LikelihoodConfig, folder: str, device: str) -> dict:
     """Bits per dimension of one bundle, and its diffusion loss by time."""
-    model = likelihood_of(load_bundle(folder, device))
+    model = variational_model(load_bundle(folder, device))
     unet = model.config.unet
     data = config.data
     if data.held_out is None:

@@ -23,6 +23,7 @@ from tqdm import tqdm
 
 from pdae_app.bundle import Bundle, load_bundle, save_bundle
 from pdae_app.hub import push
+from pdae_app.models.unet import set_checkpointed
 from pdae_app.whole import whole_file
 from training.checkpoints import checkpoints, last_good, set_aside, write_checkpoint
 from training.data import SeededBatches
@@ -73,6 +74,7 @@ class Run:
         self.config, self.objective, self.held_out = config, objective, held_out
         self.accelerator = _accelerator(config)
         objective.to(self.accelerator.device, memory_format=torch.channels_last)
+        set_checkpointed(objective, config.gradient_checkpointing)
         self.parameters = {
             f"{part}.{name}": parameter
             for part, module in objective.trained().items()
@@ -304,7 +306,7 @@ class Run:
 def _accelerator(config: LoopConfig) -> Accelerator:
     try:
         accelerator = Accelerator(
-            mixed_precision=config.mixed_precision,
+            mixed_precision=config.mixed_precision or "no",
             log_with=config.tracker,
             project_dir=config.out,
         )

@@ -15,6 +15,8 @@ class LoopConfig:
     `decay`: "constant" or "cosine" (to a tenth, over the whole run), after `warmup` pictures.
     `clip` 0 clips no gradients. `ema_warmup` lets the average follow faster at first,
     `ema_device: cpu` keeps it out of a GPU's memory.
+    `mixed_precision` is accelerate's ("no", "fp16", "bf16"); YAML reads a bare `no` as False.
+    `gradient_checkpointing` keeps less for the backward pass and computes U-Nets' blocks twice.
     `batch_size` is a process's, in one optimiser step; `accumulate` cuts it in so many parts that
     go through the network one after another. `tracker` is one of accelerate's ("tensorboard",
     "wandb", …), beside `metrics.jsonl`, which is always written, a line every `log_every` steps.
@@ -35,8 +37,9 @@ class LoopConfig:
     ema_device: str | None = None
     seed: int = 0
     workers: int = 1
-    mixed_precision: str = "no"
+    mixed_precision: str | bool = "no"
     compile: bool = False
+    gradient_checkpointing: bool = False
     save_every: int = 10_000
     sample_every: int = 20_000
     keep: int = 2

@@ -14,6 +14,7 @@ from torch.utils.data import Dataset
 from tqdm import tqdm
 
 from pdae_app.faces.photo import PhotoError
+from training.caches import make_once
 from training.data import SourceConfig, open_source
 from training.sources import Source
 
@@ -73,8 +74,7 @@ def _squares(config: PixelConfig, split: str | None, size: int, channels: int) -
     pictures = [source.fingerprint(i) for i in range(len(source.rows))]
     facts = repr((size, channels, pictures)).encode()
     cached = Path(config.cache) / f"pixels-{hashlib.sha256(facts).hexdigest()[:16]}.npy"
-    if not cached.exists():
-        _write(source, size, channels, cached)
+    make_once(cached, lambda: _write(source, size, channels, cached))
     count = json.loads(cached.with_suffix(".json").read_text())["count"]
     if not count:
         raise ValueError(f"none of the {len(source.rows)} pictures can be used")

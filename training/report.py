@@ -37,10 +37,10 @@ def reconstruction(figures: dict) -> str:
     """MSE and SSIM with inferred and random x_T."""
     steps, rows = figures["steps"], []
     for name, values in figures["reconstruction"].items():
-        way = f", {steps} steps" if "random" in name else ""
-        way = f", {steps} + {steps} plain DDIM steps" if "inferred" in name else way
+        steps_said = f", {steps} steps" if "random" in name else ""
+        steps_said = f", {steps} + {steps} plain DDIM steps" if "inferred" in name else steps_said
         cells = f"{values['MSE']:.2g}", f"{values['SSIM']:.4f}"
-        rows.append((f"reconstruction, {name}{way}", *cells))
+        rows.append((f"reconstruction, {name}{steps_said}", *cells))
     return table(("", "MSE on [0, 1]", "SSIM"), rows)
 
 
@@ -142,7 +142,7 @@ def cards(paths: list[str]) -> str:
     return "\n\n".join([side_by_side(models), *parts])
 
 
-def tables_of(folder: str) -> str:
+def model_tables(folder: str) -> str:
     """The tables that `evaluate.py MODEL` left in a model's folder."""
     known = {path.stem: json.loads(path.read_text()) for path in Path(folder).glob("*.json")}
     records = [known[name] for name in TABLES if name in known]
@@ -160,7 +160,7 @@ def main() -> None:
     parser.add_argument("--into", metavar="FILE.md", help="the document to write into")
     flags = parser.parse_args()
     whole = Path(flags.results[0]).is_dir()
-    text = tables_of(flags.results[0]) if whole else cards(flags.results)
+    text = model_tables(flags.results[0]) if whole else cards(flags.results)
     if flags.into is None:
         print(text)
         return

@@ -21,6 +21,7 @@ from tqdm import tqdm
 from pdae_app.bundle import network_identity, resized
 from pdae_app.models.first_stage import FirstStage, Pixels
 from pdae_app.whole import whole_file
+from training.caches import make_once
 from training.data import (
     AugmentedSquares,
     DataConfig,
@@ -64,8 +65,8 @@ class EncodedSquares(Dataset):
         cached = Path(squares.config.cache or "runs/cache")
         side = _kept_side(squares.image_size, read)
         cached /= _fingerprint(squares, first_stage, side)
-        if not cached.with_suffix(".pictures.npy").exists():
-            _encode(squares, first_stage, cached, side)
+        made = cached.with_suffix(".pictures.npy")
+        make_once(made, lambda: _encode(squares, first_stage, cached, side))
         self._states = np.load(cached.with_suffix(".states.npy"), mmap_mode="r")
         self._pictures = np.load(cached.with_suffix(".pictures.npy"), mmap_mode="r")
 

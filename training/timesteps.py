@@ -28,5 +28,5 @@ class Timesteps:
             return t
         normal = torch.randn(count, device=device)
         log_sigma = self.log_sigma_mean + self.log_sigma_std * normal
-        chosen = process.times_of(-2 * log_sigma)
+        chosen = process.nearest_times(-2 * log_sigma)
         return torch.where(torch.rand(count, device=device) < self.uniform, t, chosen)

@@ -76,7 +76,7 @@ def _common(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--schedule", choices=SCHEDULES[:-1], help="the betas it was trained with")
 
 
-def hints_of(arguments: argparse.Namespace) -> Hints:
+def given_hints(arguments: argparse.Namespace) -> Hints:
     """What the flags say, else the configuration, else the preset."""
     flags = (
         "image_size",
@@ -101,7 +101,7 @@ def hints_of(arguments: argparse.Namespace) -> Hints:
 
 def convert(arguments: argparse.Namespace) -> Bundle:
     """The bundle that the command line asks for."""
-    a, hints = arguments, hints_of(arguments)
+    a, hints = arguments, given_hints(arguments)
     if a.source == "pdae":
         bundle = convert_pdae(
             a.autoencoder, a.dpm, a.latents, a.classifier, latent_dpm=a.latent_dpm, hints=hints

@@ -6,7 +6,7 @@ from pdae_app.convert.errors import ConvertError
 from pdae_app.convert.hints import Hints
 
 
-def told_one_class(
+def with_fixed_class(
     tensors: dict[str, Tensor], bias: str, classes: Tensor | None, hints: Hints
 ) -> dict[str, Tensor]:
     """The tensors of an unconditional U-Net: the embedding of one class goes into a bias.

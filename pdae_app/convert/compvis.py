@@ -14,7 +14,7 @@ from torch import Tensor
 from pdae_app.bundle import Bundle
 from pdae_app.convert.diffusers import UNCONDITIONAL
 from pdae_app.convert.errors import ConvertError
-from pdae_app.convert.first_stages import fitted, stage_of
+from pdae_app.convert.first_stages import fitted, stage_from
 from pdae_app.convert.guided_diffusion import guided_unet
 from pdae_app.convert.hints import Hints
 from pdae_app.convert.reading import below, only_tensors
@@ -154,12 +154,12 @@ def _schedule(betas: Tensor | None, parameters: dict, hints: Hints) -> Schedule:
             raise ValueError(f"beta_schedule {parameters['beta_schedule']!r} is not known")
         first, last = parameters.get("linear_start", 1e-4), parameters.get("linear_end", 2e-2)
         bounds = {} if kind == "cosine" else {"first": float(first), "last": float(last)}
-        told = Schedule(kind, parameters.get("timesteps", 1000), **bounds)
+        named = Schedule(kind, parameters.get("timesteps", 1000), **bounds)
     else:
         ends = float(betas[0]), float(betas[-1])
-        told = Schedule("scaled_linear", len(betas), *ends)
-    if betas is None or _agree(told, betas):
-        return told
+        named = Schedule("scaled_linear", len(betas), *ends)
+    if betas is None or _agree(named, betas):
+        return named
     if "linear_start" in parameters:
         raise ValueError("the YAML's schedule is not that of the file: is it another model's?")
     hints.say("the betas of the file are kept as they are")
@@ -178,7 +178,7 @@ def _first_stage(
     kind, settings = _stage_settings(tensors)
     levels = len(settings["block_out_channels"])
     renamed = {_diffusers_name(name, levels): tensor for name, tensor in tensors.items()}
-    return stage_of(kind, {**settings, "scaling_factor": scale}, renamed, hints, where)
+    return stage_from(kind, {**settings, "scaling_factor": scale}, renamed, hints, where)
 
 
 def _stage_settings(tensors: dict[str, Tensor]) -> tuple[str, dict]:

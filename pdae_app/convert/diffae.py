@@ -8,7 +8,7 @@ from pdae_app.bundle import Bundle
 from pdae_app.convert.errors import ConvertError
 from pdae_app.convert.filling import fill, without_memory
 from pdae_app.convert.hints import Hints
-from pdae_app.convert.infer import pooled_config, shapes_of, unet_config
+from pdae_app.convert.infer import pooled_config, tensor_shapes, unet_config
 from pdae_app.convert.latents import latent_space, prior, statistics
 from pdae_app.convert.names import DIFFAE_NAMING, pooled_names, unet_names
 from pdae_app.convert.reading import below, only_tensors, part, read_checkpoint
@@ -78,8 +78,8 @@ def _model(tensors: dict[str, Tensor], x_T: Tensor | None, where: str, hints: Hi
     }
     if x_T is not None and x_T.ndim == 4:
         hints = hints.filled_from(Hints(image_size=x_T.shape[-1]))
-    config = unet_config(shapes_of(rest), hints, DIFFAE_NAMING.time_embed)
-    encoder_config = pooled_config(shapes_of(encoder), config)
+    config = unet_config(tensor_shapes(rest), hints, DIFFAE_NAMING.time_embed)
+    encoder_config = pooled_config(tensor_shapes(encoder), config)
     model = without_memory(DiffAE, DiffAEConfig(config, encoder_config))
     hints.say(f"encoder: {len(encoder)} tensors")
     fill(model.encoder, pooled_names(model.encoder), encoder, f"the encoder of {where}")

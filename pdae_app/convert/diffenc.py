@@ -125,7 +125,7 @@ def _check_kind(state: Mapping[str, Tensor], config: VDMConfig) -> None:
         raise ConvertError(f"the state has {what} noise schedule, the settings say otherwise")
 
 
-def settings_of(state: Mapping[str, Tensor], image_size: int) -> dict:
+def settings_from(state: Mapping[str, Tensor], image_size: int) -> dict:
     """The settings that a state's names and shapes tell; pictures are `image_size` a side.
 
     Raises:
@@ -280,7 +280,7 @@ def convert_diffenc(
     state = read_flax(checkpoint)
     stated = read_settings(config) if config else {}
     kind = kind or _kind_stated(stated) or _kind_guessed(state, hints)
-    settings = stated if "score" in stated else settings_of(state, _image_size(state, hints))
+    settings = stated if "score" in stated else settings_from(state, _image_size(state, hints))
     model = load_official(state, kind, settings, torch.float64)
     hints.say(f"{kind}: {len(state)} tensors")
     process, prediction = model.sampling_process, model.config.prediction

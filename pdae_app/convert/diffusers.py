@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from pdae_app.convert.classes import told_one_class
+from pdae_app.convert.classes import with_fixed_class
 from pdae_app.convert.errors import ConvertError
 from pdae_app.convert.filling import fill, typed, without_memory
 from pdae_app.convert.hints import Hints
@@ -61,7 +61,7 @@ def read_unet(settings: dict, folder: Path, hints: Hints) -> UNet:
     tensors = _merged(tensors, config, bool(settings.get("flip_sin_to_cos", True)))
     if settings.get("out_channels", 3) == 2 * config.in_channels:
         tensors = _without_variance(tensors, config.in_channels, hints)
-    tensors = told_one_class(tensors, "time_embedding.linear_2.bias", classes, hints)
+    tensors = with_fixed_class(tensors, "time_embedding.linear_2.bias", classes, hints)
     hints.say(f"U-Net: {len(tensors)} tensors")
     fill(unet, _names(unet), tensors, f"the U-Net of {folder}")
     return unet

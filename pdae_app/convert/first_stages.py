@@ -43,10 +43,10 @@ def read_first_stage(folder: Path, hints: Hints) -> PublishedStage:
     shifts = [name for name in UNKNOWN_SHIFTS if settings.get(name) is not None]
     if shifts:
         raise ConvertError(f"the first stage has {' and '.join(shifts)}, which is not supported")
-    return stage_of(kind, settings, read_weights(folder), hints, str(folder))
+    return stage_from(kind, settings, read_weights(folder), hints, str(folder))
 
 
-def stage_of(
+def stage_from(
     kind: str, settings: dict, tensors: dict[str, Tensor], hints: Hints, where: str
 ) -> PublishedStage:
     """A first stage of these settings and tensors, under diffusers' names.

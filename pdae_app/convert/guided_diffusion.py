@@ -5,11 +5,11 @@ from pathlib import Path
 from torch import Tensor
 
 from pdae_app.bundle import Bundle
-from pdae_app.convert.classes import told_one_class
+from pdae_app.convert.classes import with_fixed_class
 from pdae_app.convert.errors import ConvertError
 from pdae_app.convert.filling import fill, without_memory
 from pdae_app.convert.hints import Hints
-from pdae_app.convert.infer import shapes_of, unet_config
+from pdae_app.convert.infer import tensor_shapes, unet_config
 from pdae_app.convert.names import DIFFAE_NAMING, PDAE_NAMING, unet_names
 from pdae_app.convert.reading import below, only_tensors
 from pdae_app.diffusion.prediction import Diffusion
@@ -43,7 +43,7 @@ def guided_unet(tensors: dict[str, Tensor], hints: Hints, where: str) -> UNet:
     """
     naming = DIFFAE_NAMING if "time_embed.time_embed.0.weight" in tensors else PDAE_NAMING
     tensors = _without_variance(_unconditional(tensors, where, hints), hints)
-    config = unet_config(shapes_of(tensors), hints, naming.time_embed)
+    config = unet_config(tensor_shapes(tensors), hints, naming.time_embed)
     if hints.new_attention:
         tensors = _in_legacy_order(tensors, config)
     unet = without_memory(UNet, config)
@@ -70,7 +70,7 @@ def _unconditional(tensors: dict[str, Tensor], where: str, hints: Hints) -> dict
     if "label_emb.bias" not in tensors:  # with it, it is PDAE's, of codes
         classes = tensors.get("label_emb.weight")
         tensors = {name: t for name, t in tensors.items() if name != "label_emb.weight"}
-        tensors = told_one_class(tensors, "time_embed.2.bias", classes, hints)
+        tensors = with_fixed_class(tensors, "time_embed.2.bias", classes, hints)
     if any(name.startswith(("label_emb.", "shift_")) or "cond_emb" in name for name in tensors):
         raise ConvertError(
             f"{where} is a conditional model (of codes); an unconditional one is needed"

@@ -15,7 +15,7 @@ from pdae_app.models.unet import UNetConfig
 Shapes = dict[str, tuple[int, ...]]
 
 
-def shapes_of(tensors: dict[str, Tensor]) -> Shapes:
+def tensor_shapes(tensors: dict[str, Tensor]) -> Shapes:
     """The shapes by name."""
     return {name: tuple(tensor.shape) for name, tensor in tensors.items()}
 

@@ -9,7 +9,7 @@ from pdae_app.convert.celeba import CELEBA
 from pdae_app.convert.errors import ConvertError
 from pdae_app.convert.filling import fill, without_memory
 from pdae_app.convert.hints import Say
-from pdae_app.convert.infer import latent_config, shapes_of
+from pdae_app.convert.infer import latent_config, tensor_shapes
 from pdae_app.convert.names import latent_names
 from pdae_app.diffusion.schedule import Schedule
 from pdae_app.latents.directions import Attribute, LatentSpace
@@ -92,7 +92,7 @@ def prior(tensors: dict[str, Tensor], where: str, clip: bool) -> Prior:
         if twin is None or not torch.equal(twin, tensors[name]):
             raise ConvertError(f"{where}: {name} differs from linear_emb, of which it is a copy")
     own = {name: tensor for name, tensor in tensors.items() if ".cond_layers.1." not in name}
-    config = latent_config(shapes_of(own))
+    config = latent_config(tensor_shapes(own))
     mlp = without_memory(LatentMLP, config)
     fill(mlp, latent_names(mlp), own, where)
     return Prior(mlp, Schedule("constant"), clip)

@@ -9,7 +9,7 @@ from pdae_app.bundle import Bundle
 from pdae_app.convert.errors import ConvertError
 from pdae_app.convert.filling import fill, without_memory
 from pdae_app.convert.hints import Hints
-from pdae_app.convert.infer import semantic_config, shapes_of, unet_config
+from pdae_app.convert.infer import semantic_config, tensor_shapes, unet_config
 from pdae_app.convert.latents import latent_space, prior, statistics
 from pdae_app.convert.names import semantic_names, shift_names, unet_names
 from pdae_app.convert.reading import only_tensors, part, read_checkpoint
@@ -76,13 +76,13 @@ def _with_frozen(decoder: dict[str, Tensor], dpm: str | Path, hints: Hints) -> d
 
 
 def _model(encoder: dict, decoder: dict, where: str, hints: Hints) -> PDAE:
-    encoder_config = semantic_config(shapes_of(encoder), hints)
+    encoder_config = semantic_config(tensor_shapes(encoder), hints)
     if hints.image_size not in (None, encoder_config.image_size):
         raise ConvertError(
             f"the encoder takes {encoder_config.image_size} px, not {hints.image_size}"
         )
     hints = hints.filled_from(Hints(image_size=encoder_config.image_size))
-    config = unet_config(shapes_of(decoder), hints)
+    config = unet_config(tensor_shapes(decoder), hints)
     model = without_memory(PDAE, PDAEConfig(config, encoder_config))
     hints.say(f"encoder: {len(encoder)} tensors")
     fill(model.encoder, semantic_names(model.encoder), encoder, f"the encoder of {where}")

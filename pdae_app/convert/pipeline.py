@@ -83,8 +83,8 @@ def part_folder(folder: Path, name: str, index: dict) -> Path:
         return folder / name
     if name == "unet" and (folder / CONFIG).is_file():
         return folder
-    told = f"{INDEX} names the part {name}, but" if name in index else "there is no U-Net here:"
-    raise ConvertError(f"{told} {folder / name / CONFIG} is missing")
+    reason = f"{INDEX} names the part {name}, but" if name in index else "there is no U-Net here:"
+    raise ConvertError(f"{reason} {folder / name / CONFIG} is missing")
 
 
 def scheduled(folder: Path, index: dict, hints: Hints) -> Scheduled:

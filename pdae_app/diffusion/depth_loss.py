@@ -37,14 +37,14 @@ def depth_loss(
     """
     equal, optimal, dimensions = 0.0, 0.0, math.prod(X.shape[1:])
     for i in range(1, steps + 1):
-        error = _error_of_step(model, X, i / steps, (i - 1) / steps, generator)
+        error = _step_error(model, X, i / steps, (i - 1) / steps, generator)
         equal += float(step_nats(error, dimensions).mean())
         ratio = best_ratio(error, dimensions)
         optimal += float(step_nats(error, dimensions, ratio).mean())
     return DepthLoss(equal, optimal)
 
 
-def _error_of_step(
+def _step_error(
     model: VariationalDiffusion, X: Tensor, t: float, s: float, generator: torch.Generator
 ) -> Tensor:
     log_snr_t, log_snr_s = model.log_snr(t, X), model.log_snr(s, X)

@@ -73,7 +73,7 @@ class Process(ABC):
         """Times (N,), uniform."""
 
     @abstractmethod
-    def times_of(self, log_snr: Tensor) -> Tensor:
+    def nearest_times(self, log_snr: Tensor) -> Tensor:
         """The times (N,) of the noise levels nearest to these (N,), from `least` to `most`."""
 
     def all_times(self, device: torch.device) -> Tensor | None:
@@ -185,17 +185,17 @@ class LinearLogSNR(Process):
             raise ValueError(f"steps must be at least 1, got {count}")
         start = self.most if start is None else start
         ends = self.log_snr(self.least), self.log_snr(start)
-        even = self.times_of(torch.linspace(*ends, count, dtype=torch.float64)).tolist()
+        even = self.nearest_times(torch.linspace(*ends, count, dtype=torch.float64)).tolist()
         return [*even[:-1], start]
 
     def drawn_times(self, count: int, device: torch.device) -> Tensor:
         return self.at(torch.rand(count, device=device))
 
-    def times_of(self, log_snr: Tensor) -> Tensor:
-        of_encoded, log_snr = log_snr, log_snr.clone()
+    def nearest_times(self, log_snr: Tensor) -> Tensor:
+        encoded_levels, log_snr = log_snr, log_snr.clone()
         # Newton's method for log_snr + 2 log alpha^2; rising and concave, so it cannot overshoot.
         for _ in range(20 if self.encoded else 0):
-            error = log_snr + 2 * torch.nn.functional.logsigmoid(log_snr) - of_encoded
+            error = log_snr + 2 * torch.nn.functional.logsigmoid(log_snr) - encoded_levels
             log_snr = log_snr - error / (1 + 2 * (-log_snr).sigmoid())
         t = (-log_snr - self.gamma_0) / (self.gamma_1 - self.gamma_0)
         return t.clamp(self.least, self.most)

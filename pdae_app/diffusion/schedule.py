@@ -236,7 +236,7 @@ class Schedule(Process):
     def drawn_times(self, count: int, device: torch.device) -> Tensor:
         return torch.randint(0, self.timesteps, (count,), device=device)
 
-    def times_of(self, log_snr: Tensor) -> Tensor:
+    def nearest_times(self, log_snr: Tensor) -> Tensor:
         """The first timesteps (N,) whose noise is no weaker."""
         known = -self.log_snr(torch.arange(self.timesteps, device=log_snr.device))
         found = torch.searchsorted(known.to(log_snr.dtype), -log_snr)

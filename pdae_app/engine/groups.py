@@ -21,12 +21,12 @@ MEMBERS = {
 GROUPS = (*MEMBERS, MORE)
 
 
-def group_of(name: str) -> str:
+def attribute_group(name: str) -> str:
     """The group of an attribute; what is not known is in `MORE`."""
     return next((group for group, names in MEMBERS.items() if name in names), MORE)
 
 
 def grouped(names: Sequence[str]) -> dict[str, list[str]]:
     """The names by group, in the order of `GROUPS`, each group as it was given; none is empty."""
-    groups = {group: [n for n in names if group_of(n) == group] for group in GROUPS}
+    groups = {group: [n for n in names if attribute_group(n) == group] for group in GROUPS}
     return {group: members for group, members in groups.items() if members}

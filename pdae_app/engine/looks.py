@@ -85,7 +85,7 @@ def bounded(editor: Editor, code: Code, sliders: Mapping[str, float]) -> dict[st
     return {name: round(20 * part * strength) / 20 for name, strength in sliders.items()}
 
 
-def looks_of(editor: Editor, code: Code, steps: int) -> Iterator[Look]:
+def rendered_looks(editor: Editor, code: Code, steps: int) -> Iterator[Look]:
     """What the fitting looks make of a person, each when it is finished."""
     looks = {
         name: bounded(editor, code, sliders)

@@ -59,7 +59,7 @@ def fitted(
     Raises:
         EditError: too few codes, or a model that lacks what this needs.
     """
-    space = space_of(sampler.bundle)
+    space = code_statistics(sampler.bundle)
     if len(positives) < 2 or len(negatives) == 1:
         raise EditError(f"{name} needs at least two pictures of a kind.")
     having, lacking = (
@@ -77,21 +77,21 @@ def with_sliders(bundle: Bundle, added: Sequence[FewShot]) -> Bundle:
     return replace(bundle, latents=space)
 
 
-def load_slider_of(bundle: Bundle, path: str | Path) -> FewShot:
+def load_slider_for(bundle: Bundle, path: str | Path) -> FewShot:
     """A slider from its file, for `Editor.with_attributes`.
 
     Raises:
         SliderFileError: no slider, a damaged one, or one of another model.
     """
-    return load_slider(path, space_of(bundle), network_identity(bundle.model.encoder))
+    return load_slider(path, code_statistics(bundle), network_identity(bundle.model.encoder))
 
 
-def save_slider_of(bundle: Bundle, made: FewShot, path: str | Path) -> None:
+def save_slider_for(bundle: Bundle, made: FewShot, path: str | Path) -> None:
     """Write a slider to a file, for any model with this one's encoder."""
-    save_slider(made, path, space_of(bundle), network_identity(bundle.model.encoder))
+    save_slider(made, path, code_statistics(bundle), network_identity(bundle.model.encoder))
 
 
-def space_of(bundle: Bundle) -> LatentSpace:
+def code_statistics(bundle: Bundle) -> LatentSpace:
     """The statistics of the bundle's codes.
 
     Raises:

@@ -71,7 +71,7 @@ def load_slider(path: str | Path, space: LatentSpace, encoder: str) -> FewShot:
         weight, direction = tensors["weight"] * std, tensors["direction"] / std
         bias = attribute.bias + float(tensors["weight"] @ mean)
         attribute = dataclasses.replace(attribute, bias=bias)
-        _check_way(attribute, weight, direction)
+        _check_direction(attribute, weight, direction)
     except (ValueError, KeyError, RecursionError) as error:
         raise SliderFileError(f"This slider file is damaged ({error}).") from error
     return FewShot(attribute, weight, direction)
@@ -84,7 +84,7 @@ def _attribute(facts: dict[str, str]) -> Attribute:
     return attribute
 
 
-def _check_way(attribute: Attribute, weight: np.ndarray, direction: np.ndarray) -> None:
+def _check_direction(attribute: Attribute, weight: np.ndarray, direction: np.ndarray) -> None:
     """Whether a slider at 1 leads somewhere: not to NaN, and not away from all codes.
 
     Raises:

@@ -10,6 +10,7 @@ from itertools import pairwise
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from pdae_app.models.layers import (
     CodeInput,
@@ -27,7 +28,13 @@ from pdae_app.models.unet_config import SketchConfig, UNetConfig
 
 
 class Block(nn.Module):
-    """A residual block, then optionally attention, then optionally a resampling residual block."""
+    """A residual block, then optionally attention, then optionally a resampling residual block.
+
+    While it is `checkpointed`, nothing within it is kept for the backward pass, which computes it
+    again.
+    """
+
+    checkpointed = False
 
     def __init__(
         self,
@@ -39,10 +46,22 @@ class Block(nn.Module):
         self.res, self.attention, self.up = res, attention, up
 
     def forward(self, x: Tensor, emb: Tensor, z_emb: Tensor | None = None) -> Tensor:
+        if self.checkpointed and torch.is_grad_enabled():
+            return checkpoint(self._computed, x, emb, z_emb, use_reentrant=False)
+        return self._computed(x, emb, z_emb)
+
+    def _computed(self, x: Tensor, emb: Tensor, z_emb: Tensor | None) -> Tensor:
         x = self.res(x, emb, z_emb)
         if self.attention is not None:
             x = self.attention(x)
         return x if self.up is None else self.up(x, emb, z_emb)
+
+
+def set_checkpointed(network: nn.Module, checkpointed: bool) -> None:
+    """Whether the blocks of all U-Nets in a module save memory for time."""
+    for module in network.modules():
+        if isinstance(module, Block):
+            module.checkpointed = checkpointed
 
 
 class UNetEncoder(nn.Module):

@@ -253,10 +253,10 @@ class Page:
     def fetch(self, wanted: Newest):
         """Wait for a model that was named, and say how far it is; nobody else waits for it."""
         number = wanted.number
-        for told in self.models.fetching(wanted.wish):
+        for report in self.models.fetching(wanted.wish):
             if wanted.number != number:
                 return
-            yield told
+            yield report
         yield ""
 
     def switch(self, wanted: Newest, chosen: Chosen):

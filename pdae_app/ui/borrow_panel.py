@@ -28,7 +28,7 @@ class BorrowPanel:
                 self.run = gr.Button("Take it", size="sm", elem_id="borrow-take")
                 self.stop = gr.Button("Stop", size="sm", min_width=60, elem_id="stop-borrow")
             self.status = gr.Markdown(elem_id="borrow-status")
-        self.taken = long_run(
+        self.taking = long_run(
             model,
             (self.run, self.stop),
             self.status,

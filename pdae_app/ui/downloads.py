@@ -24,7 +24,7 @@ class Download:
     there: int = 0
     total: int = 0
 
-    def told(self, there: int, total: int) -> None:
+    def note(self, there: int, total: int) -> None:
         """How far it is."""
         self.there, self.total = there, total
 
@@ -76,7 +76,7 @@ class Downloads:
 
     def _fetch(self, repo: str, download: Download) -> Path:
         most, cache = int(Limits.of().model_mb * 1e6), Path(get_upload_folder()) / "models"
-        return fetch_public(repo, most, cache, download.told)
+        return fetch_public(repo, most, cache, download.note)
 
 
 def _gone(download: Download) -> bool:

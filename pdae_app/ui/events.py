@@ -152,7 +152,7 @@ class ModelThread:
                 Limits.of().check_memory()
                 yield from run(*args, **kwargs)
             except (*EXPECTED, OSError) as error:
-                raise _told(error) from error
+                raise _for_page(error) from error
 
         return handler
 
@@ -197,12 +197,12 @@ def explained(function: Callable) -> Callable:
         try:
             return function(*args, **kwargs)
         except (*EXPECTED, OSError) as error:
-            raise _told(error) from error
+            raise _for_page(error) from error
 
     return handler
 
 
-def _told(error: Exception) -> Exception:
+def _for_page(error: Exception) -> Exception:
     """The error for the page, where a person can do something about it; else as it is."""
     text = _sentence(error)
     return error if text is None else gr.Error(text, print_exception=False)

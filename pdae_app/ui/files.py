@@ -10,7 +10,7 @@ from gradio.utils import get_upload_folder
 from PIL import Image
 
 from pdae_app.engine import Editor
-from pdae_app.engine.sliders import save_slider_of
+from pdae_app.engine.sliders import save_slider_for
 from pdae_app.export import STILLS
 from pdae_app.export.credentials import signed_still
 from pdae_app.export.provenance import Provenance
@@ -59,7 +59,7 @@ def slider_file(editor: Editor, fitted: FewShot) -> str:
     folder.mkdir(parents=True, exist_ok=True)
     partial = folder / f".slider-{uuid.uuid4().hex}"
     try:
-        save_slider_of(editor.bundle, fitted, partial)
+        save_slider_for(editor.bundle, fitted, partial)
         return stored(partial.read_bytes(), f"{fitted.attribute.name}.safetensors")
     finally:
         partial.unlink(missing_ok=True)

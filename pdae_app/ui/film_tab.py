@@ -71,7 +71,7 @@ class FilmTab:
         with WRITERS[kind](clip, provenance) as writer:
             for moment in edit_clip(editor, clip, request):
                 count = max(count, moment.done)
-                report = {self.status: told(editor, moment, count, request.steps)}
+                report = {self.status: progress_words(editor, moment, count, request.steps)}
                 if moment.frame:
                     writer.add(moment.frame)
                     if time.monotonic() - shown > OFTEN:
@@ -86,7 +86,7 @@ class FilmTab:
         }
 
 
-def told(editor: Editor, moment: Moment, count: int, steps: int) -> str:
+def progress_words(editor: Editor, moment: Moment, count: int, steps: int) -> str:
     """How far it is, and once the frames are counted, how long it still takes."""
     text = f"{PASSES[moment.what]}: frame {moment.done}"
     if moment.what == "faces":

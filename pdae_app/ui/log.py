@@ -10,7 +10,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from pdae_app.ui.guard import API, USED
 
-# Paths outside the API that are told apart; all others are files of the page.
+# Paths outside the API that are answered apart; all others are files of the page.
 KNOWN = frozenset({"/", "/health", "/config"})
 
 
@@ -24,12 +24,12 @@ class Logged:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        begun, told = time.perf_counter(), {"status": 0, "bytes": 0}
+        begun, answered = time.perf_counter(), {"status": 0, "bytes": 0}
 
         async def counting(message: Message) -> None:
             if message["type"] == "http.response.start":
-                told["status"] = message["status"]
-            told["bytes"] += len(message.get("body", b""))
+                answered["status"] = message["status"]
+            answered["bytes"] += len(message.get("body", b""))
             await send(message)
 
         try:
@@ -37,7 +37,7 @@ class Logged:
         finally:
             seconds = round(time.perf_counter() - begun, 3)
             facts = {"time": round(time.time(), 3), "method": scope["method"]}
-            facts |= {"what": kind(scope["path"]), **told, "seconds": seconds}
+            facts |= {"what": kind(scope["path"]), **answered, "seconds": seconds}
             self.write(json.dumps(facts))
 
 

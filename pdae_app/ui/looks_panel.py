@@ -5,7 +5,7 @@ import time
 import gradio as gr
 
 from pdae_app.engine import EditError
-from pdae_app.engine.looks import looks_of
+from pdae_app.engine.looks import rendered_looks
 from pdae_app.ui.events import ModelThread, long_run
 from pdae_app.ui.files import preview
 from pdae_app.ui.models import Chosen, Models
@@ -57,7 +57,7 @@ class LooksPanel:
         editor, portrait, start = self.models.of(chosen), opened.portrait, time.monotonic()
         cards, presets = [], {}
         yield {self.cards: [], self.status: "Trying the looks on…"}
-        for look in looks_of(editor, portrait.code, portrait.steps):
+        for look in rendered_looks(editor, portrait.code, portrait.steps):
             cards = [*cards, (preview(portrait.view_with(look.image)), look.name)]
             presets[look.name] = look.preset
             yield {self.cards: cards, self.status: f"{len(cards)} looks…"}

@@ -89,11 +89,12 @@ class ManyTab:
                 done.append(archive.add(outcome))
                 if done[-1].error is None:
                     shown = [*shown, (thumbnail(outcome.whole), outcome.name)][-SHOWN:]
-                status = f"{len(done)} of {len(paths)}…{errors_of(done)}"
+                status = f"{len(done)} of {len(paths)}…{error_list(done)}"
                 yield {self.gallery: shown, self.status: status}
             path = archive.finish()
         good = sum(outcome.error is None for outcome in done)
-        status = f"{good} of {len(done)} done in {time.monotonic() - start:.1f} s.{errors_of(done)}"
+        seconds = time.monotonic() - start
+        status = f"{good} of {len(done)} done in {seconds:.1f} s.{error_list(done)}"
         button = gr.DownloadButton(value=path, interactive=path is not None)
         yield {self.save: button, self.status: status}
 
@@ -105,6 +106,6 @@ def thumbnail(image: Image.Image) -> str:
     return preview(small)
 
 
-def errors_of(done: list[Outcome]) -> str:
+def error_list(done: list[Outcome]) -> str:
     """A line for every picture that could not be edited."""
     return "".join(f"\n- **{o.name}**: {o.error}" for o in done if o.error)

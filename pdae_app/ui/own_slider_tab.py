@@ -5,7 +5,7 @@ import time
 import gradio as gr
 
 from pdae_app.engine.own_slider import SliderRequest, fit_slider, skipped_in_words
-from pdae_app.engine.sliders import load_slider_of
+from pdae_app.engine.sliders import load_slider_for
 from pdae_app.latents.few_shot import FewShot
 from pdae_app.latents.slider_file import LONGEST_NAME
 from pdae_app.ui.edit_panels import EditPanels
@@ -93,7 +93,7 @@ class OwnSliderTab:
     def loaded(self, chosen: Chosen, path: str) -> dict:
         """A slider from its file."""
         editor = self.models.of(chosen)
-        fitted = load_slider_of(editor.bundle, path)
+        fitted = load_slider_for(editor.bundle, path)
         check_room(fitted.attribute.name, editor, chosen)
         status = f"{fitted.attribute.name} is loaded. {WHERE}"
         return {self.fitted: (chosen.title, fitted), self.status: status}

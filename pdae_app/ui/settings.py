@@ -35,7 +35,7 @@ class Settings:
             looks.cards.select(
                 self.wear, [panels.chosen, looks.presets, *panels.wanted], outputs, **AT_ONCE
             ),
-            borrow.taken.success(
+            borrow.taking.success(
                 self.take_over, [panels.chosen, borrow.sliders, *panels.wanted], outputs, **AT_ONCE
             ),
         ]

@@ -3,7 +3,7 @@
 import gradio as gr
 
 from pdae_app.engine import EditError, Editor
-from pdae_app.engine.groups import GROUPS, group_of, grouped
+from pdae_app.engine.groups import GROUPS, attribute_group, grouped
 from pdae_app.ui.bounded import BoundedSlider
 from pdae_app.ui.models import Chosen
 
@@ -80,7 +80,7 @@ def _heads(editor: Editor) -> dict[str, dict]:
 
 
 def _shown(name: str | None, value: float = 0.0) -> dict:
-    group = GROUPS.index(group_of(name or ""))
+    group = GROUPS.index(attribute_group(name or ""))
     return {
         "label": label(name or "unused"),
         "value": value,

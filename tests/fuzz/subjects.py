@@ -23,7 +23,7 @@ from pdae_app.convert.pipeline import convert_pipeline, scheduled
 from pdae_app.convert.reading import read_settings
 from pdae_app.engine import EditError, Editor
 from pdae_app.engine.preset import parse_preset
-from pdae_app.engine.sliders import load_slider_of, save_slider_of
+from pdae_app.engine.sliders import load_slider_for, save_slider_for
 from pdae_app.faces.photo import PhotoError, open_layer, open_photo
 from pdae_app.latents.slider_file import SliderFileError
 from tests.attacks import encoded
@@ -200,13 +200,13 @@ def slider_files(editor: Editor, folder: Path) -> Subject:
     folder.mkdir(exist_ok=True)
     whole, crafted = folder / "grin.safetensors", folder / "crafted.safetensors"
     codes = [editor.draw(seed, steps=5).code for seed in range(12)]
-    save_slider_of(editor.bundle, editor.fit_attribute("Grin", codes[:6], codes[6:]), whole)
+    save_slider_for(editor.bundle, editor.fit_attribute("Grin", codes[:6], codes[6:]), whole)
     data = whole.read_bytes()
 
     def read(data: bytes) -> bool:
         crafted.write_bytes(data)
         try:
-            fitted = load_slider_of(editor.bundle, crafted)
+            fitted = load_slider_for(editor.bundle, crafted)
         except SliderFileError as error:
             return not one_sentence(error)
         moved = editor.with_attributes(fitted).moved(codes[0], {fitted.attribute.name: 1.0})

@@ -108,7 +108,7 @@ class Case:
         """Z (N, D) of the held-out pictures."""
         return self.reading().codes(self.held_out.pictures)
 
-    def class_of(self, squares: Squares) -> Tensor:
+    def class_numbers(self, squares: Squares) -> Tensor:
         """The number of each picture's class (N,).
 
         Raises:

@@ -83,7 +83,7 @@ def lpips(file: str | None = None) -> Distance:
 
     if file is not None and not Path(file).is_file():
         raise ValueError(f"there is no file of AlexNet's weights {file}")
-    with downloads("LPIPS's AlexNet", "--lpips FILE"), _beside(file):
+    with downloads("LPIPS's AlexNet", "--lpips FILE"), _alexnet_folder(file):
         metric = LearnedPerceptualImagePatchSimilarity(net_type="alex", reduction="mean")
     network = metric.net.eval()
 
@@ -94,7 +94,7 @@ def lpips(file: str | None = None) -> Distance:
 
 
 @contextmanager
-def _beside(file: str | None):
+def _alexnet_folder(file: str | None):
     """Torch's folder of downloads, with this file in it as AlexNet's."""
     if file is None:
         yield

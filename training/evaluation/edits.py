@@ -29,12 +29,12 @@ STRENGTHS = (0.5, 1.0, 1.5)
 RANDOM = "random direction"
 
 
-def values_of(strengths: Sequence[float]) -> tuple[float, ...]:
+def slider_values(strengths: Sequence[float]) -> tuple[float, ...]:
     """A slider's values: the strengths either way, and 0 between."""
     return (*(-s for s in reversed(strengths)), 0.0, *strengths)
 
 
-VALUES = values_of(STRENGTHS)
+VALUES = slider_values(STRENGTHS)
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ def edited_people(
     subject: Subject, names: Sequence[str], strengths: Sequence[float] = STRENGTHS
 ) -> Iterator[Edited]:
     """Every slider's pictures; the reconstructions, which all share, are made once."""
-    plain, values = reconstructed(subject), values_of(strengths)
+    plain, values = reconstructed(subject), slider_values(strengths)
     moving = [value for value in values if value]
     for name in names:
         strips = [_strip(subject.editor.strip(code, name, moving)) for code in subject.codes]
@@ -89,19 +89,20 @@ def random_edits(
     subject: Subject, names: Sequence[str], count: int, strengths: Sequence[float] = STRENGTHS
 ) -> Iterator[Edited]:
     """Edits along random directions, each as long as that of one of the sliders, in turn."""
-    plain, values = reconstructed(subject), values_of(strengths)
+    plain, values = reconstructed(subject), slider_values(strengths)
     generator = torch.Generator().manual_seed(0)
     for number in range(count):
         name = names[number % len(names)]
-        way = torch.randn(len(subject.codes[0].z), generator=generator)
+        direction = torch.randn(len(subject.codes[0].z), generator=generator)
         strips = [
-            _randomly(subject, code, name, way / way.norm(), values) for code in subject.codes
+            _randomly(subject, code, name, direction / direction.norm(), values)
+            for code in subject.codes
         ]
         yield _with_zero(RANDOM, strips, plain, values)
 
 
-def _randomly(subject: Subject, code: Code, name: str, way: Tensor, values) -> Tensor:
-    """Edits (V, 3, S, S) of one person along `way` (D,), a unit vector of normalised z."""
+def _randomly(subject: Subject, code: Code, name: str, direction: Tensor, values) -> Tensor:
+    """Edits (V, 3, S, S) of one person along `direction` (D,), a unit vector of normalised z."""
     editor, space = subject.editor, subject.editor.bundle.latents
 
     def length(value: float) -> float:
@@ -110,7 +111,7 @@ def _randomly(subject: Subject, code: Code, name: str, way: Tensor, values) -> T
 
     unit = max(length(1.0), 1e-6)
     # Of a unit vector's weight the direction is itself: a step of 1 raises the logit by 1.
-    vector = way.double().numpy()
+    vector = direction.double().numpy()
     slider = FewShot(Attribute(RANDOM, 0.0, unit=unit), vector, vector)
     asked = [float(np.sign(value)) * length(value) / unit for value in values if value]
     return _strip(editor.with_attributes(slider).strip(code, RANDOM, asked))

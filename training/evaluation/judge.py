@@ -141,12 +141,12 @@ def read_judge(path: Path) -> Judge:
     if not path.is_file():
         raise ValueError(f"there is no judge {path}")
     try:
-        return _judge_of(path)
+        return _read_judge(path)
     except (SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
         raise ValueError(f"{path} is no judge's file; training/train_judge.py makes one") from error
 
 
-def _judge_of(path: Path) -> Judge:
+def _read_judge(path: Path) -> Judge:
     with safe_open(path, "pt") as file:
         facts = file.metadata() or {}
         tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118

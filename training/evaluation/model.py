@@ -76,12 +76,12 @@ class Model:
         Raises:
             ValueError: an official grid, of a process without whole timesteps.
         """
-        way = steppings(self.bundle.spacing)[name]
-        if isinstance(way, Spacing):
-            return way
+        stepping = steppings(self.bundle.spacing)[name]
+        if isinstance(stepping, Spacing):
+            return stepping
         if name in ("pdae", "diffae") and not isinstance(self.process, Schedule):
             raise ValueError(f"the grid {name!r} is of whole timesteps, which {self.name} has not")
-        return replace(way, clip_x0=way.clip_x0 and self.bundle.first_stage.clamped)
+        return replace(stepping, clip_x0=stepping.clip_x0 and self.bundle.first_stage.clamped)
 
     @property
     def own_stepping(self) -> Stepping | Spacing:
@@ -136,7 +136,7 @@ class Model:
 
     @torch.inference_mode()
     def there_and_back(self, states: Tensor, z: Tensor, stepping: Stepping, steps: int) -> Tensor:
-        """States after exact inversion and decoding with its residuals (the app's way)."""
+        """States after exact inversion and decoding with its residuals (the app's stepping)."""
         rising, found = stepping.levels(self.process, steps, inverting=True), []
         for x, code in zip(states.split(self.batch_size), z.split(self.batch_size), strict=True):
             denoiser = self.denoiser(code.to(self.device))
@@ -166,8 +166,8 @@ class Model:
         ends = how.stepping.ends(self.process, how.steps)
         options = {"clip_x0": how.stepping.clip_x0, "ends": ends}
 
-        def run(x: Tensor, told: Tensor) -> Tensor:
-            denoiser = self.family.unconditional(told)
+        def run(x: Tensor, classes: Tensor) -> Tensor:
+            denoiser = self.family.unconditional(classes)
             return last_x(ddim_states(denoiser, x, self.process, levels, **options))
 
         return self.pictures(self.batched("drawing classes", run, x_T, classes))

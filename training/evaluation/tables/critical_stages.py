@@ -60,7 +60,7 @@ def _steps(case: Case) -> int:
 def _classifier(case: Case):
     """One logit a class, from pixels of real pictures."""
     squares = case.real
-    truth = torch.nn.functional.one_hot(case.class_of(squares)).float()
+    truth = torch.nn.functional.one_hot(case.class_numbers(squares)).float()
     if truth.shape[1] < len(case.model.bundle.classes):
         raise LeftOutError("some classes have no real pictures to train a classifier on")
     pictures = to_size(squares.pictures.expand(-1, 3, -1, -1), SIZE)

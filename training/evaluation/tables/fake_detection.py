@@ -58,10 +58,10 @@ def measure(case: Case) -> Table:
 def edited(case: Case, pictures: Tensor) -> Tensor:
     """The pictures with a small random change of their codes, through the inferred x_T."""
     model, steps = case.model, min(20, case.model.process.most_steps)
-    z, way = model.codes(pictures), model.stepping("clean")
-    x_T = model.inverted(model.states(pictures), z, way, steps)
+    z, stepping = model.codes(pictures), model.stepping("clean")
+    x_T = model.inverted(model.states(pictures), z, stepping, steps)
     noise = torch.randn(z.shape, generator=torch.Generator().manual_seed(case.seed))
-    return model.decoded(z + 0.1 * z.std(dim=0) * noise, x_T, Decoding(way, steps))
+    return model.decoded(z + 0.1 * z.std(dim=0) * noise, x_T, Decoding(stepping, steps))
 
 
 def detected(

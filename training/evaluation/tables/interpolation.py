@@ -61,14 +61,14 @@ def measure(case: Case) -> Table:
     z, places = case.true_codes(2 * count)
     states = model.states(case.held_out.pictures[places])
     steps = min(case.sizes.path_steps, model.process.most_steps)
-    way = model.stepping("clean")
+    stepping = model.stepping("clean")
     ends = Ends(z.unflatten(0, (2, count)), _noise(model, states, z, steps).unflatten(0, (2, -1)))
     weights = torch.rand(count, generator=torch.Generator().manual_seed(case.seed)) * (1 - EPSILON)
     rows: list[dict[str, Cell]] = []
     for mode in ("code", "trajectory"):
 
         def picture_at(at: Tensor, mode: str = mode) -> Tensor:
-            return _decoded(model, ends, at, mode, Decoding(way, steps))
+            return _decoded(model, ends, at, mode, Decoding(stepping, steps))
 
         lengths = path_length(picture_at, weights, case.tools.distance)
         rows.append({"what": f"path length by {mode}", "value": with_error(lengths)})
@@ -87,7 +87,7 @@ def measure(case: Case) -> Table:
             "by the norm of the shift, and by that of half the ends' difference; mean over five "
             "times. 0 would make both ways of interpolating the same.",
         ],
-        pictures=_shown(model, ends, Decoding(way, steps)),
+        pictures=_shown(model, ends, Decoding(stepping, steps)),
     )
 
 

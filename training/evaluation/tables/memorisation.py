@@ -61,7 +61,7 @@ def verdict(new: Tensor, train: Tensor, held_out: Tensor) -> dict:
     """
     near, far = (torch.cdist(new, known).min(dim=1).values for known in (train, held_out))
     nearer, expected = int((near < far).sum()), len(train) / (len(train) + len(held_out))
-    chance = float(binomtest(nearer, len(new), expected, alternative="greater").pvalue)
+    p_value = float(binomtest(nearer, len(new), expected, alternative="greater").pvalue)
     usual = torch.cdist(held_out, train).min(dim=1).values
     return {
         "to training": with_error(near),
@@ -69,8 +69,8 @@ def verdict(new: Tensor, train: Tensor, held_out: Tensor) -> dict:
         "held-out to training": with_error(usual),
         "nearer to training": nearer / len(new),
         "expected": expected,
-        "by chance": chance,
-        "flagged": "yes" if chance < CERTAIN else "no",
+        "by chance": p_value,
+        "flagged": "yes" if p_value < CERTAIN else "no",
     }
 
 

@@ -49,27 +49,27 @@ def measure(case: Case) -> Table:
 
 def pdae(subject: Coded, sizes):
     """PDAE's script: one long inversion, decoded in few steps."""
-    model, way = subject.model, subject.model.stepping("pdae")
+    model, stepping = subject.model, subject.model.stepping("pdae")
     long = _most(subject, sizes.inversion)
-    x_T = model.inverted(subject.states, subject.z, way, long)
+    x_T = model.inverted(subject.states, subject.z, stepping, long)
     for steps in _possible(subject, sizes.steps):
-        yield steps, f"inferred in {long}", model.decoded(subject.z, x_T, Decoding(way, steps))
+        yield steps, f"inferred in {long}", model.decoded(subject.z, x_T, Decoding(stepping, steps))
 
 
 def diffae(subject: Coded, sizes):
     """Diff-AE's script: as many steps there as back."""
-    model, way = subject.model, subject.model.stepping("diffae")
+    model, stepping = subject.model, subject.model.stepping("diffae")
     for steps in _possible(subject, sizes.steps):
-        x_T = model.inverted(subject.states, subject.z, way, steps)
-        decoded = model.decoded(subject.z, x_T, Decoding(way, steps))
+        x_T = model.inverted(subject.states, subject.z, stepping, steps)
+        decoded = model.decoded(subject.z, x_T, Decoding(stepping, steps))
         yield steps, f"inferred in {steps}", decoded
 
 
 def exact(subject: Coded, sizes):
     """Ours: the inversion solved step by step."""
-    model, way = subject.model, subject.model.stepping("quick")
+    model, stepping = subject.model, subject.model.stepping("quick")
     for steps in _possible(subject, sizes.exact):
-        states = model.there_and_back(subject.states, subject.z, way, steps)
+        states = model.there_and_back(subject.states, subject.z, stepping, steps)
         yield steps, f"inferred in {steps}", model.pictures(states)
 
 

@@ -42,9 +42,9 @@ def measure(case: Case) -> Table:
 
 def _row(case: Case, pictures: Tensor, statistics: tuple[Tensor, Tensor]) -> dict:
     model, steps = case.model, min(STEPS, case.model.process.most_steps)
-    z, way = model.codes(pictures), model.stepping("clean")
-    x_T = model.inverted(model.states(pictures), z, way, steps)
-    back = model.decoded(z, x_T, Decoding(way, steps))
+    z, stepping = model.codes(pictures), model.stepping("clean")
+    x_T = model.inverted(model.states(pictures), z, stepping, steps)
+    back = model.decoded(z, x_T, Decoding(stepping, steps))
     z_n = (z - statistics[0]) / statistics[1]
     return {
         "x_T, standard deviation": with_error(x_T.flatten(1).std(dim=1)),
