@@ -61,6 +61,19 @@ def test_requests_of_other_sites_are_refused(address, headers):
         assert status == 403 and "another site" in text
 
 
+@pytest.mark.parametrize("path", ["/gradio_api/dev/reload", "/monitoring", "/monitoring/x"])
+def test_doors_for_those_who_write_apps_are_closed(path):
+    """The first held a connection for ever, and looked for changes twenty times a second."""
+    sent = []
+
+    async def send(message):
+        sent.append(message)
+
+    scope = {"type": "http", "method": "GET", "path": path, "headers": []}
+    asyncio.run(Guard(answer, Rules())(scope, nothing, send))
+    assert sent[0]["status"] == 404
+
+
 def test_requests_have_bounds(address):
     path = "/gradio_api/component_server"
     large = {"Content_Length": str(MOST_ELSE + 1)}

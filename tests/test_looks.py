@@ -63,6 +63,10 @@ def test_a_file_is_named_after_its_photograph_and_its_edit():
     assert edited_name("/up/anna.heic", {"Smiling": 1.0, "Male": 0.0}) == "anna-smiling"
     assert edited_name("b.jpg", {"Gray_Hair": 0.5, "Young": -1.0}) == "b-not-young-gray-hair"
     assert edited_name("c.png", {}) == "c"
+    # A name may have 255 bytes, with its suffix.
+    sliders = {"Ж" * 40: 1.0, "Щ" * 40: -1.0, "Ю" * 40: 2.0}
+    long = edited_name("Я" * 100 + ".jpg", sliders)
+    assert long.startswith("Я" * 40 + "-ю") and len(long.encode()) <= 160
 
 
 def test_what_is_borrowed_carries_a_picture_to_where_the_other_stands(editor, code):

@@ -4,7 +4,9 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
-MOST_WORDS, LONGEST = 3, 80
+MOST_WORDS = 3
+# Bytes of a photograph's name, and of the words: with suffixes a name may have 255.
+LONGEST, LONGEST_WORDS = 80, 80
 
 
 def edited_name(photograph: str, sliders: Mapping[str, float]) -> str:
@@ -12,8 +14,14 @@ def edited_name(photograph: str, sliders: Mapping[str, float]) -> str:
     strongest = sorted(filter(sliders.get, sliders), key=lambda name: -abs(sliders[name]))
     words = ["-".join(re.findall(r"\w+", name.lower())) for name in strongest[:MOST_WORDS]]
     signed = [f"not-{w}" if sliders[n] < 0 else w for n, w in zip(strongest, words, strict=False)]
-    stem = Path(photograph).name.rsplit(".", 1)[0][:LONGEST] or "picture"
-    return "-".join([stem, *(word.replace("_", "-") for word in signed)])
+    stem = _cut(Path(photograph).name.rsplit(".", 1)[0], LONGEST) or "picture"
+    changes = "".join(f"-{word.replace('_', '-')}" for word in signed)
+    return stem + _cut(changes, LONGEST_WORDS)
+
+
+def _cut(text: str, most: int) -> str:
+    """Its beginning of so many bytes, as file systems count."""
+    return text.encode("utf-8", "ignore")[:most].decode("utf-8", "ignore")
 
 
 class FreeNames:

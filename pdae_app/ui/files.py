@@ -35,7 +35,7 @@ def stored(data: bytes, name: str) -> str:
     if path.exists():
         os.utime(path)  # it may be on its way to somebody: only its date is changed
     else:
-        partial = folder / f".{name}.{uuid.uuid4().hex}"
+        partial = folder / f".{uuid.uuid4().hex}"
         partial.write_bytes(data)
         os.replace(partial, path)
     return str(path)

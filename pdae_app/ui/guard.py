@@ -22,6 +22,8 @@ HEALTH = "/health"
 USED = frozenset(
     {"upload", "queue", "component_server", "cancel", "reset", "call", "run", "api", "mcp"}
 )
+# What is for those who write apps: a stream that never ends, and figures of the page's use.
+CLOSED = (f"{API}dev/", f"{API}monitoring", "/dev/", "/monitoring")
 FILES = "multipart/form-data"
 # Bytes of a request that is no upload: sliders, a painted layer.
 MOST_ELSE = 8 << 20
@@ -32,6 +34,7 @@ SMALL, MOST_PARTS = 1 << 16, 50_000
 PATIENCE = 30
 
 Refusal = tuple[int, str]
+NOTHING: Refusal = (404, "There is nothing here.")
 
 
 @dataclass(frozen=True)
@@ -68,6 +71,8 @@ class Guard:
             return
         headers, size = Headers(scope=scope), 0
         refusal = self._stranger(scope["method"], headers)
+        if refusal is None and scope["path"].startswith(CLOSED):
+            refusal = NOTHING
         if refusal is None and scope["method"] not in ("GET", "HEAD", "OPTIONS"):
             # What ends work makes room.
             if not scope["path"].startswith(f"{API}cancel") and (why := await self._lack()):
@@ -138,7 +143,7 @@ class Guard:
 
     def _measured(self, path: str, headers: Headers) -> tuple[int, Refusal | None]:
         if path.removeprefix(API).split("/")[0] not in USED:
-            return 0, (404, "There is nothing here.")
+            return 0, NOTHING
         given = headers.get("content-length", "0" if _empty(headers) else "")
         if not given.isascii() or not given.isdigit() or len(given) > 18:
             return 0, (411, "Say how long the request is (Content-Length).")
