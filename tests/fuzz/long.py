@@ -35,6 +35,7 @@ def all_subjects(folder: Path) -> dict[str, subjects.Subject]:
         "foreign": subjects.foreign_configurations(folder / "foreign"),
         "presets": subjects.presets(),
         "sliders": subjects.slider_files(editor, folder / "sliders"),
+        "films": subjects.films(folder / "films"),
         "pictures": subjects.pictures(),
     }
 

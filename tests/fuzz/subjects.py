@@ -15,6 +15,7 @@ import numpy as np
 from PIL import Image
 
 from pdae_app.bundle import BundleError, check_config
+from pdae_app.clips import WRITERS, Clip, ClipError
 from pdae_app.convert.diffenc import load_official
 from pdae_app.convert.errors import ConvertError
 from pdae_app.convert.hints import Hints, of_config
@@ -24,10 +25,12 @@ from pdae_app.convert.reading import read_settings
 from pdae_app.engine import EditError, Editor
 from pdae_app.engine.preset import parse_preset
 from pdae_app.engine.sliders import load_slider_for, save_slider_for
+from pdae_app.export.provenance import Provenance
 from pdae_app.faces.photo import PhotoError, open_layer, open_photo
 from pdae_app.latents.slider_file import SliderFileError
 from tests.attacks import encoded
 from tests.fuzz.mutations import changed_bytes, changed_json, hostile
+from tests.test_films import write_film
 
 PRESET = {
     "format": "pdae_app preset 1",
@@ -99,6 +102,32 @@ def pictures() -> Subject:
             except PhotoError as error:
                 assert one_sentence(error)
         return seen
+
+    return Subject(lambda chance: changed_bytes(chance.choice(whole), chance), read)
+
+
+def films(folder: Path) -> Subject:
+    """Short films, read and written anew as the Film tab does."""
+    folder.mkdir(exist_ok=True)
+    pictures = [Image.new("RGB", (64, 64), (40 * n, 90, 90)) for n in range(5)]
+    whole = [write_film(folder / f"whole.{end}", pictures) for end in ("mp4", "mov", "mkv")]
+    pictures[0].save(folder / "whole.gif", save_all=True, append_images=pictures[1:], duration=80)
+    whole = [path.read_bytes() for path in (*whole, folder / "whole.gif")]
+    path = folder / "changed"
+
+    def read(data: bytes) -> bool:
+        path.write_bytes(data)
+        try:
+            clip = Clip(path)
+            frames = list(clip.frames())
+        except ClipError as error:
+            return not one_sentence(error)
+        for writer in WRITERS.values():
+            with writer(clip, Provenance("fuzz")) as film:
+                for frame in frames:
+                    film.add(frame)
+                assert film.finish()
+        return True
 
     return Subject(lambda chance: changed_bytes(chance.choice(whole), chance), read)
 

@@ -39,6 +39,17 @@ def test_pictures_that_once_did_harm(pictures, data):
 
 
 @pytest.fixture(scope="module")
+def films(tmp_path_factory):
+    return subjects.films(tmp_path_factory.mktemp("films"))
+
+
+@given(seed=seeds)
+@run
+def test_films(films, seed):
+    passed(films, seed)
+
+
+@pytest.fixture(scope="module")
 def configurations(tiny_folder, tmp_path_factory):
     config = json.loads((tiny_folder / "config.json").read_text())
     return subjects.configurations(config, tmp_path_factory.mktemp("fuzzed"))
