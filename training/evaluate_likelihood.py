@@ -22,6 +22,7 @@ from pdae_app.diffusion.variational import VariationalDiffusion
 from training.bits import PARTS, Bits, bits_of_pictures
 from training.config import parse
 from training.loop import run_script
+from training.markdown import table
 from training.pixels import PixelConfig, held_out_pixels
 
 
@@ -101,13 +102,13 @@ def over_seeds(runs: list[dict]) -> dict:
     return row | {"runs": runs}
 
 
-def table(rows: dict[str, dict]) -> str:
+def bits_table(rows: dict[str, dict]) -> str:
     """Markdown, a line a model."""
     names = ("bpd", *PARTS)
-    lines = [["model", *names], ["---"] * (len(names) + 1)]
-    for name, row in rows.items():
-        lines.append([name, *(f"{row[n][0]:.4f} ± {row[n][1]:.4f}" for n in names)])
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    cells = {
+        name: [f"{row[n][0]:.4f} ± {row[n][1]:.4f}" for n in names] for name, row in rows.items()
+    }
+    return table(["model", *names], [[name, *values] for name, values in cells.items()])
 
 
 def draw(rows: dict[str, dict], path: Path) -> None:
@@ -135,9 +136,9 @@ def main() -> None:
     out = Path(config.out)
     out.mkdir(parents=True, exist_ok=True)
     (out / "likelihood.json").write_text(json.dumps(rows, indent=2) + "\n")
-    (out / "likelihood.md").write_text(table(rows) + "\n")
+    (out / "likelihood.md").write_text(bits_table(rows) + "\n")
     draw(rows, out / "likelihood.svg")
-    print(table(rows))
+    print(bits_table(rows))
 
 
 if __name__ == "__main__":
