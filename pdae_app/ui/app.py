@@ -212,7 +212,7 @@ class Page:
         with tab("Generate"):
             self.generate = GenerateTab(*shared)
         with tab("Your own slider"):
-            OwnSliderTab(*shared, self.edit)
+            self.own = OwnSliderTab(*shared, self.edit)
         with tab("Many pictures"):
             ManyTab(*shared, self.edit.history)
         with tab("Film"):
@@ -240,7 +240,7 @@ class Page:
     @property
     def _parts(self) -> tuple:
         """The tabs that look different for another model."""
-        return self.edit, self.generate, self.inside, self.about
+        return self.edit, self.generate, self.own, self.inside, self.about
 
     @property
     def _adapting(self) -> list:

@@ -14,7 +14,7 @@ from pdae_app.engine.looks import TOO_STRONG, believable
 from pdae_app.engine.portrait import preview_steps
 from pdae_app.engine.preset import Preset
 from pdae_app.engine.requests import EditRequest
-from pdae_app.ui.edit_panels import EditPanels
+from pdae_app.ui.edit_panels import NOTHING_YET, EditPanels
 from pdae_app.ui.events import (
     AT_ONCE,
     HIDDEN,
@@ -37,7 +37,6 @@ from pdae_app.ui.settings import Settings
 
 READY = "Ready: drag a slider and let go."
 FINISHING = "Finishing…"
-NOTHING_YET = "Choose a photograph first: there is nothing yet that a slider could change."
 
 
 class Rendering:
