@@ -53,11 +53,24 @@ class EditRequest:
         sliders = space.sliders_to(z, self.aims) | self.preset.sliders
         return replace(self, preset=replace(self.preset, sliders=sliders), aims={})
 
-    def provenance(self, model: str) -> Provenance:
-        """What the file of a picture says that a model of this title edited."""
+    def provenance(
+        self, model: str, others: Mapping[str, "EditRequest"] | None = None
+    ) -> Provenance:
+        """What the file of a picture says that a model of this title edited.
+
+        Args:
+            others: edits of other faces in it, by the faces' names.
+        """
+        recipe = self._recipe
+        if others:
+            recipe["other faces"] = {face: other._recipe for face, other in others.items()}
+        return Provenance(model, recipe)
+
+    @property
+    def _recipe(self) -> dict:
         recipe = {"edit": dict(self.preset.sliders), "scale": float(self.preset.scale)}
         recipe |= {"aims": dict(self.aims)} if self.aims else {}
-        return Provenance(model, recipe | {"steps": self.steps})
+        return recipe | {"steps": self.steps}
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from torch import Tensor
 from pdae_app.latents.directions import Attribute, LatentSpace, solved
 from pdae_app.latents.few_shot import FewShot
 from pdae_app.latents.fit import unit_logit
+from pdae_app.typed_config import short
 
 FEWEST_PAIRS, FEWEST_NUMBERS = 4, 10
 # Strengths of ridge regression, of which leave-one-out takes the best.
@@ -118,7 +119,7 @@ def find_directions(z: Tensor, space: LatentSpace, kind: str, count: int) -> lis
     codes = space.normalize(z).double().numpy()
     known, left_out = codes[::2], codes[1::2]
     if kind not in KINDS:
-        raise ValueError(f"there is no kind {kind!r}; known: {', '.join(KINDS)}")
+        raise ValueError(f"there is no kind {short(kind)}; known: {', '.join(KINDS)}")
     if not 1 <= count < min(known.shape):
         raise ValueError(f"{count} directions cannot be found in {len(known)} codes")
     if kind == "principal":

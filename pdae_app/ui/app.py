@@ -70,6 +70,13 @@ CSS = """
 .head-0 { order: 0; } .group-0 { order: 1; } .head-1 { order: 2; } .group-1 { order: 3; }
 .head-2 { order: 4; } .group-2 { order: 5; } .head-3 { order: 6; } .group-3 { order: 7; }
 .attribute-slider { padding: 4px 8px !important; border-radius: 6px; }
+/* Choices that stand among buttons look like them. */
+#average, #save-kind {
+  border-radius: var(--button-small-radius); box-shadow: var(--button-secondary-shadow);
+  background: var(--button-secondary-background-fill); flex: 1 1 auto;
+}
+#average { min-width: 150px !important; }
+#average input, #save-kind input { font-size: var(--button-small-text-size); }
 #actions { gap: 6px; }
 #actions .row { gap: 6px; align-items: center; }
 #actions button { white-space: nowrap; padding-inline: 6px; flex: 1 1 auto; }
@@ -206,7 +213,8 @@ class Page:
             return self.tabs[name]
 
         with tab("Edit"):
-            self.edit = EditTab(*shared).panels
+            edit = EditTab(*shared)
+            self.edit, self.opening = edit.panels, edit.rendering.kept.restoring
         with tab("Interpolate"):
             InterpolateTab(*shared)
         with tab("Generate"):
@@ -308,7 +316,8 @@ def build(models: Models, model: ModelThread) -> gr.Blocks:
     with gr.Blocks(title=TITLE, analytics_enabled=False, delete_cache=(600, 3600)) as page:
         # First, so that the endpoints have their names before the page's own events.
         api.build(models, model)
-        Page(models, model)
+        whole = Page(models, model)
+        page.load(**whole.opening)
     limit = ONE_AT_A_TIME["concurrency_limit"]
     return page.queue(max_size=LINE, default_concurrency_limit=limit)
 

@@ -17,6 +17,7 @@ from pdae_app.ui.slider_pool import SliderPool, label
 from pdae_app.ui.strip_panel import StripPanel
 
 WELCOME = "Choose a photograph, or click one of the examples."
+UNTOUCHED = History()
 NOTHING_YET = "Choose a photograph first: there is nothing yet that a slider could change."
 SLIDER_NOTE = (
     "0 leaves the picture as it is, 1 makes a typical example of it, -1 a typical opposite."
@@ -121,8 +122,8 @@ class EditPanels:
         parts = [*self.panel.emptying, *self.result.parts, *self.looks.emptying]
         return [*states, *words, *parts, *self.controls]
 
-    def emptied(self, editor: Editor, status: str = WELCOME) -> dict:
-        """The page without a picture: everything on the right empty, sliders at rest."""
+    def emptied(self, editor: Editor, status: str = WELCOME, history: History = UNTOUCHED) -> dict:
+        """The page without a picture: everything on the right empty, sliders as in a history."""
         return {
             **dict.fromkeys([self.opened, self.finished, self.keep.state, self.keep.canvas]),
             self.faces: {},
@@ -131,7 +132,7 @@ class EditPanels:
             **self.looks.emptied(),
             self.notice: gr.Markdown("", visible=False),
             self.status: status,
-            **self.positions(editor, History()),
+            **self.positions(editor, history),
         }
 
     def positions(self, editor: Editor, history: History) -> dict:

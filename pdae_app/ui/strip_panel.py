@@ -11,6 +11,7 @@ from pdae_app.export import FILMS
 from pdae_app.export.credentials import signed_film, signed_still
 from pdae_app.export.files import side_by_side
 from pdae_app.export.provenance import Provenance
+from pdae_app.ui.bounded import BoundedSlider
 from pdae_app.ui.events import ModelThread, long_run
 from pdae_app.ui.files import saved, stored
 from pdae_app.ui.history import History
@@ -39,7 +40,7 @@ class StripPanel:
                 self.attribute = gr.Dropdown(
                     label="Attribute", elem_id="strip-attribute", **self._choices(models.first)
                 )
-                self.reach = gr.Slider(0.5, 2, value=1.5, step=0.25, label="Up to")
+                self.reach = BoundedSlider(0.5, 2, value=1.5, step=0.25, label="Up to")
                 self.kind = gr.Dropdown(
                     [SHEET, *FILMS], value=SHEET, label="Save as", elem_id="strip-kind"
                 )
