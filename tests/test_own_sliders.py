@@ -193,8 +193,8 @@ def test_unnamed_directions_are_shown_and_named(editor):
     code = editor.encode(Image.open(EXAMPLES[0]), 2)
     rows = list(strips(editor, code, found, 2))
     assert [len(row) for row in rows] == [len(STRENGTHS)] * 2
-    assert rows[0][2].tobytes() == editor.decode(code).tobytes()  # nobody is changed in the middle
-    assert rows[0][0].tobytes() != rows[0][4].tobytes()
+    assert rows[0][1].tobytes() == editor.decode(code).tobytes()  # nobody is changed in the middle
+    assert rows[0][0].tobytes() != rows[0][2].tobytes()
     assert named(found[0], " Light ").attribute.name == "Light"
     for arguments, message in ((("round", 2), "no kind"), (("principal", 99), "1 to 12")):
         with pytest.raises(EditError, match=message):
@@ -222,5 +222,5 @@ def test_the_commands(tiny_folder, pairs, tmp_path, capsys):
     files = sorted(path.name for path in (tmp_path / "ways").iterdir())
     assert files == [f"independent-{n}.{kind}" for n in (1, 2) for kind in ("png", "safetensors")]
     with Image.open(tmp_path / "ways" / "independent-1.png") as strip:
-        assert strip.size == (5 * 192, 192)
+        assert strip.size == (len(STRENGTHS) * 192, 192)
         assert json.loads(strip.info["Description"])["strip"] == "Independent 1"

@@ -21,7 +21,7 @@ MOST = 12
 # people whom the prior makes up.
 CODES = 1024
 # Of a strip's pictures; one standard deviation is 1.
-STRENGTHS = (-2.0, -1.0, 0.0, 1.0, 2.0)
+STRENGTHS = (-2.0, 0.0, 2.0)
 # A direction with so large a cosine to a slider's is said to resemble it.
 ALIKE = 0.4
 

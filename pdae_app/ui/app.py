@@ -16,7 +16,7 @@ from pdae_app.ui import api, log
 from pdae_app.ui.about_tab import AboutTab
 from pdae_app.ui.connections import be_patient
 from pdae_app.ui.edit_tab import EditTab
-from pdae_app.ui.events import HIDDEN, LAST_WINS, ONE_AT_A_TIME, ModelThread, Newest
+from pdae_app.ui.events import HIDDEN, LAST_WINS, ONE_AT_A_TIME, ModelThread, Newest, explained
 from pdae_app.ui.film_tab import FilmTab
 from pdae_app.ui.generate_tab import GenerateTab
 from pdae_app.ui.guard import LOOPBACK, Guard, Rules
@@ -73,9 +73,10 @@ CSS = """
 /* Choices that stand among buttons look like them. */
 #average, #save-kind {
   border-radius: var(--button-small-radius); box-shadow: var(--button-secondary-shadow);
-  background: var(--button-secondary-background-fill); flex: 1 1 auto;
+  background: var(--button-secondary-background-fill);
 }
-#average { min-width: 150px !important; }
+#save-kind { flex: 0 1 84px; }
+#average { flex: 1 1 150px; min-width: 150px !important; }
 #average input, #save-kind input { font-size: var(--button-small-text-size); }
 #actions { gap: 6px; }
 #actions .row { gap: 6px; align-items: center; }
@@ -235,7 +236,7 @@ class Page:
         self.picker.input(
             Newest.want, [self.wanted, self.picker], None, queue=False, **quiet
         ).success(self.fetch, self.wanted, self.fetched, **quiet, **SEVERAL_FETCHED).success(
-            model.explained(self.switch),
+            explained(self.switch),
             [self.wanted, self.chosen],
             self._adapting,
             **quiet,
@@ -268,19 +269,22 @@ class Page:
         yield ""
 
     def switch(self, wanted: Newest, chosen: Chosen):
-        """Load the model that was chosen last; where that fails, everything stays as it was."""
+        """Load the model that was chosen last; where that fails, everything stays as it was.
+
+        No generator: what one yields last comes once more at its end, and would take away the
+        photograph that somebody has chosen in the meantime.
+        """
         try:
             editor = self.models.named(wanted.wish)
         except (BundleError, BusyError, EditError) as error:
             gr.Warning(str(error))
-            yield {self.picker: chosen.title}
-            return
+            return {self.picker: chosen.title}
         fitting = fitting_tabs(editor)
         tabs = {tab: gr.Tab(interactive=fitting[name]) for name, tab in self.tabs.items()}
         if fitting != fitting_tabs(self.models.of(chosen)):
             tabs[self.row] = gr.Tabs(selected=first_tab(editor))  # the open one may be hidden
         changes = {self.chosen: Chosen(editor.title), self.intro: introduction(editor)}
-        yield changes | tabs | self._adapted(editor)
+        return changes | tabs | self._adapted(editor)
 
 
 def fitting_tabs(editor: Editor) -> dict[str, bool]:

@@ -86,6 +86,9 @@ class ResultPanel:
             min_width=80,
             elem_id="save-kind",
         )
+
+    def lay_out_again(self) -> None:
+        """The button that takes the result as the next photograph."""
         self.again = gr.Button(
             "Edit further", size="sm", min_width=60, interactive=False, elem_id="edit-further"
         )
