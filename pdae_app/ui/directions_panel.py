@@ -7,7 +7,8 @@ import gradio as gr
 from pdae_app.engine import EditError, Editor
 from pdae_app.engine.code import Code
 from pdae_app.engine.quality import FAST
-from pdae_app.engine.unnamed import named, resembled, strips, unnamed_directions
+from pdae_app.engine.unnamed import STRENGTHS, named, resembled, strips, unnamed_directions
+from pdae_app.engine.waiting import run_seconds, run_sentence
 from pdae_app.export.files import side_by_side
 from pdae_app.latents.few_shot import FewShot
 from pdae_app.ui.events import HIDDEN, QUIET, ModelThread, long_run, shown
@@ -68,6 +69,8 @@ class DirectionsPanel:
         found, files = unnamed_directions(editor, WAYS[kind]), []
         yield {self.found: [(chosen.title, direction) for direction in found]}
         code, steps = self._person(editor, opened)
+        takes = run_seconds(editor, 2 * steps * len(found) * len(STRENGTHS))
+        yield {self.status: f"Drawing the strips… {run_sentence(takes)}"}
         for strip in strips(editor, code, found, steps):
             pictures = [opened.portrait.view_with(p) if opened else shown(p) for p in strip]
             text = caption(editor, found[len(files)], len(files) + 1)
