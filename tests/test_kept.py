@@ -63,6 +63,6 @@ def test_the_result_is_copied_as_a_picture(browser, address, page):
 
 def test_a_browser_that_copies_nothing_says_so(page):
     click_example(page)
-    page.evaluate("navigator.clipboard.write = () => Promise.reject(new Error('no'))")
+    page.evaluate("() => { navigator.clipboard.write = () => Promise.reject(new Error('no')); }")
     page.click("#copy-photo")
     status(page, "This browser does not let a page copy pictures")
