@@ -4,7 +4,7 @@ Diff-AE (Preechakul et al., CVPR 2022, Section 5.1 and Eq. 11); PDAE, Section 4.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 
 import torch
 from torch import Tensor
@@ -66,6 +66,11 @@ class Attribute:
             raise ValueError("auroc must be between 0 and 1")
         if self.score is not None and not (abs(self.score) <= 1 and self.measure in MEASURES):
             raise ValueError(f"a score is between -1 and 1, measured by {', '.join(MEASURES)}")
+
+    def facts(self) -> dict:
+        """What files say of it; earlier versions of this program do not know scores."""
+        unscored = ("score", "measure") if self.score is None else ()
+        return {name: value for name, value in asdict(self).items() if name not in unscored}
 
     def standing(self, logit: float) -> float | None:
         """-1 at the typical negative, +1 at the typical positive; None where they are unknown, or
@@ -160,7 +165,8 @@ class LatentSpace:
             row = self._row(name)
             gap = wanted - float(here[row])
             step = abs(step_to(self.attributes[row], float(here[row]), gap > 0))
-            found[name] = round(max(-farthest, min(farthest, gap / step)), 2)
+            strength = gap / step if step else 0.0  # of one whose medians are one and the same
+            found[name] = round(max(-farthest, min(farthest, strength)), 2)
         return {name: strength for name, strength in found.items() if strength}
 
     def _row(self, name: str) -> int:
