@@ -2,11 +2,9 @@
 
 import gradio as gr
 
-from pdae_app.clips import WRITERS, Clip
 from pdae_app.engine import Code, EditError, Editor, carry_out
 from pdae_app.engine.framing import Framed
 from pdae_app.engine.generation import LARGEST_SEED
-from pdae_app.engine.moving import edit_clip
 from pdae_app.engine.portrait import make_portrait, preview_steps
 from pdae_app.engine.quality import quality_steps
 from pdae_app.engine.requests import (
@@ -16,10 +14,8 @@ from pdae_app.engine.requests import (
     GenerationRequest,
     InterpolationRequest,
 )
-from pdae_app.export.credentials import FILM_MIME, signed, signed_film
-from pdae_app.export.names import edited_name
+from pdae_app.export.credentials import signed_film
 from pdae_app.export.provenance import Provenance
-from pdae_app.typed_config import short
 from pdae_app.ui.api_arguments import (
     connect,
     editor_named,
@@ -36,6 +32,7 @@ from pdae_app.ui.api_arguments import (
     text_arg,
     whole_number,
 )
+from pdae_app.ui.api_films import FilmEndpoints
 from pdae_app.ui.api_people import PeopleEndpoints
 from pdae_app.ui.api_sliders import SliderEndpoints
 from pdae_app.ui.events import ModelThread, shown
@@ -50,7 +47,7 @@ CODES_KEPT = 4
 def build(models: Models, model: ModelThread) -> None:
     """Put the endpoints behind the page."""
     with gr.Column(visible=False):
-        for endpoints in (Endpoints, PeopleEndpoints, SliderEndpoints):
+        for endpoints in (Endpoints, FilmEndpoints, PeopleEndpoints, SliderEndpoints):
             endpoints(models).connect(model)
 
 
@@ -94,10 +91,6 @@ class Endpoints:
             self.batch: (
                 [files_arg("photos"), sliders, scale, quality, center, name],
                 [gr.File(label="zip"), json_arg("errors")],
-            ),
-            self.film: (
-                [gr.File(label="film"), sliders, scale, text_arg("kind", "MP4"), quality, *where],
-                [gr.File(label="edited"), json_arg("progress")],
             ),
         }
         connect(model, endpoints)
@@ -267,48 +260,6 @@ class Endpoints:
                 yield gr.skip(), gr.skip()  # where an abandoned batch ends
             path = archive.finish()
         yield path, errors
-
-    def film(
-        self,
-        film,
-        sliders,
-        scale=1,
-        kind="MP4",
-        quality="Fast",
-        face=1,
-        center=False,
-        model="",
-    ):
-        """Change attributes in a short film of a face.
-
-        Args:
-            film: an MP4, MOV, WebM or GIF file; its first seconds are used.
-            sliders: attribute strengths such as {"Smiling": 1.0}.
-            scale: guidance scale.
-            kind: "MP4", "GIF" or "WebP".
-            quality: "Fast" or "Best".
-            face: which face of the first frames, the largest being 1.
-            center: use the centre square instead of a face.
-            model: one of the models that the page offers; empty is the first.
-
-        Returns:
-            The edited film, at the end; {"what", "frames", "done"}: "faces", "codes", "frames" are
-            gone through one after another.
-        """
-        editor, path = editor_named(self.models, model), given(film, "film")
-        if not isinstance(kind, str) or kind not in WRITERS:
-            raise EditError(f"The kind must be one of {', '.join(WRITERS)}, got {short(kind)}.")
-        preset = preset_of(editor, sliders, scale)
-        request = EditRequest(preset, quality_steps(quality), square_of(face, center))
-        provenance, clip = request.provenance(editor.title), Clip(path)
-        with WRITERS[kind](clip, provenance) as writer:
-            for moment in edit_clip(editor, clip, request):
-                if moment.frame:
-                    writer.add(moment.frame)
-                yield gr.skip(), {"what": moment.what, "frames": moment.done, "done": False}
-            data = signed(writer.finish(), FILM_MIME[kind], provenance)
-        name = f"{edited_name(path, preset.sliders)}.{kind.lower()}"
-        yield stored(data, name), {"what": "frames", "frames": moment.done, "done": True}
 
 
 def with_error(errors: dict[str, str], outcome: carry_out.Outcome) -> dict[str, str]:
