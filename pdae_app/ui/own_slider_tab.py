@@ -5,13 +5,14 @@ import time
 import gradio as gr
 from gradio.events import Dependency
 
+from pdae_app.engine import EditError
 from pdae_app.engine.own_slider import fit_slider, score_in_words, skipped_in_words
 from pdae_app.engine.sliders import load_slider_of
 from pdae_app.latents.few_shot import FewShot
 from pdae_app.latents.slider_file import LONGEST_NAME
 from pdae_app.ui.directions_panel import DirectionsPanel
 from pdae_app.ui.edit_panels import EditPanels
-from pdae_app.ui.events import HIDDEN, LAST_WINS, ModelThread, explained, long_run
+from pdae_app.ui.events import HIDDEN, LAST_WINS, ModelThread, explained, in_words, long_run
 from pdae_app.ui.files import slider_file
 from pdae_app.ui.history import History
 from pdae_app.ui.models import Chosen, Models
@@ -75,9 +76,9 @@ class OwnSliderTab:
         panel = self.directions
         made.append(
             panel.keep.click(
-                explained(self.kept),
+                self.kept,
                 [self.chosen, self.name, panel.found, panel.picked],
-                outputs,
+                [*outputs, panel.status],
                 **quiet,
             )
         )
@@ -122,8 +123,12 @@ class OwnSliderTab:
         return self._added(chosen, fitted, "is loaded")
 
     def kept(self, chosen: Chosen, name: str, found: list, picked: int | None) -> dict:
-        """A direction that was picked, under the name that it was given."""
-        return self._added(chosen, self.directions.named(chosen, name, found, picked), "is kept")
+        """A direction that was picked, under the name that it was given; or what is missing."""
+        try:
+            fitted = self.directions.named(chosen, name, found, picked)
+            return self._added(chosen, fitted, "is kept")
+        except EditError as error:
+            return {self.directions.status: in_words(error)}
 
     def _added(self, chosen: Chosen, fitted: FewShot, what: str) -> dict:
         check_room(fitted.attribute.name, self.models.of(chosen), chosen)
