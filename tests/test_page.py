@@ -105,7 +105,7 @@ def test_every_face_keeps_its_edit_and_all_are_saved(page, two_people):
     assert changed[:, :310].max() > 0 and changed[:, 360:].max() > 0
     recipe = json.loads(Image.open(download.path()).info["Description"])
     assert set(recipe["edit"]) == {"Male"}
-    assert set(recipe["other faces"]["Face 1"]["edit"]) == {"Smiling"}
+    assert set(recipe["other faces"]["Face 1 (largest)"]["edit"]) == {"Smiling"}
     page.locator("#faces img").nth(0).click()
     settled(page)
     status(page, "Done in")
