@@ -244,7 +244,9 @@ def stops(button: gr.Button, newest: list[gr.State], running: list[Dependency], 
     button.click(drop, newest, None, queue=False, show_progress="hidden", **HIDDEN)
     button.click(None, cancels=running, **HIDDEN)
     for run in running:
-        run.failure(**stopped, show_progress="hidden", **HIDDEN)
+        run.failure(
+            **stopped, queue=False, show_progress="hidden", **HIDDEN
+        )  # the line may be full
 
 
 def long_run(

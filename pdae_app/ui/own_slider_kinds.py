@@ -68,7 +68,6 @@ class Pairs:
         self.held = gr.Dropdown(
             label="What the slider is to leave alone",
             info="If all who have a beard smile too, choose Smiling here.",
-            multiselect=True,
             elem_id="own-held",
             **_attributes(editor),
         )
@@ -125,4 +124,5 @@ def numbers_in(table: str | None) -> dict[str, float]:
 
 
 def _attributes(editor: Editor) -> dict:
-    return {"choices": [(label(name), name) for name in editor.attributes], "value": []}
+    choices = [(label(name), name) for name in editor.attributes]
+    return {"choices": choices, "value": [], "multiselect": True}
