@@ -239,7 +239,7 @@ def _config(bundle: Bundle) -> dict:
             "clip": bundle.prior.clip,
         }
     if bundle.latents is not None:
-        config["attributes"] = [dataclasses.asdict(a) for a in bundle.latents.attributes]
+        config["attributes"] = [a.facts() for a in bundle.latents.attributes]
     return config | {"info": bundle.info}
 
 

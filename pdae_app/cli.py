@@ -11,9 +11,12 @@ from pathlib import Path
 from PIL import Image
 from tqdm import tqdm
 
-from pdae_app.bundle import BundleError, save_bundle
+from pdae_app.bundle import BundleError
+from pdae_app.cli_common import command_of, editor_of, kind_of, write
+from pdae_app.cli_sliders import add_commands
 from pdae_app.clips import WRITERS, Clip
 from pdae_app.engine import MODES, QUALITY, EditError, Editor, carry_out
+from pdae_app.engine.aims import average, read_only, standing_of
 from pdae_app.engine.framing import Square
 from pdae_app.engine.looks import look_named
 from pdae_app.engine.moving import edit_clip
@@ -39,7 +42,6 @@ from pdae_app.faces.photo import PhotoError
 from pdae_app.hub import default_model
 from pdae_app.latents.slider_file import SliderFileError
 from pdae_app.limits import LimitError
-from pdae_app.whole import whole_file
 
 STILL_KINDS = {suffix: kind for kind, suffix in STILLS.items()} | {".jpeg": "JPEG"}
 FILM_KINDS = {suffix: kind for kind, suffix in FILMS.items()}
@@ -73,21 +75,13 @@ def parser() -> argparse.ArgumentParser:
     """The commands and their options."""
     top = argparse.ArgumentParser("python -m pdae_app", description=__doc__)
     commands = top.add_subparsers(required=True, metavar="COMMAND")
-    for add in (_add_edit, _add_film, _add_interpolate, _add_generate, _add_info, _add_slider):
+    for add in (_add_edit, _add_film, _add_interpolate, _add_generate, add_commands, _add_info):
         add(commands)
     return top
 
 
-def _command(commands, name: str, run, help: str) -> argparse.ArgumentParser:
-    command = commands.add_parser(name, help=help, description=help)
-    command.set_defaults(run=run)
-    command.add_argument("--model", help="a bundle: folder or owner/name (PDAE_MODEL)")
-    command.add_argument("--device", help="cpu, cuda or mps (default: the best there is)")
-    return command
-
-
 def _add_edit(commands) -> None:
-    command = _command(commands, "edit", edit, "change attributes of photographs")
+    command = command_of(commands, "edit", edit, "change attributes of photographs")
     command.add_argument("photos", nargs="+", help="picture files")
     _edit_options(command)
     command.add_argument("-o", "--out", required=True, help="picture file; folder for several")
@@ -98,6 +92,13 @@ def _edit_options(command: argparse.ArgumentParser) -> None:
     command.add_argument("--set", nargs="+", default=[], metavar="NAME=STRENGTH", dest="sliders")
     command.add_argument("--look", help="a look by its name, such as older; --set changes it")
     command.add_argument("--preset", help="a preset file; --set changes it")
+    command.add_argument(
+        "--average", nargs="*", metavar="NAME", help="make these attributes average; all, unnamed"
+    )
+    command.add_argument("--like", metavar="PHOTO", help="attributes as in another photograph")
+    command.add_argument(
+        "--take", nargs="+", default=[], metavar="NAME", help="which ones of --like (default: all)"
+    )
     command.add_argument("--slider", nargs="+", default=[], help="files of sliders of your own")
     command.add_argument("--scale", type=float, help="guidance scale (default: 1)")
     where = command.add_mutually_exclusive_group()
@@ -106,7 +107,7 @@ def _edit_options(command: argparse.ArgumentParser) -> None:
 
 
 def _add_film(commands) -> None:
-    command = _command(commands, "film", film, "change attributes in a short film")
+    command = command_of(commands, "film", film, "change attributes in a short film")
     command.add_argument("film", help="an MP4, MOV, WebM or GIF file")
     _edit_options(command)
     command.add_argument("-o", "--out", required=True, help=f"film: {', '.join(CLIP_KINDS)}")
@@ -114,7 +115,7 @@ def _add_film(commands) -> None:
 
 
 def _add_interpolate(commands) -> None:
-    command = _command(commands, "interpolate", interpolate, "from one photograph to another")
+    command = command_of(commands, "interpolate", interpolate, "from one photograph to another")
     command.add_argument("photos", nargs=2, help="picture files")
     command.add_argument("--frames", type=int, default=15)
     command.add_argument("--mode", choices=MODES, default="trajectory")
@@ -124,7 +125,7 @@ def _add_interpolate(commands) -> None:
 
 
 def _add_generate(commands) -> None:
-    command = _command(commands, "generate", generate, "make new people, one a seed")
+    command = command_of(commands, "generate", generate, "make new people, one a seed")
     command.add_argument("--seeds", nargs="+", type=int, default=[0])
     command.add_argument("--with", nargs="+", default=[], metavar="ATTRIBUTE", dest="wanted")
     command.add_argument("--without", nargs="+", default=[], metavar="ATTRIBUTE")
@@ -136,33 +137,12 @@ def _add_generate(commands) -> None:
 
 
 def _add_info(commands) -> None:
-    command = _command(commands, "info", info, "what a model is and can do")
+    command = command_of(commands, "info", info, "what a model is and can do")
     command.add_argument("--json", action="store_true", help="for programs")
-
-
-def _add_slider(commands) -> None:
-    command = _command(commands, "add-slider", add_slider, "put a slider of your own into a bundle")
-    command.add_argument("file", help="downloaded from “Your own slider”")
 
 
 def _quality(command: argparse.ArgumentParser) -> None:
     command.add_argument("--quality", choices=[q.lower() for q in QUALITY], default="fast")
-
-
-def _editor(parsed: argparse.Namespace) -> Editor:
-    return Editor.from_pretrained(parsed.model, device=parsed.device)
-
-
-def _kind(path: Path, kinds: dict[str, str]) -> str:
-    if path.suffix.lower() not in kinds:
-        raise EditError(f"{path} must end in one of {', '.join(kinds)}.")
-    return kinds[path.suffix.lower()]
-
-
-def _write(path: Path, data: bytes) -> None:
-    with whole_file(path) as partial:
-        partial.write_bytes(data)
-    print(path)
 
 
 def _preset(parsed: argparse.Namespace, editor: Editor) -> Preset:
@@ -186,7 +166,7 @@ def _preset(parsed: argparse.Namespace, editor: Editor) -> Preset:
 def edit(parsed: argparse.Namespace) -> int:
     """Edit one photograph into a file, or several into a folder."""
     out, many = Path(parsed.out), len(parsed.photos) > 1
-    kind = "PNG" if many else _kind(out, STILL_KINDS)
+    kind = "PNG" if many else kind_of(out, STILL_KINDS)
     editor, request = _edit_request(parsed)
     failed, free_name = 0, FreeNames(".png")
     provenance = request.provenance(editor.title)
@@ -197,23 +177,34 @@ def edit(parsed: argparse.Namespace) -> int:
             print(f"error: {outcome.name}: {outcome.error}{hint}", file=sys.stderr)
             continue
         path = out / free_name(outcome.name) if many else out
-        _write(path, signed_still(outcome.whole, provenance, kind))
+        write(path, signed_still(outcome.whole, provenance, kind))
     return 1 if failed else 0
 
 
 def _edit_request(parsed: argparse.Namespace) -> tuple[Editor, EditRequest]:
-    editor = _editor(parsed)
+    editor = editor_of(parsed)
     own = (load_slider_for(editor.bundle, path) for path in parsed.slider)
     editor = editor.with_attributes(*own)
     square = Square(parsed.face, center=parsed.center)
-    steps = quality_steps(parsed.quality)
-    return editor, EditRequest(_preset(parsed, editor), steps, square)
+    steps, preset = quality_steps(parsed.quality), _preset(parsed, editor)
+    return editor, EditRequest(preset, steps, square, aims=_aims(parsed, editor))
+
+
+def _aims(parsed: argparse.Namespace, editor: Editor) -> dict[str, float]:
+    if parsed.take and not parsed.like:
+        raise EditError("--take says what is taken from the photograph of --like. Give both.")
+    found = {}
+    if parsed.like:
+        found = standing_of(editor, read_only(editor, parsed.like), parsed.take)
+    if parsed.average is not None:
+        found |= average(editor, parsed.average)
+    return found
 
 
 def film(parsed: argparse.Namespace) -> None:
     """Edit a film, its frames being counted on a line that is written over."""
     out = Path(parsed.out)
-    kind, clip = _kind(out, CLIP_KINDS), Clip(parsed.film)
+    kind, clip = kind_of(out, CLIP_KINDS), Clip(parsed.film)
     editor, request = _edit_request(parsed)
     provenance = request.provenance(editor.title)
     with WRITERS[kind](clip, provenance) as writer:
@@ -221,13 +212,13 @@ def film(parsed: argparse.Namespace) -> None:
             if moment.frame:
                 writer.add(moment.frame)
         data = writer.finish()
-    _write(out, signed(data, FILM_MIME[kind], provenance))
+    write(out, signed(data, FILM_MIME[kind], provenance))
 
 
 def interpolate(parsed: argparse.Namespace) -> None:
     """Write the film between two photographs."""
     out = Path(parsed.out)
-    kind, editor = _kind(out, FILM_KINDS), _editor(parsed)
+    kind, editor = kind_of(out, FILM_KINDS), editor_of(parsed)
     square, steps = Square(center=parsed.center), quality_steps(parsed.quality)
     request = InterpolationRequest(parsed.mode, parsed.frames, steps, square)
     codes = [carry_out.encode_end(editor, path, request) for path in parsed.photos]
@@ -236,7 +227,7 @@ def interpolate(parsed: argparse.Namespace) -> None:
         frame.resize((side, side), Image.Resampling.BICUBIC)
         for frame in carry_out.interpolate(editor, codes, request)
     ]
-    _write(out, signed_film(frames, request.provenance(editor.title), kind))
+    write(out, signed_film(frames, request.provenance(editor.title), kind))
 
 
 def generate(parsed: argparse.Namespace) -> None:
@@ -249,13 +240,13 @@ def generate(parsed: argparse.Namespace) -> None:
         label=parsed.label,
         steps=quality_steps(parsed.quality),
     )
-    for made in carry_out.generate(_editor(parsed), request):
-        _write(Path(parsed.out) / f"{made.seed}.png", signed_still(made.image, made.provenance))
+    for made in carry_out.generate(editor_of(parsed), request):
+        write(Path(parsed.out) / f"{made.seed}.png", signed_still(made.image, made.provenance))
 
 
 def info(parsed: argparse.Namespace) -> None:
     """Print what the model is."""
-    editor = _editor(parsed)
+    editor = editor_of(parsed)
     bundle = editor.bundle
     attributes = bundle.latents.attributes if bundle.latents else ()
     facts = {
@@ -277,13 +268,3 @@ def info(parsed: argparse.Namespace) -> None:
         if isinstance(value, dict):
             value = "".join(f"\n  {key}: {what}" for key, what in value.items())
         print(f"{name.replace('_', ' ')}: {value}")
-
-
-def add_slider(parsed: argparse.Namespace) -> None:
-    """Put a slider into a local bundle."""
-    if not Path(parsed.model).is_dir():
-        raise EditError(f"{parsed.model} is no folder; a slider goes into a local bundle.")
-    editor = Editor.from_pretrained(parsed.model, device="cpu")
-    fitted = load_slider_for(editor.bundle, parsed.file)
-    save_bundle(editor.with_attributes(fitted).bundle, parsed.model)
-    print(f"{fitted.attribute.name} is now a slider of {parsed.model}")

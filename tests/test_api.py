@@ -17,6 +17,7 @@ from gradio_client.exceptions import AppError
 from PIL import Image
 
 from pdae_app import Editor
+from pdae_app.engine.aims import averaged, borrowed
 from pdae_app.engine.carry_out import edit_photograph
 from pdae_app.engine.preset import Preset
 from pdae_app.engine.requests import EditRequest
@@ -47,8 +48,15 @@ def test_the_names_and_arguments_are_fixed(client):
         "/edit": ["photo", "sliders", "scale", "quality", *where],
         "/interpolate": ["first", "second", "mode", "frames", "quality", "center", "model"],
         "/generate": ["count", "seed", "scale", "unguided", "wanted", "label", "model", "quality"],
-        "/fit_attribute": ["name", "having", "lacking", "model"],
         "/batch": ["photos", "sliders", "scale", "quality", "center", "model"],
+        "/film": ["film", "sliders", "scale", "kind", "quality", *where],
+        "/looks": ["photo", "quality", *where],
+        "/borrow": ["photo", "other", "attributes", *where],
+        "/average": ["photo", "attributes", *where],
+        "/fit_attribute": ["name", "having", "lacking", "model"],
+        "/fit_pairs": ["name", "before", "after", "hold", "model"],
+        "/fit_numbers": ["name", "pictures", "numbers", "model"],
+        "/directions": ["kind", "count", "model"],
     }
     assert all(facts["description"].endswith(".") for facts in endpoints.values())
 
@@ -93,6 +101,47 @@ def test_fit_attribute_and_use_it(client, tiny_folder, tmp_path):
     path, score = client.predict("Grin", having, api_name="/fit_attribute")
     assert score["having"] == 5 and score["lacking"] == 0 and score["skipped"] == []
     assert path.endswith("Grin.safetensors")
+
+
+def test_a_slider_from_pairs_or_numbers(client, tmp_path):
+    before, after = [photo(i) for i in range(4)], [photo(i) for i in (1, 2, 3, 4)]
+    path, score = client.predict("Light", before, after, ["Smiling"], api_name="/fit_pairs")
+    assert path.endswith("Light.safetensors") and score["pairs"] == 4 and score["skipped"] == []
+    with pytest.raises(AppError, match="4 pictures before and 3 after"):
+        client.predict("Light", before, after[:3], api_name="/fit_pairs")
+    files = []
+    for number in range(10):
+        path = tmp_path / f"person {number}.jpg"
+        path.write_bytes(EXAMPLES[number % 6].read_bytes() + bytes(number))
+        files.append(handle_file(path))
+    numbers = {f"person {number}.jpg": number % 6 for number in range(10)}
+    path, score = client.predict("Age", files, numbers, api_name="/fit_numbers")
+    assert path.endswith("Age.safetensors") and score["pictures"] == 10
+    with pytest.raises(AppError, match="numbers as a JSON object"):
+        client.predict("Age", files, {"a.jpg": "old"}, api_name="/fit_numbers")
+
+
+def test_directions_without_labels(client):
+    sliders, scores = client.predict("independent", 3, api_name="/directions")
+    assert len(sliders) == 3 and sorted(scores, reverse=True) == scores
+    with pytest.raises(AppError, match="no kind 'round'"):
+        client.predict("round", api_name="/directions")
+
+
+def test_looks_another_person_and_the_average_as_sliders(client, editor):
+    pictures, looks = client.predict(photo(), api_name="/looks")
+    assert [one["caption"] for one in pictures] == ["Serious"] == list(looks)
+    code = editor.encode(Image.open(EXAMPLES[1]), 1, iterations=0)
+    other = editor.encode(Image.open(EXAMPLES[3]), 1, iterations=0)
+    sliders = client.predict(photo(), photo(3), ["smiling"], api_name="/borrow")
+    assert sliders == borrowed(editor, code, other, ["Smiling"])
+    assert client.predict(photo(), api_name="/average") == averaged(editor, code)
+    for call in ("/average", "/borrow"):
+        arguments = (photo(),) if call == "/average" else (photo(), photo(3))
+        with pytest.raises(AppError, match="no attribute 'Wings'"):
+            client.predict(*arguments, ["Wings"], api_name=call)
+        with pytest.raises(AppError, match="as a JSON list"):
+            client.predict(*arguments, {"Smiling": 1}, api_name=call)
 
 
 def test_batch(client):

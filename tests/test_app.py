@@ -19,6 +19,7 @@ from pdae_app.engine.preset import Preset
 from pdae_app.engine.requests import EditRequest
 from pdae_app.ui.edit_tab import EditTab
 from pdae_app.ui.events import ModelThread, Newest
+from pdae_app.ui.history import History
 from pdae_app.ui.models import Chosen, Models
 from pdae_app.ui.result_panel import ADD
 from pdae_app.ui.session import EXAMPLES, Opened, Opening
@@ -128,7 +129,8 @@ def test_a_photograph_is_read_once_until_its_picture_is_done(editor, edit_tab, m
         monkeypatch.setattr(framing, name, counted)
     tab, chosen = edit_tab
     panels, opening, rendering = tab.panels, Newest(), Newest()
-    tab.opening.choose(chosen, opening, rendering, ADD, str(EXAMPLES[0]))
+    wanted = {"pasting": ADD, "history": History(), "path": str(EXAMPLES[0])}
+    tab.opening.choose(chosen, opening, rendering, **wanted)
     *_, opened = tab.opening.open(chosen, opening, "Fast", {})
     opened = opened[panels.opened]
     *_, last = tab.rendering.render(chosen, opened, rendering, None)

@@ -3,10 +3,13 @@
 import io
 import math
 from dataclasses import replace
+from pathlib import Path
 
 import av
 import numpy as np
 import pytest
+from gradio_client import Client, handle_file
+from gradio_client.exceptions import AppError
 from PIL import Image
 
 from pdae_app.bundle import save_bundle
@@ -236,6 +239,12 @@ def test_the_page_edits_a_film_by_the_sliders(browser, coupled_folder, film):
         status(page, "6 frames in", "film-status")
         with page.expect_download() as download:
             page.locator("#film-result a").first.click()
-        assert download.value.suggested_filename == "anna-edited.mp4"
+        assert download.value.suggested_filename == "anna-smiling.mp4"
         done = streams(download.value.path().read_bytes())
         assert done["video"] == 6 and done["audio"] > 3
+        client = Client(address, verbose=False)
+        edited, progress = client.predict(handle_file(film), {"Smiling": 1.0}, api_name="/film")
+        assert progress == {"what": "frames", "frames": 6, "done": True}
+        assert edited.endswith("anna-smiling.mp4") and streams(Path(edited).read_bytes()) == done
+        with pytest.raises(AppError, match="kind must be one of"):
+            client.predict(handle_file(film), {"Smiling": 1}, kind="AVI", api_name="/film")

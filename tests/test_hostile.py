@@ -13,7 +13,7 @@ from gradio.data_classes import FileData
 from PIL import Image
 
 from pdae_app.engine import EditError
-from pdae_app.ui.api import Endpoints
+from pdae_app.ui.api_sliders import SliderEndpoints
 from pdae_app.ui.canvas import MOST_LAYERS, Canvas
 from pdae_app.ui.events import ModelThread, ModelThreadError
 from pdae_app.ui.models import Models
@@ -69,7 +69,7 @@ def test_canvases_of_all_visitors_have_one_bound(canvas):
 def test_a_request_for_a_slider_has_a_bound(editor):
     """Else one request held the model for as many pictures as eight megabytes name."""
     with gr.Blocks():
-        endpoints = Endpoints(Models(editor))
+        endpoints = SliderEndpoints(Models(editor))
     with pytest.raises(EditError, match="at most 200 pictures"):
         list(endpoints.fit_attribute("Grin", ["a.png"] * 201))
 

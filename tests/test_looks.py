@@ -6,9 +6,12 @@ import pytest
 from PIL import Image
 
 from pdae_app.engine import EditError, Editor
-from pdae_app.engine.borrowing import borrowed
+from pdae_app.engine.aims import average, averaged, borrowed
+from pdae_app.engine.carry_out import edit_photograph
 from pdae_app.engine.groups import grouped
 from pdae_app.engine.looks import LEAST, believable, bounded, look_named, rendered_looks
+from pdae_app.engine.preset import Preset
+from pdae_app.engine.requests import EditRequest
 from pdae_app.export.names import edited_name
 from pdae_app.latents.typical import Typical, code_distance
 from pdae_app.ui.session import EXAMPLES
@@ -79,3 +82,25 @@ def test_what_is_borrowed_carries_a_picture_to_where_the_other_stands(editor, co
     assert max(map(abs, near.values())) <= 0.01
     with pytest.raises(EditError, match="no attribute 'Wings'"):
         borrowed(editor, code, other, ["Wings"])
+
+
+def test_attributes_are_made_average(editor, code):
+    space = editor.bundle.latents
+    biases = [attribute.bias for attribute in space.attributes]
+    there = editor.moved(code, space.sliders_to(code.z, average(editor), farthest=5))
+    assert space.logits(there.z).tolist() == pytest.approx(biases, abs=0.05)
+    assert set(averaged(editor, code, ["smiling"])) == {"Smiling"}
+    mean = replace(code, z=space.mean)
+    assert averaged(editor, mean) == {}
+    with pytest.raises(EditError, match="no attribute 'Wings'"):
+        averaged(editor, code, ["Wings"])
+
+
+def test_a_request_has_other_sliders_for_every_person(editor, code):
+    request = EditRequest(Preset({"Male": 0.5}), aims=average(editor))
+    assert request.changes and "aims" in request.provenance("tiny").recipe
+    settled = request.settled(editor.bundle.latents, code.z)
+    smiling = averaged(editor, code, ["Smiling"])["Smiling"]
+    assert settled.preset.sliders == {"Smiling": smiling, "Male": 0.5} and not settled.aims
+    plain = edit_photograph(editor, EXAMPLES[1], replace(settled, steps=10))
+    assert edit_photograph(editor, EXAMPLES[1], request).tobytes() == plain.tobytes()

@@ -1,9 +1,12 @@
 """What a visitor takes for granted on the Edit tab, in a real browser with a tiny model."""
 
+import json
+
 import numpy as np
 import pytest
 from PIL import Image
 
+from pdae_app.engine.aims import averaged
 from pdae_app.ui.session import EXAMPLES
 from tests.running import (
     click_example,
@@ -100,6 +103,9 @@ def test_every_face_keeps_its_edit_and_all_are_saved(page, two_people):
     before = np.asarray(Image.open(two_people), int)
     changed = np.abs(np.asarray(Image.open(download.path()), int) - before).max(axis=2)
     assert changed[:, :310].max() > 0 and changed[:, 360:].max() > 0
+    recipe = json.loads(Image.open(download.path()).info["Description"])
+    assert set(recipe["edit"]) == {"Male"}
+    assert set(recipe["other faces"]["Face 1 (largest)"]["edit"]) == {"Smiling"}
     page.locator("#faces img").nth(0).click()
     settled(page)
     status(page, "Done in")
@@ -236,3 +242,30 @@ def test_attributes_are_taken_from_another_photograph(page):
     status(page, "Taken", "borrow-status")
     status(page, "Done in")
     assert picture(page) != rest and slider(page, "Smiling").input_value() != "0"
+
+
+def make_average(page, name):
+    page.locator("#average input").click()
+    page.get_by_role("option", name=name, exact=True).click()
+
+
+def test_one_attribute_or_all_are_made_average(page, editor):
+    make_average(page, "Smiling")
+    status(page, "Choose a photograph first")
+    click_example(page)
+    rest = picture(page)
+    make_average(page, "Smiling")
+    status(page, "Done in")
+    code = editor.encode(Image.open(EXAMPLES[2]), 10)
+    assert float(slider(page, "Smiling").input_value()) == pytest.approx(
+        averaged(editor, code)["Smiling"], abs=0.03
+    )
+    assert slider(page, "Male").input_value() == "0" and picture(page) != rest
+    assert page.locator("#average input").input_value() == "Make average…"
+    make_average(page, "Everything")
+    settled(page)
+    status(page, "Done in")
+    assert slider(page, "Male").input_value() != "0"
+    page.click("#undo")
+    settled(page)
+    assert slider(page, "Male").input_value() == "0"

@@ -301,11 +301,11 @@ def test_a_model_that_cannot_be_loaded_leaves_the_old_one(editor, places, monkey
     wanted = Newest()
     for title in ("broken", "owner/name"):
         wanted.want(title)
-        (changes,) = page.switch(wanted, chosen)
+        changes = page.switch(wanted, chosen)
         assert changes == {page.picker: editor.title}
     assert "encoder.safetensors is missing" in warnings[0] and "not offered" in warnings[1]
     wanted.want("b")
-    (changes,) = page.switch(wanted, chosen)
+    changes = page.switch(wanted, chosen)
     assert changes[page.chosen] == Chosen("b")
     assert set(changes) <= set(page._adapting)
 

@@ -251,3 +251,26 @@ def test_the_about_tab_lists_the_attributes(page):
     tab(page, "About")
     page.wait_for_selector("text=AUROC on held-out pictures")
     page.wait_for_selector("table:has-text('Smiling')")
+
+
+def test_an_emptied_box_is_the_least_and_no_stop(page):
+    tab(page, "Generate")
+    page.locator("#count input[type=number]").fill("")
+    page.click("#generate")
+    status(page, "Done in", "generation-status")
+    assert page.locator("#generated .thumbnail-item").count() == 1
+
+
+def test_what_does_not_come_into_the_line_was_not_stopped(page):
+    """As when there are too many in it."""
+    click_example(page)
+    full = {"status": 503, "json": {"detail": "Queue is full!"}}
+    page.route("**/queue/join*", lambda route: route.fulfill(**full))
+    drag(page, "Smiling", 0.9)
+    status(page, "This could not be begun")
+    tab(page, "Generate")
+    page.click("#generate")
+    status(page, "This could not be begun", "generation-status")
+    page.unroute("**/queue/join*")
+    page.click("#generate")
+    status(page, "Done in", "generation-status")

@@ -51,7 +51,7 @@ def edit(editor: Editor, portrait: Portrait, request: EditRequest) -> Iterator[P
     Raises:
         EditError: an attribute or a scale that this model cannot be asked for.
     """
-    keep = request.keep
+    keep, request = request.keep, request.settled(editor.bundle.latents, portrait.code.z)
     for progress in editor.edit_steps(
         portrait.code,
         request.preset.sliders,

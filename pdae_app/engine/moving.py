@@ -100,7 +100,8 @@ def _edited_frames(
     present = np.array([square is not None for square in read])
     steady = _steady(read, present)
     middle = torch.from_numpy(steady[present].mean(axis=0))
-    change = moved(editor.bundle.latents, middle, request.preset.sliders) - middle
+    space = editor.bundle.latents
+    change = moved(space, middle, request.settled(space, middle).preset.sliders) - middle
     parts = fading(present)
     for number, frame in enumerate(islice(clip.frames(), len(read))):
         if not present[number]:

@@ -4,7 +4,9 @@ A request is checked when it is made, and says what the provenance of its pictur
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+
+from torch import Tensor
 
 from pdae_app.engine.checks import check_part, check_scale
 from pdae_app.engine.code import EditError
@@ -15,6 +17,7 @@ from pdae_app.engine.preset import Preset
 from pdae_app.engine.quality import FAST
 from pdae_app.engine.rendering import MODES
 from pdae_app.export.provenance import Provenance
+from pdae_app.latents.directions import LatentSpace
 from pdae_app.typed_config import short
 
 # New pictures that are made together, and frames of an interpolation, for one visitor.
@@ -26,8 +29,9 @@ MOST_FRAMES = 30
 class EditRequest:
     """An edit of a photograph, or of many.
 
-    `keep` is what stays as it is; to `replace`, the square itself is put into the photograph,
-    rather than only what changed.
+    `aims` are logits that attributes are carried to, whoever it is (see `pdae_app.engine.aims`);
+    the preset's sliders go before them. `keep` is what stays as it is; to `replace`, the square
+    itself is put into the photograph, rather than only what changed.
     """
 
     preset: Preset = field(default_factory=Preset)
@@ -35,16 +39,38 @@ class EditRequest:
     square: Square = field(default_factory=Square)
     keep: KeepMask | None = None
     replace: bool = False
+    aims: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def changes(self) -> bool:
         """Whether anything is edited."""
-        return bool(self.preset.sliders) or self.preset.scale != 1
+        return bool(self.preset.sliders or self.aims) or self.preset.scale != 1
 
-    def provenance(self, model: str) -> Provenance:
-        """What the file of a picture says that a model of this title edited."""
+    def settled(self, space: LatentSpace | None, z: Tensor) -> "EditRequest":
+        """The request for the person of this code z (D,): its aims as sliders."""
+        if not self.aims:
+            return self
+        sliders = space.sliders_to(z, self.aims) | self.preset.sliders
+        return replace(self, preset=replace(self.preset, sliders=sliders), aims={})
+
+    def provenance(
+        self, model: str, others: Mapping[str, "EditRequest"] | None = None
+    ) -> Provenance:
+        """What the file of a picture says that a model of this title edited.
+
+        Args:
+            others: edits of other faces in it, by the faces' names.
+        """
+        recipe = self._recipe
+        if others:
+            recipe["other faces"] = {face: other._recipe for face, other in others.items()}
+        return Provenance(model, recipe)
+
+    @property
+    def _recipe(self) -> dict:
         recipe = {"edit": dict(self.preset.sliders), "scale": float(self.preset.scale)}
-        return Provenance(model, recipe | {"steps": self.steps})
+        recipe |= {"aims": dict(self.aims)} if self.aims else {}
+        return recipe | {"steps": self.steps}
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,15 @@ def still(image: Image.Image, provenance: Provenance, kind: str = "PNG") -> byte
     return buffer.getvalue()
 
 
+def side_by_side(frames: Sequence[Image.Image]) -> Image.Image:
+    """Pictures of one size in a row."""
+    width, height = frames[0].size
+    sheet = Image.new("RGB", (width * len(frames), height))
+    for place, frame in enumerate(frames):
+        sheet.paste(frame, (place * width, 0))
+    return sheet
+
+
 def film(frames: Sequence[Image.Image], provenance: Provenance, kind: str = "MP4") -> bytes:
     """The bytes of a film of a kind in `FILMS`: there and back, so that it loops.
 

@@ -3,7 +3,8 @@
 Diff-AE (Preechakul et al., CVPR 2022, Section 5.1 and Eq. 11); PDAE, Section 4.5.
 """
 
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 
 import torch
 from torch import Tensor
@@ -19,6 +20,12 @@ LARGEST_CONDITION = 1e4
 
 MOST_GAIN = 10.0
 
+# Of a score on codes left out: of pairs, of numbers, of directions that nothing names.
+MEASURES = ("cosine", "pearson r", "explained variance")
+
+# As far as the page's sliders go.
+FARTHEST = 2.0
+
 # No classifier is so certain; beyond, sums of float32 lose what is small.
 LARGEST_LOGIT = 1e6
 
@@ -29,7 +36,8 @@ class Attribute:
 
     `positive_logit` and `negative_logit` are the medians over the real positives and negatives of
     the training pictures; where they are unknown (foreign checkpoints), `unit` is the change of
-    logit that a slider's 1 makes, whatever the picture. `auroc` was measured on held-out people.
+    logit that a slider's 1 makes, whatever the picture. `auroc` was measured on held-out people;
+    where there are no two kinds of pictures, `score` is, by a `measure` of `MEASURES`.
     `gain` multiplies a slider's steps: pictures follow their codes only in part (see
     `training/calibrate_sliders.py`).
     """
@@ -43,6 +51,8 @@ class Attribute:
     negatives: int = 0
     unit: float | None = None
     gain: float = 1.0
+    score: float | None = None
+    measure: str = ""
 
     def __post_init__(self):
         if not 0 < self.gain <= MOST_GAIN:
@@ -54,6 +64,13 @@ class Attribute:
                 raise ValueError(f"{name} must be between -{LARGEST_LOGIT:g} and {LARGEST_LOGIT:g}")
         if self.auroc is not None and not 0 <= self.auroc <= 1:
             raise ValueError("auroc must be between 0 and 1")
+        if self.score is not None and not (abs(self.score) <= 1 and self.measure in MEASURES):
+            raise ValueError(f"a score is between -1 and 1, measured by {', '.join(MEASURES)}")
+
+    def facts(self) -> dict:
+        """What files say of it; earlier versions of this program do not know scores."""
+        unscored = ("score", "measure") if self.score is None else ()
+        return {name: value for name, value in asdict(self).items() if name not in unscored}
 
     def standing(self, logit: float) -> float | None:
         """-1 at the typical negative, +1 at the typical positive; None where they are unknown, or
@@ -132,6 +149,25 @@ class LatentSpace:
         # directions^T a with weights . (directions^T a) = change
         amounts = solved(self.weights[rows] @ self.directions[rows].T, change)
         return z + amounts @ self.directions[rows] * self.std
+
+    def sliders_to(
+        self, z: Tensor, logits: Mapping[str, float], farthest: float = FARTHEST
+    ) -> dict[str, float]:
+        """The sliders that carry a code z (D,) to these logits; none is beyond `farthest`.
+
+        An attribute that stands there already has no slider.
+
+        Raises:
+            KeyError: an unknown attribute.
+        """
+        here, found = self.logits(z), {}
+        for name, wanted in logits.items():
+            row = self._row(name)
+            gap = wanted - float(here[row])
+            step = abs(step_to(self.attributes[row], float(here[row]), gap > 0))
+            strength = gap / step if step else 0.0  # of one whose medians are one and the same
+            found[name] = round(max(-farthest, min(farthest, strength)), 2)
+        return {name: strength for name, strength in found.items() if strength}
 
     def _row(self, name: str) -> int:
         if name not in self.names:

@@ -45,7 +45,7 @@ def save_slider(fitted: FewShot, path: str | Path, space: LatentSpace, encoder: 
     facts = {
         "format": FORMAT,
         "encoder": encoder,
-        "attribute": json.dumps(dataclasses.asdict(attribute)),
+        "attribute": json.dumps(attribute.facts()),
     }
     tensors = {"weight": fitted.weight / std, "direction": fitted.direction * std}
     save_file({name: torch.from_numpy(value) for name, value in tensors.items()}, path, facts)

@@ -16,7 +16,7 @@ from pdae_app.ui import api, log
 from pdae_app.ui.about_tab import AboutTab
 from pdae_app.ui.connections import be_patient
 from pdae_app.ui.edit_tab import EditTab
-from pdae_app.ui.events import HIDDEN, LAST_WINS, ONE_AT_A_TIME, ModelThread, Newest
+from pdae_app.ui.events import HIDDEN, LAST_WINS, ONE_AT_A_TIME, ModelThread, Newest, explained
 from pdae_app.ui.film_tab import FilmTab
 from pdae_app.ui.generate_tab import GenerateTab
 from pdae_app.ui.guard import LOOPBACK, Guard, Rules
@@ -70,6 +70,14 @@ CSS = """
 .head-0 { order: 0; } .group-0 { order: 1; } .head-1 { order: 2; } .group-1 { order: 3; }
 .head-2 { order: 4; } .group-2 { order: 5; } .head-3 { order: 6; } .group-3 { order: 7; }
 .attribute-slider { padding: 4px 8px !important; border-radius: 6px; }
+/* Choices that stand among buttons look like them. */
+#average, #save-kind {
+  border-radius: var(--button-small-radius); box-shadow: var(--button-secondary-shadow);
+  background: var(--button-secondary-background-fill);
+}
+#save-kind { flex: 0 1 84px; }
+#average { flex: 1 1 150px; min-width: 150px !important; }
+#average input, #save-kind input { font-size: var(--button-small-text-size); }
 #actions { gap: 6px; }
 #actions .row { gap: 6px; align-items: center; }
 #actions button { white-space: nowrap; padding-inline: 6px; flex: 1 1 auto; }
@@ -206,13 +214,14 @@ class Page:
             return self.tabs[name]
 
         with tab("Edit"):
-            self.edit = EditTab(*shared).panels
+            edit = EditTab(*shared)
+            self.edit, self.opening = edit.panels, edit.rendering.kept.restoring
         with tab("Interpolate"):
             InterpolateTab(*shared)
         with tab("Generate"):
             self.generate = GenerateTab(*shared)
         with tab("Your own slider"):
-            OwnSliderTab(*shared, self.edit)
+            self.own = OwnSliderTab(*shared, self.edit)
         with tab("Many pictures"):
             ManyTab(*shared, self.edit.history)
         with tab("Film"):
@@ -227,7 +236,7 @@ class Page:
         self.picker.input(
             Newest.want, [self.wanted, self.picker], None, queue=False, **quiet
         ).success(self.fetch, self.wanted, self.fetched, **quiet, **SEVERAL_FETCHED).success(
-            model.explained(self.switch),
+            explained(self.switch),
             [self.wanted, self.chosen],
             self._adapting,
             **quiet,
@@ -240,7 +249,7 @@ class Page:
     @property
     def _parts(self) -> tuple:
         """The tabs that look different for another model."""
-        return self.edit, self.generate, self.inside, self.about
+        return self.edit, self.generate, self.own, self.inside, self.about
 
     @property
     def _adapting(self) -> list:
@@ -260,19 +269,22 @@ class Page:
         yield ""
 
     def switch(self, wanted: Newest, chosen: Chosen):
-        """Load the model that was chosen last; where that fails, everything stays as it was."""
+        """Load the model that was chosen last; where that fails, everything stays as it was.
+
+        No generator: what one yields last comes once more at its end, and would take away the
+        photograph that somebody has chosen in the meantime.
+        """
         try:
             editor = self.models.named(wanted.wish)
         except (BundleError, BusyError, EditError) as error:
             gr.Warning(str(error))
-            yield {self.picker: chosen.title}
-            return
+            return {self.picker: chosen.title}
         fitting = fitting_tabs(editor)
         tabs = {tab: gr.Tab(interactive=fitting[name]) for name, tab in self.tabs.items()}
         if fitting != fitting_tabs(self.models.of(chosen)):
             tabs[self.row] = gr.Tabs(selected=first_tab(editor))  # the open one may be hidden
         changes = {self.chosen: Chosen(editor.title), self.intro: introduction(editor)}
-        yield changes | tabs | self._adapted(editor)
+        return changes | tabs | self._adapted(editor)
 
 
 def fitting_tabs(editor: Editor) -> dict[str, bool]:
@@ -308,7 +320,8 @@ def build(models: Models, model: ModelThread) -> gr.Blocks:
     with gr.Blocks(title=TITLE, analytics_enabled=False, delete_cache=(600, 3600)) as page:
         # First, so that the endpoints have their names before the page's own events.
         api.build(models, model)
-        Page(models, model)
+        whole = Page(models, model)
+        page.load(**whole.opening)
     limit = ONE_AT_A_TIME["concurrency_limit"]
     return page.queue(max_size=LINE, default_concurrency_limit=limit)
 

@@ -3,10 +3,8 @@
 import gradio as gr
 
 from pdae_app.engine import EditError, Editor
-from pdae_app.engine.borrowing import borrowed
-from pdae_app.engine.framing import Square, frame
+from pdae_app.engine.aims import borrowed, read_only
 from pdae_app.engine.groups import grouped
-from pdae_app.engine.own_slider import ONE_STEP
 from pdae_app.ui.events import ModelThread, long_run
 from pdae_app.ui.models import Chosen, Models
 from pdae_app.ui.photo_input import photo_input
@@ -48,10 +46,10 @@ class BorrowPanel:
             raise EditError("Choose both photographs first: yours above, and the other one here.")
         editor = self.models.of(chosen)
         yield {self.status: "Reading the other photograph…"}
-        framed = frame(path, editor.framing, Square())
-        other = editor.encode(framed, ONE_STEP, iterations=0)
+        other = read_only(editor, path)
         names = grouped(editor.attributes).get(group, editor.attributes)
-        sliders = borrowed(editor, opened.portrait.code, other, names)
+        found = borrowed(editor, opened.portrait.code, other, names)
+        sliders = dict.fromkeys(names, 0.0) | found  # and none where it stands there already
         yield {self.sliders: sliders, self.status: "Taken: the sliders stand where it stands."}
 
 

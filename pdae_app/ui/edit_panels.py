@@ -3,7 +3,7 @@
 import gradio as gr
 
 from pdae_app.engine import Editor
-from pdae_app.ui.borrow_panel import BorrowPanel
+from pdae_app.ui.borrow_panel import EVERYTHING, BorrowPanel
 from pdae_app.ui.bounded import BoundedSlider
 from pdae_app.ui.events import ModelThread, Newest
 from pdae_app.ui.history import History
@@ -13,13 +13,16 @@ from pdae_app.ui.models import Models
 from pdae_app.ui.photo_panel import PhotoPanel
 from pdae_app.ui.result_panel import ResultPanel
 from pdae_app.ui.session import TIME_TO_LIVE
-from pdae_app.ui.slider_pool import SliderPool
+from pdae_app.ui.slider_pool import SliderPool, label
 from pdae_app.ui.strip_panel import StripPanel
 
 WELCOME = "Choose a photograph, or click one of the examples."
+UNTOUCHED = History()
+NOTHING_YET = "Choose a photograph first: there is nothing yet that a slider could change."
 SLIDER_NOTE = (
     "0 leaves the picture as it is, 1 makes a typical example of it, -1 a typical opposite."
 )
+MAKE_AVERAGE = "Make average…"
 SCALE_INFO = (
     "How strongly the picture is steered by what the model read in the photograph: 1 is faithful, "
     "above 1 exaggerates."
@@ -63,6 +66,7 @@ class EditPanels:
                 self.undo = gr.Button("Undo", interactive=False, elem_id="undo", **small)
                 self.redo = gr.Button("Redo", interactive=False, elem_id="redo", **small)
                 gr.Button("Hold to compare", elem_id="compare", **small)
+                self.result.lay_out_again()
                 self.stop = gr.Button("Stop", elem_id="stop-edit", **small)
             with gr.Row():
                 self.result.lay_out_downloads()
@@ -72,6 +76,14 @@ class EditPanels:
         self.sliders = SliderPool(self.models.first)
         with gr.Row():
             self.reset = gr.Button("Reset all", size="sm", min_width=80, elem_id="reset")
+            self.average = gr.Dropdown(
+                label="Make average",
+                container=False,
+                filterable=False,
+                min_width=130,
+                elem_id="average",
+                **_averages(self.models.first),
+            )
             self.result.lay_out_preset()
             self.load_preset = gr.UploadButton(
                 "Load preset", file_types=[".json"], size="sm", min_width=80, elem_id="load-preset"
@@ -95,7 +107,7 @@ class EditPanels:
     @property
     def moving(self) -> list:
         """What changes when all sliders are set at a time."""
-        return [self.history, self.undo, self.redo, self.status, *self.controls]
+        return [self.history, self.undo, self.redo, self.status, self.average, *self.controls]
 
     @property
     def wanted(self) -> list:
@@ -111,8 +123,8 @@ class EditPanels:
         parts = [*self.panel.emptying, *self.result.parts, *self.looks.emptying]
         return [*states, *words, *parts, *self.controls]
 
-    def emptied(self, editor: Editor, status: str = WELCOME) -> dict:
-        """The page without a picture: everything on the right empty, sliders at rest."""
+    def emptied(self, editor: Editor, status: str = WELCOME, history: History = UNTOUCHED) -> dict:
+        """The page without a picture: everything on the right empty, sliders as in a history."""
         return {
             **dict.fromkeys([self.opened, self.finished, self.keep.state, self.keep.canvas]),
             self.faces: {},
@@ -121,7 +133,7 @@ class EditPanels:
             **self.looks.emptied(),
             self.notice: gr.Markdown("", visible=False),
             self.status: status,
-            **self.positions(editor, History()),
+            **self.positions(editor, history),
         }
 
     def positions(self, editor: Editor, history: History) -> dict:
@@ -142,10 +154,16 @@ class EditPanels:
         }
 
     @property
+    def choosing_sliders(self) -> list:
+        """What changes when there are other sliders."""
+        choices = [self.average, self.strip.attribute, self.borrow.group]
+        return [*self.sliders.slots, *self.sliders.heads, *choices]
+
+    @property
     def adapting(self) -> list:
         """What changes with the model."""
-        others = [self.panel.photo, self.panel.examples, self.strip.attribute, self.borrow.group]
-        return [*self.emptying, *self.sliders.heads, *others]
+        others = [self.panel.photo, self.panel.examples]
+        return [*self.emptying, *self.choosing_sliders, *others]
 
     def adapted(self, editor: Editor) -> dict:
         """The tab for another model."""
@@ -153,5 +171,16 @@ class EditPanels:
 
     def adapted_sliders(self, editor: Editor, sliders: dict[str, float] | None = None) -> dict:
         """The sliders of an editor, and the strip's choice of them."""
+        choices = {self.average: gr.Dropdown(**_averages(editor))}
         controls = self.sliders.adapted(editor, sliders) | self.strip.adapted(editor)
-        return controls | self.borrow.adapted(editor)
+        return controls | self.borrow.adapted(editor) | choices
+
+
+def _averages(editor: Editor) -> dict:
+    """The choice of what is made average; it goes back to the first entry, which says so."""
+    choices = [(label(name), name) for name in editor.attributes]
+    return {
+        "choices": [(MAKE_AVERAGE, MAKE_AVERAGE), *choices, (EVERYTHING, EVERYTHING)],
+        "value": MAKE_AVERAGE,
+        "visible": bool(choices),
+    }

@@ -24,6 +24,9 @@ class EditTab:
             [panels.opening, panels.rendering],
             running,
             fn=self.rendering.stopped,
-            inputs=[chosen, panels.opened, panels.history, panels.finished],
+            inputs=[
+                *(chosen, panels.opening, panels.rendering),
+                *(panels.opened, panels.history, panels.finished),
+            ],
             outputs=[*panels.moving, panels.result.face],
         )

@@ -40,6 +40,7 @@ AT_ONCE = {"queue": False, **QUIET, **HIDDEN, **LAST_WINS}
 # Said at once, for others may be before this visitor.
 WAITING = "Waiting for the model…"
 STOPPED = "Stopped."
+NOT_BEGUN = "This could not be begun. Try again in a moment."
 INTERRUPTED = "The model was interrupted. Try again."
 
 WENT_WRONG = "Something went wrong here. Try again; if it happens again, tell who runs this page."
@@ -243,7 +244,9 @@ def stops(button: gr.Button, newest: list[gr.State], running: list[Dependency], 
     button.click(drop, newest, None, queue=False, show_progress="hidden", **HIDDEN)
     button.click(None, cancels=running, **HIDDEN)
     for run in running:
-        run.failure(**stopped, show_progress="hidden", **HIDDEN)
+        run.failure(
+            **stopped, queue=False, show_progress="hidden", **HIDDEN
+        )  # the line may be full
 
 
 def long_run(
@@ -270,8 +273,13 @@ def long_run(
         **quiet,
         **ONE_AT_A_TIME,
     )
-    stops(stop, [newest], [running], fn=lambda: STOPPED, outputs=status)
+    stops(stop, [newest], [running], fn=ended, inputs=newest, outputs=status)
     return running
+
+
+def ended(newest: Newest) -> str:
+    """What is said of a run that failed: it was stopped, or it never came into the line."""
+    return STOPPED if newest.wish is None else NOT_BEGUN
 
 
 def while_newest(function: Callable, status: gr.Markdown) -> Callable:

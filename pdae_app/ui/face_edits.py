@@ -4,20 +4,19 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from pdae_app.engine.keep import KeepMask
-from pdae_app.engine.portrait import Layer
 from pdae_app.ui.framing import FACE
 from pdae_app.ui.history import History
-from pdae_app.ui.result_panel import Finished
+from pdae_app.ui.result_panel import Finished, Pasted
 from pdae_app.ui.session import Opened
 
 
 @dataclass(frozen=True)
 class FaceEdit:
-    """How the sliders of a face stand, what of it stays, and its last finished edit."""
+    """How the sliders of a face stand, what of it stays, and its last finished edit if any."""
 
     history: History = field(default_factory=History)
     keep: KeepMask | None = None
-    layer: Layer | None = None
+    pasted: Pasted | None = None
 
 
 FaceEdits = Mapping[str, FaceEdit]
@@ -30,19 +29,20 @@ def left(
     if opened is None:
         return edits
     before = edits.get(opened.choice, FaceEdit())
-    layer = before.layer
+    pasted = before.pasted
     if finished is not None:
         request = finished.request
-        layer = opened.portrait.layer(finished.image, request.replace) if request.changes else None
-    return {**edits, opened.choice: FaceEdit(edit.history, edit.keep, layer)}
+        layer = opened.portrait.layer(finished.image, request.replace)
+        pasted = Pasted(layer, request) if request.changes else None
+    return {**edits, opened.choice: FaceEdit(edit.history, edit.keep, pasted)}
 
 
-def others(edits: FaceEdits, opened: Opened) -> list[Layer]:
+def others(edits: FaceEdits, opened: Opened) -> dict[str, Pasted]:
     """The edits of the photograph's other faces; the centre and a place by hand stand alone."""
     if not opened.choice.startswith(FACE):
-        return []
-    return [
-        edit.layer
+        return {}
+    return {
+        name: edit.pasted
         for name, edit in edits.items()
-        if edit.layer and name.startswith(FACE) and name != opened.choice
-    ]
+        if edit.pasted and name.startswith(FACE) and name != opened.choice
+    }

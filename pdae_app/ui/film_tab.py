@@ -1,7 +1,6 @@
 """The Film tab: one edit on all frames of a short film."""
 
 import time
-from pathlib import Path
 
 import gradio as gr
 
@@ -12,6 +11,7 @@ from pdae_app.engine.quality import quality_steps
 from pdae_app.engine.requests import EditRequest
 from pdae_app.engine.waiting import spoken
 from pdae_app.export.credentials import FILM_MIME, signed
+from pdae_app.export.names import edited_name
 from pdae_app.limits import Limits
 from pdae_app.ui.events import ModelThread, long_run
 from pdae_app.ui.files import preview, stored
@@ -65,7 +65,7 @@ class FilmTab:
             raise ClipError("Choose a film first.")
         editor, start, clip = self.models.of(chosen), time.monotonic(), Clip(path)
         request = EditRequest(history.now, quality_steps(quality))
-        provenance = request.provenance(editor.title)
+        provenance, name = request.provenance(editor.title), edited_name(path, history.now.sliders)
         yield {self.frame: None, self.result: None, self.status: "Opening the film…"}
         shown = count = 0
         with WRITERS[kind](clip, provenance) as writer:
@@ -81,7 +81,7 @@ class FilmTab:
             yield {self.status: "Writing the film…"}
             data = signed(writer.finish(), FILM_MIME[kind], provenance)
         yield {
-            self.result: stored(data, f"{Path(path).stem}-edited.{kind.lower()}"),
+            self.result: stored(data, f"{name}.{kind.lower()}"),
             self.status: f"{count} frames in {spoken(time.monotonic() - start)}.",
         }
 

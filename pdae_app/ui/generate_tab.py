@@ -8,6 +8,7 @@ from pdae_app.engine import QUALITY, EditError, Editor
 from pdae_app.engine.carry_out import generate
 from pdae_app.engine.quality import quality_steps
 from pdae_app.engine.requests import MOST_PICTURES, GenerationRequest, wanted_attributes
+from pdae_app.ui.bounded import BoundedSlider
 from pdae_app.ui.events import HIDDEN, ModelThread, long_run, shown
 from pdae_app.ui.files import saved
 from pdae_app.ui.models import Chosen, Models
@@ -53,7 +54,7 @@ class GenerateTab:
         wishes = self.wishes(self.models.first)
         self.label = gr.Dropdown(label="Class", elem_id="class", **wishes[0])
         with gr.Row():
-            self.count = gr.Slider(
+            self.count = BoundedSlider(
                 1, MOST_PICTURES, value=6, step=1, label="Pictures", elem_id="count", buttons=[]
             )
             self.seed = gr.Number(0, label="First seed", precision=0, elem_id="seed")
@@ -61,10 +62,10 @@ class GenerateTab:
             self.having = gr.Dropdown(label="With", elem_id="with", **wishes[1])
             self.lacking = gr.Dropdown(label="Without", elem_id="without", **wishes[1])
         with gr.Row():
-            self.scale = gr.Slider(
+            self.scale = BoundedSlider(
                 0, 3, value=1, step=0.05, label="Guidance scale", info=SCALE_INFO, buttons=[]
             )
-            self.unguided = gr.Slider(
+            self.unguided = BoundedSlider(
                 0, 1, value=0.3, step=0.05, label="Unguided tail", info=UNGUIDED_INFO, buttons=[]
             )
             self.sweep = gr.Checkbox(

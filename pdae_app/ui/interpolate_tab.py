@@ -11,6 +11,7 @@ from pdae_app.engine.framing import Square
 from pdae_app.engine.requests import InterpolationRequest
 from pdae_app.export import FILMS
 from pdae_app.export.provenance import Provenance
+from pdae_app.ui.bounded import BoundedSlider
 from pdae_app.ui.events import HIDDEN, LAST_WINS, ModelThread, explained, long_run, shown
 from pdae_app.ui.files import saved
 from pdae_app.ui.models import Chosen, Models
@@ -38,7 +39,7 @@ class InterpolateTab:
             self.second = photo_input("Second photograph", "second", 240, str(EXAMPLES[1]))
         with gr.Row():
             self.mode = gr.Radio(list(MODES), value=next(iter(MODES)), label="Way", elem_id="mode")
-            self.count = gr.Slider(
+            self.count = BoundedSlider(
                 FEWEST, MOST, value=7, step=1, label="Frames", elem_id="frames", buttons=[]
             )
             self.center = gr.Checkbox(label="Use the centre square where no face is found")
@@ -62,7 +63,7 @@ class InterpolateTab:
         )
         with gr.Row():
             with gr.Column(scale=3):
-                self.scrub = gr.Slider(
+                self.scrub = BoundedSlider(
                     1, 7, value=1, step=1, label="Look through the frames", elem_id="scrub"
                 )
                 self.kind = gr.Dropdown(

@@ -25,6 +25,7 @@ from pdae_app.ui.events import (
 )
 from pdae_app.ui.face_edits import FaceEdit, FaceEdits, left
 from pdae_app.ui.framing import chosen_square
+from pdae_app.ui.history import History
 from pdae_app.ui.models import Chosen
 from pdae_app.ui.photo_panel import CLICK, CLICK_OTHER, wanted_photograph
 from pdae_app.ui.rendering import Rendering
@@ -62,7 +63,7 @@ class PhotographOpening:
             self.choose,
             [
                 *(panels.chosen, panels.opening, panels.rendering, panels.result.pasting),
-                panels.panel.photo,
+                *(panels.history, panels.panel.photo),
             ],
             panels.emptying,
             **QUIET,
@@ -92,11 +93,22 @@ class PhotographOpening:
         return openings
 
     def choose(
-        self, chosen: Chosen, opening: Newest, rendering: Newest, pasting: str, path: str | None
+        self,
+        chosen: Chosen,
+        opening: Newest,
+        rendering: Newest,
+        pasting: str,
+        history: History,
+        path: str | None,
     ) -> dict:
-        """A new picture: offer its faces and its centre, and forget the last one."""
+        """A new picture: offer its faces and its centre, and forget the last one.
+
+        The first one of a session is edited as the sliders stand.
+        """
+        if opening.number or path is None:
+            history = History()
         opening.drop()
-        rendering.want(self.rendering.request(pasting))
+        rendering.want(self.rendering.request(pasting, preset=history.now))
         editor = self.panels.models.of(chosen)
         wish, offer = Opening(None, None, status=WELCOME), {}
         try:
@@ -107,7 +119,7 @@ class PhotographOpening:
             gr.Warning(str(error))
             wish = Opening(None, None, status=str(error))
         opening.want(wish)
-        return self.panels.emptied(editor, wish.status) | offer
+        return self.panels.emptied(editor, wish.status, history) | offer
 
     def reopen(self, opening: Newest, path: str | None, choice, eyes, *wanted) -> dict:
         """Another square of the picture, or another quality."""

@@ -1,28 +1,25 @@
-"""The tab for a slider of one's own: from a few pictures, for this session or to keep."""
+"""The tab for sliders of one's own: for this session, or to keep as a small file."""
 
 import time
 
 import gradio as gr
+from gradio.events import Dependency
 
-from pdae_app.engine.own_slider import SliderRequest, fit_slider, skipped_in_words
+from pdae_app.engine import EditError
+from pdae_app.engine.own_slider import fit_slider, score_in_words, skipped_in_words
 from pdae_app.engine.sliders import load_slider_for
 from pdae_app.latents.few_shot import FewShot
 from pdae_app.latents.slider_file import LONGEST_NAME
+from pdae_app.ui.directions_panel import DirectionsPanel
 from pdae_app.ui.edit_panels import EditPanels
-from pdae_app.ui.events import HIDDEN, LAST_WINS, ModelThread, explained, long_run
+from pdae_app.ui.events import HIDDEN, LAST_WINS, ModelThread, explained, in_words, long_run
 from pdae_app.ui.files import slider_file
 from pdae_app.ui.history import History
 from pdae_app.ui.models import Chosen, Models
+from pdae_app.ui.own_slider_kinds import Numbers, Pairs, TwoKinds
 from pdae_app.ui.slider_pool import check_room
 
 WHERE = "It stands in the **Edit** tab, behind the others."
-NOTE = """
-Upload at least five pictures of people who **have** what the slider is to change, and, better,
-at least five of people who do **not**. Without the second kind they are compared with people whom
-the model makes up. Take care that the two kinds differ in nothing else: same light, same mix of
-ages. The score says how well the slider's direction tells pictures apart that it was not made from:
-0.5 is chance, 1 perfect.
-"""
 
 
 class OwnSliderTab:
@@ -31,71 +28,111 @@ class OwnSliderTab:
     def __init__(self, models: Models, model: ModelThread, chosen: gr.State, edit: EditPanels):
         self.models, self.chosen, self.edit = models, chosen, edit
         self.fitted = gr.State(None)
-        gr.Markdown(NOTE)
-        self.name = gr.Textbox(
-            label="Name of the slider", max_length=LONGEST_NAME, elem_id="own-name"
-        )
-        with gr.Row():
-            files = {"file_count": "multiple", "file_types": ["image"], "height": 180}
-            self.having = gr.File(label="Pictures that have it", elem_id="own-with", **files)
-            self.lacking = gr.File(label="Pictures that do not", elem_id="own-without", **files)
-        with gr.Row():
-            self.make = gr.Button("Make the slider", variant="primary", elem_id="own-make")
-            self.stop = gr.Button("Stop", elem_id="stop-own")
-            self.save = gr.DownloadButton("Download", interactive=False, elem_id="own-save")
-            self.load = gr.UploadButton(
-                "Load a slider", file_types=[".safetensors"], elem_id="own-load"
+        with gr.Row(elem_id="own-top"):
+            self.name = gr.Textbox(
+                label="Name of the slider", max_length=LONGEST_NAME, scale=3, elem_id="own-name"
             )
+            with gr.Column(scale=2, min_width=260):
+                self.save = gr.DownloadButton(
+                    "Download the slider", size="sm", interactive=False, elem_id="own-save"
+                )
+                self.load = gr.UploadButton(
+                    "Load a slider", file_types=[".safetensors"], size="sm", elem_id="own-load"
+                )
         self.status = gr.Markdown(elem_id="own-status")
+        with gr.Tabs(elem_id="own-ways"):
+            self.ways = [self._lay_out(kind) for kind in (TwoKinds, Pairs, Numbers)]
+            with gr.Tab("Without examples"):
+                self.directions = DirectionsPanel(models, model, chosen, edit.opened)
         self._connect(model)
 
+    def _lay_out(self, kind) -> tuple:
+        """What a way of making sliders asks for, and its buttons."""
+        with gr.Tab(kind.title):
+            way = kind(self.models.first)
+            with gr.Row():
+                make = gr.Button(
+                    "Make the slider", variant="primary", elem_id=f"own-make{kind.suffix}"
+                )
+                stop = gr.Button("Stop", elem_id=f"stop-own{kind.suffix}")
+        return way, (make, stop)
+
+    @property
+    def adapting(self) -> list:
+        """What changes with the model."""
+        return [part for way, _ in self.ways for part in way.adapting]
+
+    def adapted(self, editor) -> dict:
+        """The tab for another model."""
+        return {part: value for way, _ in self.ways for part, value in way.adapted(editor).items()}
+
     def _connect(self, model: ModelThread) -> None:
-        making = long_run(
-            model,
-            (self.make, self.stop),
-            self.status,
-            self.fit,
-            inputs=[self.chosen, self.name, self.having, self.lacking],
-            outputs=[self.fitted, self.status],
-        )
         quiet = {"queue": False, "show_progress": "hidden", **HIDDEN, **LAST_WINS}
-        loading = self.load.upload(
-            explained(self.loaded), [self.chosen, self.load], [self.fitted, self.status], **quiet
+        made = [self._made(model, way, buttons) for way, buttons in self.ways]
+        outputs = [self.fitted, self.status]
+        made.append(
+            self.load.upload(explained(self.loaded), [self.chosen, self.load], outputs, **quiet)
         )
-        sliders = [*self.edit.sliders.slots, *self.edit.sliders.heads]
-        outputs = [
-            self.chosen,
-            self.save,
-            *sliders,
-            self.edit.strip.attribute,
-            self.edit.borrow.group,
-        ]
-        for fitted in (making, loading):
+        panel = self.directions
+        made.append(
+            panel.keep.click(
+                self.kept,
+                [self.chosen, self.name, panel.found, panel.picked],
+                [*outputs, panel.status],
+                **quiet,
+            )
+        )
+        for fitted in made:
             fitted.success(
                 explained(self.show),
                 [self.chosen, self.edit.history, self.fitted],
-                outputs,
+                [self.chosen, self.save, *self.edit.choosing_sliders],
                 **quiet,
             )
 
-    def fit(self, chosen: Chosen, name: str, having, lacking):
+    def _made(self, model: ModelThread, way, buttons: tuple) -> Dependency:
+        """A run that makes a slider in one way."""
+
+        def fit(chosen: Chosen, name: str, *given):
+            yield from self.fit(chosen, name, way.request(name, *given))
+
+        return long_run(
+            model,
+            buttons,
+            self.status,
+            fit,
+            inputs=[self.chosen, self.name, *way.inputs],
+            outputs=[self.fitted, self.status],
+        )
+
+    def fit(self, chosen: Chosen, name: str, request):
         """Encode the pictures and fit the direction."""
         editor, start = self.models.of(chosen), time.monotonic()
         yield {self.fitted: None}
-        request = SliderRequest(name, having or (), lacking or ())
         check_room(name, editor, chosen)
         for step in fit_slider(editor, request):
             yield {self.status: f"Reading picture {step.read + 1} of {step.pictures}…"}
         seconds, fitted = time.monotonic() - start, step.fitted
-        status = f"Done in {seconds:.1f} s. {score(fitted)} {skipped_in_words(step.skipped)}"
-        yield {self.fitted: (chosen.title, fitted), self.status: f"{status} {WHERE}"}
+        status = f"Done in {seconds:.1f} s. {score_in_words(fitted)}"
+        status = f"{status} {skipped_in_words(step.skipped)} {WHERE}"
+        yield {self.fitted: (chosen.title, fitted), self.status: status}
 
     def loaded(self, chosen: Chosen, path: str) -> dict:
         """A slider from its file."""
-        editor = self.models.of(chosen)
-        fitted = load_slider_for(editor.bundle, path)
-        check_room(fitted.attribute.name, editor, chosen)
-        status = f"{fitted.attribute.name} is loaded. {WHERE}"
+        fitted = load_slider_for(self.models.of(chosen).bundle, path)
+        return self._added(chosen, fitted, "is loaded")
+
+    def kept(self, chosen: Chosen, name: str, found: list, picked: int | None) -> dict:
+        """A direction that was picked, under the name that it was given; or what is missing."""
+        try:
+            fitted = self.directions.named(chosen, name, found, picked)
+            return self._added(chosen, fitted, "is kept")
+        except EditError as error:
+            return {self.directions.status: in_words(error)}
+
+    def _added(self, chosen: Chosen, fitted: FewShot, what: str) -> dict:
+        check_room(fitted.attribute.name, self.models.of(chosen), chosen)
+        status = f"{fitted.attribute.name} {what}. {WHERE}"
         return {self.fitted: (chosen.title, fitted), self.status: status}
 
     def show(self, chosen: Chosen, history: History, made: tuple[str, FewShot] | None) -> dict:
@@ -110,11 +147,3 @@ class OwnSliderTab:
             self.save: gr.DownloadButton(value=slider_file(editor, fitted), interactive=True),
             **self.edit.adapted_sliders(editor, dict(history.now.sliders)),
         }
-
-
-def score(fitted: FewShot) -> str:
-    """The held-out score in words."""
-    facts = fitted.attribute
-    others = f"{facts.negatives} without" if facts.negatives else "made-up people"
-    text = f"Score {facts.auroc:.2f} on pictures left out, {facts.positives} with it, {others}."
-    return text if facts.auroc > 0.7 else f"{text} That is little better than chance: use more."

@@ -14,11 +14,12 @@ from pdae_app.engine.looks import TOO_STRONG, believable
 from pdae_app.engine.portrait import preview_steps
 from pdae_app.engine.preset import Preset
 from pdae_app.engine.requests import EditRequest
-from pdae_app.ui.edit_panels import EditPanels
+from pdae_app.ui.edit_panels import NOTHING_YET, EditPanels
 from pdae_app.ui.events import (
     AT_ONCE,
     HIDDEN,
     LAST_WINS,
+    NOT_BEGUN,
     ONE_AT_A_TIME,
     OURS,
     QUIET,
@@ -30,14 +31,14 @@ from pdae_app.ui.events import (
 )
 from pdae_app.ui.face_edits import FaceEdits, others
 from pdae_app.ui.history import History
+from pdae_app.ui.kept_settings import KeptSettings
 from pdae_app.ui.models import Chosen
-from pdae_app.ui.result_panel import REPLACE, Finished
+from pdae_app.ui.result_panel import COPY, REPLACE, Finished
 from pdae_app.ui.session import Opened
 from pdae_app.ui.settings import Settings
 
 READY = "Ready: drag a slider and let go."
 FINISHING = "Finishing…"
-NOTHING_YET = "Choose a photograph first: there is nothing yet that a slider could change."
 
 
 class Rendering:
@@ -45,6 +46,7 @@ class Rendering:
 
     def __init__(self, panels: EditPanels, model: ModelThread):
         self.panels, self.model = panels, model
+        self.kept = KeptSettings(panels)
 
     def connect(self) -> list[Dependency]:
         """Wire what renders anew, stopping the rendering before; what runs the model."""
@@ -75,6 +77,9 @@ class Rendering:
         panels.result.again.click(
             lambda path: path, panels.result.save_whole, panels.panel.photo, **AT_ONCE
         )
+        panels.result.copy.click(
+            None, panels.result.save_whole, panels.status, js=COPY, **HIDDEN, **QUIET
+        )
         return [rendered, *(self.after(change, **HIDDEN) for change in changes)]
 
     def _connect_history(self) -> list[Dependency]:
@@ -104,6 +109,7 @@ class Rendering:
             **options,
         )
         rendering.success(**self.completing, **{**AT_ONCE, **completing})
+        event.success(**self.kept.keeping)
         return rendering
 
     @property
@@ -195,12 +201,19 @@ class Rendering:
     def stopped(
         self,
         chosen: Chosen,
+        opening: Newest,
+        rendering: Newest,
         opened: Opened | None,
         history: History,
         finished: Finished | None,
     ) -> dict:
-        """After *Stop*: the last finished picture, and the sliders as they stand in it."""
+        """After *Stop*: the last finished picture, and the sliders as they stand in it.
+
+        What failed without it never came into the line of the model, and says so.
+        """
         panels, status = self.panels, {self.panels.status: STOPPED}
+        if opening.wish is not None or rendering.wish is not None:
+            return {panels.status: NOT_BEGUN}
         if opened is not None:
             opened.portrait.photograph.release()
         if opened is None:

@@ -1,6 +1,6 @@
 """The edit: before and after, in the face and in the whole photograph, and their files."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import gradio as gr
@@ -14,6 +14,24 @@ from pdae_app.export.names import edited_name
 from pdae_app.ui.events import Newest, shown
 from pdae_app.ui.files import preview, saved, stored
 from pdae_app.ui.session import Opened
+
+# The saved photograph as PNG, the one kind that every browser's clipboard takes.
+COPY = """async (file) => {
+  const png = async () => {
+    const blob = await (await fetch(file.url)).blob();
+    if (blob.type === "image/png") return blob;
+    const bitmap = await createImageBitmap(blob);
+    const canvas = new OffscreenCanvas(bitmap.width, bitmap.height);
+    canvas.getContext("2d").drawImage(bitmap, 0, 0);
+    return canvas.convertToBlob({ type: "image/png" });
+  };
+  try {
+    await navigator.clipboard.write([new ClipboardItem({ "image/png": png() })]);
+    return "Copied. Paste it where you want it.";
+  } catch {
+    return "This browser does not let a page copy pictures. Use “Save photograph”.";
+  }
+}"""
 
 ADD, REPLACE = "Add the change", "Replace the face"
 
@@ -33,6 +51,14 @@ class Finished:
         return rendering.wish is not None and rendering.number != self.number
 
 
+@dataclass(frozen=True)
+class Pasted:
+    """The edit of another face of the photograph: how it lies on it, and what was asked for."""
+
+    layer: Layer
+    request: EditRequest
+
+
 class ResultPanel:
     """The pictures of an edit as they become finer, and the downloads when it is done."""
 
@@ -49,6 +75,9 @@ class ResultPanel:
         """The buttons, wherever the page has them."""
         self.save_whole = _download("Save photograph", "save-photo", variant="primary")
         self.save_face = _download("Save face", "save-face")
+        self.copy = gr.Button(
+            "Copy", size="sm", min_width=60, interactive=False, elem_id="copy-photo"
+        )
         self.kind = gr.Dropdown(
             list(STILLS),
             value="PNG",
@@ -57,6 +86,9 @@ class ResultPanel:
             min_width=80,
             elem_id="save-kind",
         )
+
+    def lay_out_again(self) -> None:
+        """The button that takes the result as the next photograph."""
         self.again = gr.Button(
             "Edit further", size="sm", min_width=60, interactive=False, elem_id="edit-further"
         )
@@ -78,7 +110,7 @@ class ResultPanel:
     @property
     def parts(self) -> list:
         """All that belongs to one picture and goes with it."""
-        return [self.face, self.whole, self.raw, self.again, *self._downloads]
+        return [self.face, self.whole, self.raw, self.again, self.copy, *self._downloads]
 
     @property
     def _downloads(self) -> list:
@@ -90,7 +122,7 @@ class ResultPanel:
         return {
             **dict.fromkeys([self.face, self.whole, self.raw]),
             **dict.fromkeys(self._downloads, nothing),
-            self.again: gr.Button(interactive=False),
+            **dict.fromkeys([self.again, self.copy], gr.Button(interactive=False)),
         }
 
     def glimpse(self, opened: Opened, progress: Progress) -> dict:
@@ -116,19 +148,21 @@ class ResultPanel:
         opened: Opened,
         finished: Finished,
         kind: str = "PNG",
-        others: Sequence[Layer] = (),
+        others: Mapping[str, Pasted] | None = None,
     ) -> dict:
         """What follows the face: the whole photograph, the model's square, the downloads.
 
         Args:
             kind: of the saved files, one of `STILLS`.
-            others: edits of other faces in the same photograph.
+            others: edits of other faces in the same photograph, by the faces' names.
         """
         request, edited, portrait = finished.request, finished.image, opened.portrait
         provenance = request.provenance(title)
         name = edited_name(str(portrait.photograph.source), request.preset.sliders)
-        whole = portrait.whole_with(edited, request.replace, others)
-        whole = saved(whole, name, provenance, kind)
+        others = others or {}
+        whole = portrait.whole_with(edited, request.replace, [o.layer for o in others.values()])
+        of_all = request.provenance(title, {face: o.request for face, o in others.items()})
+        whole = saved(whole, name, of_all, kind)
         preset = replace(request.preset, model=title).to_json()
         files = {
             self.save_face: saved(portrait.view_with(edited), f"{name}-face", provenance, kind),
@@ -138,7 +172,7 @@ class ResultPanel:
         return {
             self.whole: (opened.photo_file, whole),
             self.raw: (opened.square_file, saved(shown(edited), "raw", provenance)),
-            self.again: gr.Button(interactive=True),
+            **dict.fromkeys([self.again, self.copy], gr.Button(interactive=True)),
         } | _offer(files)
 
 

@@ -5,12 +5,26 @@ from dataclasses import replace
 import gradio as gr
 from gradio.events import Dependency
 
+from pdae_app.engine.aims import averaged
 from pdae_app.engine.keep import KeepMask
 from pdae_app.engine.preset import Preset, read_preset
+from pdae_app.ui.borrow_panel import EVERYTHING
+from pdae_app.ui.edit_panels import MAKE_AVERAGE, NOTHING_YET
 from pdae_app.ui.events import AT_ONCE, HIDDEN, LAST_WINS, QUIET, Newest
 from pdae_app.ui.history import History
 from pdae_app.ui.models import Chosen
 from pdae_app.ui.session import Opened
+
+
+def with_sliders(sliders: dict[str, float]):
+    """A move of the history to these sliders, the others as they are; at 0 there is none."""
+
+    def moved(history: History) -> History:
+        together = {**history.now.sliders, **sliders}
+        standing = {name: strength for name, strength in together.items() if strength}
+        return history.then(replace(history.now, sliders=standing))
+
+    return moved
 
 
 class Settings:
@@ -34,6 +48,12 @@ class Settings:
             ),
             looks.cards.select(
                 self.wear, [panels.chosen, looks.presets, *panels.wanted], outputs, **AT_ONCE
+            ),
+            panels.average.input(
+                self.rendering.reported(self.make_average),
+                [panels.chosen, *panels.wanted, panels.average],
+                outputs,
+                **AT_ONCE,
             ),
             borrow.taking.success(
                 self.take_over, [panels.chosen, borrow.sliders, *panels.wanted], outputs, **AT_ONCE
@@ -61,11 +81,19 @@ class Settings:
         if sliders is None:
             return self.rendering.unchanged()
 
-        def moved(history: History) -> History:
-            now = history.now
-            return history.then(replace(now, sliders={**now.sliders, **sliders}))
+        return self.rendering.moved_by(with_sliders(sliders))(chosen, *wanted)
 
-        return self.rendering.moved_by(moved)(chosen, *wanted)
+    def make_average(self, chosen: Chosen, opened: Opened | None, *values) -> dict:
+        """One attribute of this person, or all, as they are on average."""
+        *wanted, name = values
+        back = {self.panels.average: MAKE_AVERAGE}
+        if opened is None or name == MAKE_AVERAGE:
+            return back | ({self.panels.status: NOTHING_YET} if opened is None else {})
+        editor = self.panels.models.of(chosen)
+        names = editor.attributes if name == EVERYTHING else [name]
+        sliders = dict.fromkeys(names, 0.0) | averaged(editor, opened.portrait.code, names)
+        moved = self.rendering.moved_by(with_sliders(sliders))
+        return moved(chosen, opened, *wanted) | back
 
     def load_preset(self, chosen: Chosen, *values) -> dict:
         """The sliders as a preset's file says."""

@@ -9,7 +9,9 @@ from PIL import Image
 from pdae_app.engine import EditError, Editor
 from pdae_app.export import FILMS
 from pdae_app.export.credentials import signed_film, signed_still
+from pdae_app.export.files import side_by_side
 from pdae_app.export.provenance import Provenance
+from pdae_app.ui.bounded import BoundedSlider
 from pdae_app.ui.events import ModelThread, long_run
 from pdae_app.ui.files import saved, stored
 from pdae_app.ui.history import History
@@ -38,7 +40,7 @@ class StripPanel:
                 self.attribute = gr.Dropdown(
                     label="Attribute", elem_id="strip-attribute", **self._choices(models.first)
                 )
-                self.reach = gr.Slider(0.5, 2, value=1.5, step=0.25, label="Up to")
+                self.reach = BoundedSlider(0.5, 2, value=1.5, step=0.25, label="Up to")
                 self.kind = gr.Dropdown(
                     [SHEET, *FILMS], value=SHEET, label="Save as", elem_id="strip-kind"
                 )
@@ -111,8 +113,4 @@ def exported(frames: list[Image.Image], kind: str, recipe: Provenance, name: str
     """The path of the frames as a sheet or a film."""
     if kind != SHEET:
         return stored(signed_film(frames, recipe, kind), f"{name}{FILMS[kind]}")
-    width, height = frames[0].size
-    sheet = Image.new("RGB", (width * len(frames), height))
-    for place, frame in enumerate(frames):
-        sheet.paste(frame, (place * width, 0))
-    return stored(signed_still(sheet, recipe), f"{name}.png")
+    return stored(signed_still(side_by_side(frames), recipe), f"{name}.png")
