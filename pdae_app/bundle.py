@@ -28,6 +28,7 @@ from pdae_app.bundle_config import (
     read_config,
 )
 from pdae_app.bundle_files import BundleError, changed, read_tensors, sha256, stored_dtype
+from pdae_app.diffusion.coupled import Repaint
 from pdae_app.diffusion.prediction import Diffusion
 from pdae_app.diffusion.process import Process
 from pdae_app.diffusion.spacing import Spacing
@@ -57,7 +58,8 @@ class Bundle:
     training pictures were framed (`FRAMINGS`), `aligner` what found the eyes for that; `floor` is
     the time from which new pictures jump to x0_hat (`jumping`), 0 for networks that denoise at all
     levels. `coupled_from` is the time from which photographs are edited by
-    `pdae_app.diffusion.coupled`; None edits through the inferred x_T, as the papers do.
+    `pdae_app.diffusion.coupled`; None edits through the inferred x_T, as the papers do. `repaint`
+    says where such edits take the photograph's own detail away.
     `typical` tells pictures like the training pictures from others. `first_stage` stands between
     pictures and the states that `unet` knows; None is `Pixels`.
     `classes` are the names of the classes that the U-Net, or PDAE in place of images, is told.
@@ -78,6 +80,7 @@ class Bundle:
     aligner: str = ALIGNER
     floor: int = 0
     coupled_from: int | None = None
+    repaint: Repaint | None = None
     classes: tuple[str, ...] = ()
     typical: Typical | None = None
     info: dict = field(default_factory=dict)
@@ -221,6 +224,8 @@ def _config(bundle: Bundle) -> dict:
         "floor": bundle.floor,
         "coupled_from": bundle.coupled_from,
     }
+    if bundle.repaint is not None:
+        config["repaint"] = dataclasses.asdict(bundle.repaint)
     if bundle.spacing is not None:
         config["spacing"] = dataclasses.asdict(bundle.spacing)
     if not isinstance(bundle.first_stage, Pixels):

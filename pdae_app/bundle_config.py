@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 
 from pdae_app.bundle_files import BundleError, check_depth
+from pdae_app.diffusion.coupled import Repaint
 from pdae_app.diffusion.grids import steppings
 from pdae_app.diffusion.prediction import Diffusion
 from pdae_app.diffusion.process import LinearLogSNR
@@ -101,6 +102,7 @@ def empty_parts(config: dict) -> dict:
         "aligner": str(config.get("aligner", "haar")),
         "floor": floor,
         "coupled_from": coupled_from,
+        "repaint": build(Repaint, config["repaint"], "repaint.") if "repaint" in config else None,
         "classes": classes,
         "typical": typical,
         "info": info,

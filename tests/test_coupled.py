@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 
 from pdae_app.bundle import load_bundle, save_bundle
-from pdae_app.diffusion.coupled import coupled_states, coupling
+from pdae_app.diffusion.coupled import Repaint, coupled_states, coupling
 from pdae_app.diffusion.grids import levels_below
 from pdae_app.diffusion.process import CLEAN, LinearLogSNR
 from pdae_app.diffusion.schedule import Schedule
@@ -30,14 +30,14 @@ def gaussian(process, mean: float):
     return eps
 
 
-def edited(process, steps: int, start, part=1.0, target: float = 1.0) -> torch.Tensor:
+def edited(process, steps: int, start, part=1.0, target=1.0, repaint=None) -> torch.Tensor:
     x_0 = torch.randn(2, 3, 4, 4, generator=torch.Generator().manual_seed(0)).double()
     noise = torch.randn(1, 3, 4, 4, generator=torch.Generator().manual_seed(1)).double()
     levels = levels_below(process, steps, start)
     results = []
     for x in x_0.split(1):
         shared = coupling(gaussian(process, 0.2), x, noise, process, levels)
-        *_, last = coupled_states(gaussian(process, target), shared, part=part)
+        *_, last = coupled_states(gaussian(process, target), shared, part=part, repaint=repaint)
         results.append(last.x - x)
     return torch.cat(results)
 
@@ -62,6 +62,31 @@ def test_equal_codes_change_nothing_and_parts_are_kept():
     assert not found[:, :, :2].any() and found[:, :, 2:].abs().min() > 0.1
 
 
+@pytest.mark.parametrize("process", PROCESSES)
+def test_where_the_change_is_large_the_pictures_detail_goes(process):
+    """A change beyond `most` ends where the target's own flow from the noised picture ends."""
+    start = process.at(0.6)
+    sigma = process.sigma(start) / process.alpha(start)
+    x_0 = torch.randn(2, 3, 4, 4, generator=torch.Generator().manual_seed(0)).double()
+    noise = torch.randn(1, 3, 4, 4, generator=torch.Generator().manual_seed(1)).double()
+    flow = 1 + (x_0 + sigma * noise - 1) * (VARIANCE / (VARIANCE + sigma**2)) ** 0.5
+    found = edited(process, 300, start, repaint=Repaint(least=1e-4, most=2e-4))
+    assert (found - (flow - x_0)).abs().max() < 0.03
+    small = edited(process, 300, start, repaint=Repaint(least=2.0, most=3.0))
+    assert torch.equal(small, edited(process, 300, start))  # a change of 0.8 keeps it all
+    assert not edited(SCHEDULE, 5, 700, target=0.2, repaint=Repaint(0.1, 0.2)).any()
+
+
+def test_the_mask_is_smooth_and_follows_the_change():
+    change = torch.zeros(1, 4, 8, 8)
+    change[..., :4] = 1.0
+    mask = Repaint(least=0.5, most=1.0).mask(change)[0, 0]
+    assert (mask[:, :3] == 1).all() and not mask[:, 4:].any()
+    assert torch.allclose(mask[:, 3], torch.full((8,), 1 / 3))
+    with pytest.raises(ValueError, match="most above least"):
+        Repaint(least=0.5, most=0.5)
+
+
 def test_levels_fall_from_their_start():
     levels = levels_below(SCHEDULE, 10, 700)
     assert levels[0] == 700 and levels[-2:] == [0, CLEAN] and levels == sorted(levels)[::-1]
@@ -76,7 +101,7 @@ def test_levels_fall_from_their_start():
 def coupled(tmp_path_factory):
     """An editor that edits without x_T, one that does not, and a code."""
     folder = tmp_path_factory.mktemp("coupled") / "bundle"
-    save_bundle(replace(tiny_latent_bundle(), coupled_from=80), folder)
+    save_bundle(replace(tiny_latent_bundle(), coupled_from=80, repaint=Repaint(1e-4, 1e-3)), folder)
     bundle = load_bundle(folder)
     editor = Editor(bundle, "coupled")
     pixels = torch.randint(0, 255, (32, 32, 3), generator=torch.Generator().manual_seed(0))
@@ -96,6 +121,8 @@ def test_sliders_keep_masks_strips_and_scales(coupled):
     plain, moved = editor.edit(code, {}), editor.edit(code, {"Smiling": 2.0})
     assert moved.tobytes() != plain.tobytes()
     assert moved.tobytes() != inverted.edit(code, {"Smiling": 2.0}).tobytes()
+    kept = Editor(replace(editor.bundle, repaint=None), "kept")
+    assert moved.tobytes() != kept.edit(code, {"Smiling": 2.0}).tobytes()
     assert editor.edit(code, {"Smiling": 2.0}, scale=0.0).tobytes() == plain.tobytes()
     everything = np.ones((32, 32), np.float32)
     assert editor.edit(code, {"Smiling": 2.0}, keep=everything).tobytes() == plain.tobytes()

@@ -11,6 +11,7 @@ from sklearn.metrics import roc_auc_score
 from torch import Tensor
 
 from pdae_app.bundle import load_bundle, save_bundle
+from pdae_app.diffusion.coupled import Repaint
 from pdae_app.latents.directions import LatentSpace
 from pdae_app.latents.few_shot import FewShot, fit_few_shot
 from pdae_app.latents.fit import Labelled, fit_latent_space
@@ -28,7 +29,7 @@ class AttributesConfig:
     rows that the AUROC is measured on; `attributes` the label columns (default: every column of 0s
     and 1s); `person` the column that groups pictures of the same person; `controls` columns of
     kinds (where a picture comes from) that no direction should carry along. `stepping`, `floor`,
-    `coupled_from` and `info` go into the bundle as they are.
+    `coupled_from`, `repaint` and `info` go into the bundle as they are.
 
     `few_shot` fits on so many positives and as many negatives, drawn by `seed`, and nothing else;
     with `unlabelled`, on the positives and so many codes whose labels are not looked at.
@@ -46,6 +47,7 @@ class AttributesConfig:
     stepping: str | None = None
     floor: int | None = None
     coupled_from: int | None = None
+    repaint: Repaint | None = None
     info: dict[str, str] | None = None
     few_shot: int | None = None
     unlabelled: int | None = None
@@ -134,7 +136,7 @@ def main() -> None:
     else:
         bundle.latents = fit_latent_space(train, test, config.folds, statistics)
     bundle.info |= config.info or {}
-    for name in ("stepping", "floor", "coupled_from"):
+    for name in ("stepping", "floor", "coupled_from", "repaint"):
         if getattr(config, name) is not None:
             setattr(bundle, name, getattr(config, name))
     save_bundle(bundle, config.bundle)

@@ -4,6 +4,10 @@ Two noised versions of one picture go down together: one is denoised under its o
 which carries the edit so far, under the changed one. Only their difference is integrated, so equal
 codes change nothing, to the bit. As in FlowEdit (Kulikov et al. 2024, Alg. 1), written for noise
 levels sigma / alpha in place of straight flows.
+
+A difference leaves the picture's own detail where it was: teeth show through closed lips, hair
+through a bald head. Where the change is large, `Repaint` takes that detail away, and the model
+paints anew.
 """
 
 from collections.abc import Iterator
@@ -11,10 +15,31 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from pdae_app.diffusion.process import Process, Time
 from pdae_app.diffusion.solvers import Denoiser, State
+
+
+@dataclass(frozen=True)
+class Repaint:
+    """Where the picture's own detail gives way: wholly where the two codes' predictions differ by
+    `most`, not at all below `least`, as root mean squares over the channels of a state.
+    """
+
+    least: float
+    most: float
+
+    def __post_init__(self):
+        if not 0 < self.least < self.most:
+            raise ValueError("least must be above 0, and most above least")
+
+    def mask(self, change: Tensor) -> Tensor:
+        """Of a change (N, C, H, W) of predictions: (N, 1, H, W) in [0, 1], 1 to paint anew."""
+        size = change.square().mean(1, keepdim=True).sqrt()
+        smooth = F.avg_pool2d(F.pad(size, (1, 1, 1, 1), mode="replicate"), 3, stride=1)
+        return ((smooth - self.least) / (self.most - self.least)).clamp(0, 1)
 
 
 @dataclass(frozen=True)
@@ -44,7 +69,11 @@ def coupling(
 
 
 def coupled_states(
-    denoiser: Denoiser, shared: Coupling, count: int = 1, part: float | Tensor = 1.0
+    denoiser: Denoiser,
+    shared: Coupling,
+    count: int = 1,
+    part: float | Tensor = 1.0,
+    repaint: Repaint | None = None,
 ) -> Iterator[State]:
     """`count` edits of one picture under the denoiser of as many changed codes.
 
@@ -55,6 +84,8 @@ def coupled_states(
     Args:
         part: of the difference that is wanted: above 1 it is exaggerated, a map that is 0 somewhere
             leaves the picture there.
+        repaint: where the picture's detail goes; what x_0 has beyond its own x0_hat then counts
+            into the difference that is wanted. None keeps it everywhere.
 
     Yields:
         States whose x is the picture with the difference so far, and x0_hat that with the one which
@@ -62,11 +93,15 @@ def coupled_states(
     """
     process, levels = shared.process, shared.levels
     x_0, noise = (x.expand(count, -1, -1, -1) for x in (shared.x_0, shared.noise))
-    difference = torch.zeros_like(x_0)
+    difference, mask = torch.zeros_like(x_0), torch.zeros_like(x_0[:, :1])
     for step, (t, t_next) in enumerate(pairwise(levels), 1):
         x_t = process.noised(x_0 + difference, noise, t)
         edit = process.predict_x0(x_t, denoiser(x_t, process.asked(t, x_t)), t)
-        predicted = part * (edit - shared.predictions[step - 1])
+        own = shared.predictions[step - 1]
+        predicted = part * (edit - own)
+        if repaint is not None:
+            mask = torch.maximum(mask, repaint.mask(predicted))
+            predicted = predicted - mask * (x_0 - own)
         ratio = _noise_level(process, t_next) / _noise_level(process, t)
         difference = ratio * difference + (1 - ratio) * predicted
         x, x0_hat = x_0 + difference, x_0 + predicted

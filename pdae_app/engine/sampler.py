@@ -249,7 +249,7 @@ class Sampler:
         """Edits of one photograph under codes z (N, D); `keep` as in `Decoding`."""
         part = scale if keep is None else scale * (1 - self._at_state_size(keep))
         denoiser = self.denoiser(z.to(self.device))
-        return inferring(coupled_states(denoiser, shared, len(z), part))
+        return inferring(coupled_states(denoiser, shared, len(z), part, self.bundle.repaint))
 
 
 def inferring(states: Iterator[State]) -> Iterator[State]:

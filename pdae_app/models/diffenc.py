@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from pdae_app.models.dual_conv import DualConv2d, DualConvTranspose2d
 from pdae_app.models.layers import (
     Norm,
     ResBlock,
@@ -93,7 +94,7 @@ class MeanEncoder(nn.Module):
         self.config = config
         base, emb, widths = config.base_channels, 4 * config.base_channels, config.widths
         self.time_embed = nn.Sequential(nn.Linear(base, emb), nn.SiLU(), nn.Linear(emb, emb))
-        self.conv_in = nn.Conv2d(config.in_channels, base, 3, padding=1)
+        self.conv_in = DualConv2d(config.in_channels, base, 3, padding=1)
         norm, middle = _norm(config.groups), _norm(config.middle_groups)
         before = [base, *widths[:-1]]
         self.down = nn.ModuleList(
@@ -108,7 +109,7 @@ class MeanEncoder(nn.Module):
             Up(config, a, b, norm) for a, b in zip(after, widths[::-1], strict=True)
         )
         self.norm_out = _norm(config.out_groups)(base)
-        self.conv_out = zero_init(nn.Conv2d(base, config.in_channels, 3, padding=1))
+        self.conv_out = zero_init(DualConv2d(base, config.in_channels, 3, padding=1))
 
     def forward(self, x: Tensor, tau: Tensor) -> Tensor:
         """X (N, C, S, S) in [-1, 1], tau (N,), 0 for the least noise, 1 for the most -> y like X.
@@ -136,7 +137,7 @@ class Up(nn.Module):
 
     def __init__(self, config: MeanEncoderConfig, channels: int, width: int, norm: Norm):
         super().__init__()
-        self.conv = nn.ConvTranspose2d(channels, width, 2, stride=2)
+        self.conv = DualConvTranspose2d(channels, width, 2, stride=2)
         self.blocks = _level(config, 2 * width, width, norm)
 
     def forward(self, h: Tensor, skip: Tensor, emb: Tensor) -> Tensor:
@@ -158,6 +159,5 @@ def _level(config: MeanEncoderConfig, channels: int, width: int, norm: Norm) -> 
 
 def _res_block(config: MeanEncoderConfig, channels: int, width: int, norm: Norm) -> ResBlock:
     emb = 4 * config.base_channels
-    return ResBlock(
-        channels, width, emb, config.dropout, time_scale=False, norm=norm, emb_bias=False
-    )
+    options = {"time_scale": False, "norm": norm, "emb_bias": False, "conv": DualConv2d}
+    return ResBlock(channels, width, emb, config.dropout, **options)

@@ -116,17 +116,18 @@ class ResBlock(nn.Module):
         time_scale: bool = True,
         norm: Norm = group_norm,
         emb_bias: bool = True,
+        conv: type[nn.Conv2d] = nn.Conv2d,
     ):
         super().__init__()
         self.resample, self.time_scale = resample, time_scale
         self.norm1 = norm(in_channels)
-        self.conv1 = nn.Conv2d(in_channels, out_channels, 3, padding=1)
+        self.conv1 = conv(in_channels, out_channels, 3, padding=1)
         self.emb_proj = nn.Linear(emb_dim, (1 + time_scale) * out_channels, bias=emb_bias)
         self.z_proj = nn.Linear(z_emb_dim, (1 + z_shift) * out_channels) if z_emb_dim else None
         self.norm2 = norm(out_channels)
         self.dropout = nn.Dropout(dropout)
-        self.conv2 = zero_init(nn.Conv2d(out_channels, out_channels, 3, padding=1))
-        self.skip = skip_connection(in_channels, out_channels)
+        self.conv2 = zero_init(conv(out_channels, out_channels, 3, padding=1))
+        self.skip = skip_connection(in_channels, out_channels, conv)
 
     def forward(self, x: Tensor, emb: Tensor, z_emb: Tensor | None = None) -> Tensor:
         """X (N, C_in, H, W), emb (N, E), z_emb (N, E_z) or None -> (N, C_out, H', W')."""
@@ -142,10 +143,12 @@ class ResBlock(nn.Module):
         return self.skip(resampled(x, self.resample)) + h
 
 
-def skip_connection(in_channels: int, out_channels: int) -> nn.Module:
+def skip_connection(
+    in_channels: int, out_channels: int, conv: type[nn.Conv2d] = nn.Conv2d
+) -> nn.Module:
     """The identity, or a 1x1 convolution where the width changes."""
     same = in_channels == out_channels
-    return nn.Identity() if same else nn.Conv2d(in_channels, out_channels, 1)
+    return nn.Identity() if same else conv(in_channels, out_channels, 1)
 
 
 def resampled(x: Tensor, direction: str | None) -> Tensor:
