@@ -1,7 +1,6 @@
 """Arguments of the endpoints: their types for the documentation, and what is wrong with them."""
 
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 
 import gradio as gr
 
@@ -106,8 +105,6 @@ def given(path: object, what: str = "photograph") -> str:
     """
     if not isinstance(path, str):
         raise EditError(f"Give a {what} file.")
-    if not Path(path).is_file():
-        raise EditError(f"This {what} has been deleted. Send it again.")
     return path
 
 
