@@ -33,7 +33,9 @@ class _Convolution(torch.autograd.Function):
         x, weight = ctx.saved_tensors
         needed = ctx.needs_input_grad[:3]
         convolution_backward = torch.ops.aten.convolution_backward
-        return *convolution_backward(grad, x, weight, ctx.bias_size, *ctx.how, needed), None
+        return *convolution_backward(
+            grad, x, weight, ctx.bias_size, *ctx.how, output_mask=needed
+        ), None
 
     @staticmethod
     def jvp(ctx: Any, tangent: Tensor | None, *of_weights: Tensor | None) -> Tensor | None:
