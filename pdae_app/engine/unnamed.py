@@ -66,8 +66,8 @@ def resembled(editor: Editor, found: FewShot) -> str:
     space = editor.bundle.latents
     if not space.attributes:
         return ""
-    way = torch.from_numpy(found.direction).float()[None]
-    cosines = torch.cosine_similarity(way, space.directions).abs()
+    direction = torch.from_numpy(found.direction).float()[None]
+    cosines = torch.cosine_similarity(direction, space.directions).abs()
     nearest = int(cosines.argmax())
     return space.names[nearest] if cosines[nearest] > ALIKE else ""
 

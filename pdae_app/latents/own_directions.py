@@ -38,10 +38,10 @@ def fit_pairs(
         raise ValueError(f"{name} needs at least {FEWEST_PAIRS} pairs, got {len(before)}")
     changes = holding(space, space.normalize(after) - space.normalize(before), held)
     changes = changes.double().numpy()
-    way = changes.mean(axis=0)
-    if np.linalg.norm(way) < 1e-6:
+    direction = changes.mean(axis=0)
+    if np.linalg.norm(direction) < 1e-6:
         raise ValueError(f"{name}: the pairs have no change in common")
-    weight = way / (way @ way)
+    weight = direction / (direction @ direction)
     middle = space.normalize(torch.cat([before, after])).double().numpy().mean(axis=0)
     attribute = Attribute(
         name,
@@ -52,7 +52,7 @@ def fit_pairs(
         positives=len(after),
         negatives=len(before),
     )
-    return FewShot(attribute, weight, way)
+    return FewShot(attribute, weight, direction)
 
 
 def holding(space: LatentSpace, changes: Tensor, held: Sequence[str]) -> Tensor:
@@ -105,7 +105,7 @@ def fit_numbers(name: str, z: Tensor, values: np.ndarray, space: LatentSpace) ->
 
 
 def find_directions(z: Tensor, space: LatentSpace, kind: str, count: int) -> list[FewShot]:
-    """The ways in which codes z (N, D) differ most, or independently of each other.
+    """The directions in which codes z (N, D) differ most, or independently of each other.
 
     They are found on one half of the codes and scored by the share of the other half's variance
     that lies along each. A slider at 1 goes one standard deviation.
@@ -123,26 +123,26 @@ def find_directions(z: Tensor, space: LatentSpace, kind: str, count: int) -> lis
     if not 1 <= count < min(known.shape):
         raise ValueError(f"{count} directions cannot be found in {len(known)} codes")
     if kind == "principal":
-        ways = PCA(count, random_state=0).fit(known).components_
+        directions = PCA(count, random_state=0).fit(known).components_
     else:
         ica = FastICA(count, whiten="unit-variance", random_state=0, max_iter=1000, tol=1e-3)
-        ways = ica.fit(known).mixing_.T
-    ways = ways / np.linalg.norm(ways, axis=1, keepdims=True)
+        directions = ica.fit(known).mixing_.T
+    directions = directions / np.linalg.norm(directions, axis=1, keepdims=True)
     left_out = left_out - left_out.mean(axis=0)
-    spread = (left_out @ ways.T).var(axis=0)
+    spread = (left_out @ directions.T).var(axis=0)
     shares, order = spread / left_out.var(axis=0).sum(), np.argsort(-spread)
     middle = codes.mean(axis=0)
     return [
         FewShot(
             Attribute(
                 f"{kind.capitalize()} {number}",
-                bias=-float(ways[i] @ middle),
+                bias=-float(directions[i] @ middle),
                 unit=float(np.sqrt(spread[i])),
                 score=round(float(shares[i]), 4),
                 measure="explained variance",
             ),
-            ways[i],
-            ways[i],
+            directions[i],
+            directions[i],
         )
         for number, i in enumerate(order, 1)
     ]
