@@ -48,27 +48,3 @@ def test_a_photograph_that_was_removed_does_not_come_back(page, wait):
     assert page.locator("#result img").count() == 0
     status(page, "Choose a photograph")
     assert page.locator("#save-photo").is_disabled()
-
-
-# Clicks an example so many milliseconds after the sliders of another model are there.
-CLICK_AT_ARRIVAL = """wait => new MutationObserver((_, observer) => {
-    if (document.body.innerText.includes("Gray Hair")) return;
-    observer.disconnect();
-    setTimeout(() => document.querySelectorAll(".gallery-item")[2].click(), wait);
-}).observe(document.body, {subtree: true, childList: true, attributes: true})"""
-
-
-@pytest.mark.parametrize("wait", (0, 30, 60, 100, 150))
-def test_an_example_clicked_as_another_model_comes_is_opened(page, wait):
-    page.locator("#model input").click()
-    page.get_by_role("option", name="faces128").click()
-    page.wait_for_selector(".attribute-slider:has-text('Gray Hair')")
-    settled(page)
-    page.evaluate(CLICK_AT_ARRIVAL, wait)
-    page.locator("#model input").click()
-    page.get_by_role("option", name="bundle").click()
-    page.wait_for_function("() => !document.body.innerText.includes('Gray Hair')")
-    page.wait_for_timeout(wait)
-    settled(page)
-    status(page, "Ready: drag a slider")
-    assert page.locator("#photo img").count() == 1 and page.locator("#result img").count() == 2

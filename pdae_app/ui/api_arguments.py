@@ -97,7 +97,7 @@ def json_arg(label: str, example: object = None) -> RawJSON:
     return RawJSON(label=label, example=example)
 
 
-def given(path: object, what: str = "photograph") -> str:
+def given(path: object, what: str = "picture") -> str:
     """The path of a file that was sent.
 
     Raises:
