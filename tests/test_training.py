@@ -277,7 +277,10 @@ def test_of_several_processes_one_makes_a_cache_and_the_others_wait(tmp_path):
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
     command = [sys.executable, "-c", MAKE_ONCE, str(tmp_path / "cache" / "states.npy")]
     processes = [subprocess.Popen(command, cwd=ROOT, **pipes) for _ in range(3)]
-    said = [process.communicate("go on\n", timeout=120)[0].split() for process in processes]
+    for process in processes:  # any of them may be the one that makes it
+        process.stdin.write("go on\n")
+        process.stdin.flush()
+    said = [process.communicate(timeout=120)[0].split() for process in processes]
     assert sorted(said) == [["making", "whole"], ["whole"], ["whole"]]
 
 

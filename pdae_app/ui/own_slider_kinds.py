@@ -23,9 +23,9 @@ The two kinds should differ in nothing else: same light, same mix of ages. The s
 the slider tells pictures apart that it was not made from: 0.5 is chance, 1 perfect.
 """
 PAIRS_NOTE = """
-Four to ten people, each **before** and **after**: without a beard and with it, or with the light
-from the left and from the right. The first picture before belongs to the first after, and so on.
-The slider makes the change that the pairs have in common.
+Four to ten people, each **before** and **after**: without a beard and with it, or lit from the left
+and from the right. The first picture before belongs to the first after, and so on. The slider
+makes the change that the pairs have in common.
 """
 NUMBERS_NOTE = """
 At least ten pictures, and a table (CSV) with a number for each, such as an age or an angle: a line
