@@ -121,7 +121,7 @@ class NumbersRequest:
     """A slider's name, picture files, and a number for each by its file's name.
 
     Raises:
-        EditError: a name that is none, too many pictures, or numbers that are all the same.
+        EditError: a name that is none, or too many pictures.
     """
 
     name: str
@@ -145,7 +145,8 @@ class NumbersRequest:
         """The slider from the pictures' codes, None for one that could not be used.
 
         Raises:
-            EditError: fewer than `FEWEST_NUMBERS` usable pictures with a number.
+            EditError: fewer than `FEWEST_NUMBERS` usable pictures with a number, or numbers that
+                are all the same.
         """
         known = self._known
         read = zip(self.pictures, codes, strict=True)

@@ -12,7 +12,10 @@ from torch import Tensor, nn
 
 
 class _Convolution(torch.autograd.Function):
-    """A 2-D convolution, or a transposed one; derivatives of the first and second order."""
+    """A 2-D convolution, or a transposed one; derivatives of the first and second order.
+
+    Forward ones are by the input alone. That is the point: one by the weights is refused.
+    """
 
     @staticmethod
     def forward(x: Tensor, weight: Tensor, bias: Tensor | None, how: tuple) -> Tensor:
@@ -40,7 +43,7 @@ class _Convolution(torch.autograd.Function):
     @staticmethod
     def jvp(ctx: Any, tangent: Tensor | None, *of_weights: Tensor | None) -> Tensor | None:
         if any(other is not None for other in of_weights):
-            raise NotImplementedError("the forward derivative is by the input alone")
+            raise ValueError("the forward derivative is by the input alone")
         _, weight = ctx.saved_tensors
         return None if tangent is None else torch.convolution(tangent, weight, None, *ctx.how)
 

@@ -20,12 +20,12 @@ from pdae_app.ui.api_arguments import (
     connect,
     editor_named,
     files_arg,
-    flag_arg,
     framed_photo,
     given,
     json_arg,
     number_arg,
     number_in,
+    person_args,
     photo_arg,
     preset_of,
     square_of,
@@ -61,7 +61,7 @@ class Endpoints:
     def connect(self, model: ModelThread) -> None:
         """Hidden components give every argument its type."""
         quality, scale = text_arg("quality", "Fast"), number_arg("scale", 1)
-        face, center, name = number_arg("face", 1), flag_arg("center"), text_arg("model", "")
+        face, center, name = person_args()
         sliders = json_arg("sliders", {"Smiling": 1.0, "Young": -0.5})
         wanted = json_arg("wanted", {"Smiling": True})
         where, codes = [face, center, name], self.codes

@@ -97,6 +97,11 @@ def json_arg(label: str, example: object = None) -> RawJSON:
     return RawJSON(label=label, example=example)
 
 
+def person_args() -> list:
+    """Which face, or the centre square, and by which model."""
+    return [number_arg("face", 1), flag_arg("center"), text_arg("model", "")]
+
+
 def given(path: object, what: str = "picture") -> str:
     """The path of a file that was sent.
 

@@ -13,10 +13,10 @@ from pdae_app.typed_config import short
 from pdae_app.ui.api_arguments import (
     connect,
     editor_named,
-    flag_arg,
     given,
     json_arg,
     number_arg,
+    person_args,
     preset_of,
     square_of,
     text_arg,
@@ -36,7 +36,7 @@ class FilmEndpoints:
         """Hidden components give every argument its type."""
         sliders = json_arg("sliders", {"Smiling": 1.0})
         how = [number_arg("scale", 1), text_arg("kind", "MP4"), text_arg("quality", "Fast")]
-        where = [number_arg("face", 1), flag_arg("center"), text_arg("model", "")]
+        where = person_args()
         inputs = [gr.File(label="film"), sliders, *how, *where]
         connect(model, {self.film: (inputs, [gr.File(label="edited"), json_arg("progress")])})
 

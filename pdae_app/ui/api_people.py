@@ -10,12 +10,11 @@ from pdae_app.export.provenance import Provenance
 from pdae_app.ui.api_arguments import (
     connect,
     editor_named,
-    flag_arg,
     framed_photo,
     given,
     json_arg,
     names_of,
-    number_arg,
+    person_args,
     photo_arg,
     square_of,
     text_arg,
@@ -34,7 +33,7 @@ class PeopleEndpoints:
     def connect(self, model: ModelThread) -> None:
         """Hidden components give every argument its type."""
         photo, attributes = photo_arg("photo"), json_arg("attributes", ["Smiling"])
-        where = [number_arg("face", 1), flag_arg("center"), text_arg("model", "")]
+        where = person_args()
         sliders = json_arg("sliders", {"Smiling": 0.8})
         connect(
             model,

@@ -33,11 +33,20 @@ At least ten pictures, and a table (CSV) with a number for each, such as an age 
 """
 
 
-class TwoKinds:
+class Kind:
+    """A way of making a slider, of which nothing depends on the model."""
+
+    adapting: tuple = ()
+
+    def adapted(self, editor: Editor) -> dict:
+        """What changes with the model."""
+        return {}
+
+
+class TwoKinds(Kind):
     """Pictures of people who have it, and who do not."""
 
     title, suffix = "From two kinds of pictures", ""
-    adapting: tuple = ()
 
     def __init__(self, editor: Editor):
         gr.Markdown(TWO_KINDS_NOTE)
@@ -50,12 +59,8 @@ class TwoKinds:
         """What is asked of the engine."""
         return SliderRequest(name, having or (), lacking or ())
 
-    def adapted(self, editor: Editor) -> dict:
-        """Nothing depends on the model."""
-        return {}
 
-
-class Pairs:
+class Pairs(Kind):
     """Pictures before and after, and what is to stay the same."""
 
     title, suffix = "From before and after", "-pairs"
@@ -83,11 +88,10 @@ class Pairs:
         return {self.held: gr.Dropdown(**_attributes(editor))}
 
 
-class Numbers:
+class Numbers(Kind):
     """Pictures, and a table of numbers."""
 
     title, suffix = "From numbers", "-numbers"
-    adapting: tuple = ()
 
     def __init__(self, editor: Editor):
         gr.Markdown(NUMBERS_NOTE)
@@ -101,10 +105,6 @@ class Numbers:
     def request(self, name: str, pictures, table: str | None) -> NumbersRequest:
         """What is asked of the engine."""
         return NumbersRequest(name, pictures or (), numbers_in(table))
-
-    def adapted(self, editor: Editor) -> dict:
-        """Nothing depends on the model."""
-        return {}
 
 
 def numbers_in(table: str | None) -> dict[str, float]:
