@@ -84,7 +84,7 @@ def _config(kind: str, settings: dict) -> VDMConfig:
             given = short(score["groups"])
             raise ConvertError(f"official score networks have 32 groups, got {given}")
         unet = score_config(height, score["n_layer"], score["n_embd"], channels)
-        encoder = _encoder_config(settings, height, channels) if kind == "diffenc" else None
+        encoder = _encoder_config(settings, height, channels) if KINDS[kind].learned else None
         learned = bool(settings.get("learned_schedule", False))
         return typed(VDMConfig(kind, unet, encoder, learned))
     except ConvertError:
@@ -117,8 +117,8 @@ def _encoder_config(settings: dict, size: int, channels: int) -> MeanEncoderConf
 def _check_kind(state: Mapping[str, Tensor], config: VDMConfig) -> None:
     """Raise a ConvertError if the state is plainly one of another kind."""
     has_encoder = any(name.startswith("encdec.") for name in state)
-    if has_encoder != (config.kind == "diffenc"):
-        fitting = "diffenc" if has_encoder else ", ".join(k for k in KINDS if k != "diffenc")
+    if has_encoder != config.traits.learned:
+        fitting = ", ".join(k for k, traits in KINDS.items() if traits.learned == has_encoder)
         raise ConvertError(f"the state is not of kind {config.kind!r}, but of {fitting}")
     if ("gamma.w" in state) != config.learned_schedule:
         what = "a learned" if "gamma.w" in state else "no learned"

@@ -85,9 +85,10 @@ class VariationalDiffusion(nn.Module):
     @cached_property
     def encoding(self) -> Encoding:
         """What is noised."""
-        if self.config.kind == "diffenc":
-            return LearnedEncoding(self._y)
-        return FixedEncoding() if self.config.kind == "diffenc_fixed" else IdentityEncoding()
+        traits = self.config.traits
+        if not traits.encodes:
+            return IdentityEncoding()
+        return LearnedEncoding(self._y) if traits.learned else FixedEncoding()
 
     def log_snr(self, t: float | Tensor, like: Tensor) -> Tensor:
         """Log SNR at t, () or (N,), in the precision of the loss terms."""

@@ -13,7 +13,24 @@ from pdae_app.models.diffenc import NORM_EPS, MeanEncoder, MeanEncoderConfig
 from pdae_app.models.layers import ResBlock, zero_init
 from pdae_app.models.unet import UNet, UNetConfig
 
-KINDS = ("vdm", "vdm_v", "diffenc_fixed", "diffenc")
+
+@dataclass(frozen=True)
+class Kind:
+    """What sets a kind apart: what the score network predicts, "eps" or "v"; whether pictures are
+    encoded before they are noised, and whether by a network (`learned`).
+    """
+
+    prediction: str = "v"
+    encodes: bool = False
+    learned: bool = False
+
+
+KINDS = {
+    "vdm": Kind("eps"),
+    "vdm_v": Kind(),
+    "diffenc_fixed": Kind(encodes=True),
+    "diffenc": Kind(encodes=True, learned=True),
+}
 # Standard deviation of a normal distribution that is cut at two of its own.
 TRUNCATED_STD = 0.87962566103423978
 
@@ -75,7 +92,7 @@ class VDMConfig:
                 f"gamma_0 {self.gamma_0} must lie below gamma_1 {self.gamma_1}: gamma, the "
                 "negative log SNR, rises with time"
             )
-        if (self.encoder is not None) != (self.kind == "diffenc"):
+        if (self.encoder is not None) != self.traits.learned:
             needs = "needs" if self.encoder is None else "has no"
             raise ValueError(f"the kind {self.kind!r} {needs} encoder")
         seen = self.encoder and (self.encoder.in_channels, self.encoder.image_size)
@@ -83,9 +100,14 @@ class VDMConfig:
             raise ValueError("the encoder and the U-Net must be of one picture size and channels")
 
     @property
+    def traits(self) -> Kind:
+        """What the kind stands for."""
+        return KINDS[self.kind]
+
+    @property
     def prediction(self) -> str:
         """What the score network predicts: "eps" or "v"."""
-        return "eps" if self.kind == "vdm" else "v"
+        return self.traits.prediction
 
 
 class VDM(nn.Module):
