@@ -24,6 +24,7 @@ from pdae_app.bundle_config import (
     FORMAT,
     empty_first_stage,
     empty_parts,
+    read_affine_sides,
     read_attributes,
     read_config,
 )
@@ -35,6 +36,7 @@ from pdae_app.diffusion.spacing import Spacing
 from pdae_app.diffusion.variational import VariationalDiffusion
 from pdae_app.faces.detect import ALIGNER
 from pdae_app.families import Family, family
+from pdae_app.latents.affine import AffineEdit, AffineSide
 from pdae_app.latents.directions import Attribute, LatentSpace
 from pdae_app.latents.prior import Prior
 from pdae_app.latents.typical import Typical
@@ -245,6 +247,8 @@ def _config(bundle: Bundle) -> dict:
         }
     if bundle.latents is not None:
         config["attributes"] = [a.facts() for a in bundle.latents.attributes]
+        if bundle.latents.affine:
+            config["affine"] = [dataclasses.asdict(e.side) for e in bundle.latents.affine]
     return config | {"info": bundle.info}
 
 
@@ -284,7 +288,8 @@ def _with_weights(folder: Path, config: dict, read: Callable) -> Bundle:
         problems += read(module, folder / f"{name}.safetensors")
     if "attributes" in config:
         attributes = _built(read_attributes, config, folder)
-        bundle.latents, found = _load_latents(folder, attributes, bundle.model)
+        sides = _built(read_affine_sides, config, folder)
+        bundle.latents, found = _load_latents(folder, attributes, sides, bundle.model)
         problems += found
     if problems:
         raise _unloadable(folder, problems)
@@ -372,15 +377,21 @@ def _fill(module: nn.Module, path: Path) -> list[str]:
 
 
 def _load_latents(
-    folder: Path, attributes: tuple[Attribute, ...], model: nn.Module | None
+    folder: Path,
+    attributes: tuple[Attribute, ...],
+    sides: tuple[AffineSide, ...],
+    model: nn.Module | None,
 ) -> tuple[LatentSpace | None, list[str]]:
     if model is None:
         return None, ["config.json lists attributes, but the bundle has no encoder"]
     count, dim = len(attributes), model.config.encoder.z_dim
     expected = {"mean": (dim,), "std": (dim,), "weights": (count, dim), "directions": (count, dim)}
+    for side in sides:
+        expected |= side.shapes(dim)
     tensors, problems = read_tensors(folder / "latents.safetensors", expected)
     if problems:
         return None, problems
     if not (tensors["std"] > 0).all():
         return None, ["latents.safetensors: std holds a number that is not above 0"]
-    return LatentSpace(**tensors, attributes=attributes), []
+    affine = tuple(AffineEdit.of_tensors(side, tensors) for side in sides)
+    return LatentSpace(**tensors, attributes=attributes, affine=affine), []

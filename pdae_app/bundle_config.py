@@ -16,6 +16,7 @@ from pdae_app.diffusion.spacing import Spacing
 from pdae_app.diffusion.variational import VariationalDiffusion
 from pdae_app.faces.align import FRAMINGS
 from pdae_app.families import Family, family, family_named
+from pdae_app.latents.affine import AffineSide
 from pdae_app.latents.directions import Attribute
 from pdae_app.latents.prior import Prior
 from pdae_app.latents.typical import Typical
@@ -183,4 +184,23 @@ def read_attributes(config: dict) -> tuple[Attribute, ...]:
     found = tuple(build(Attribute, row, f"attributes[{i}].") for i, row in enumerate(rows))
     if len({attribute.name for attribute in found}) < len(found):
         raise ConfigError("two attributes have the same name")
+    return found
+
+
+def read_affine_sides(config: dict) -> tuple[AffineSide, ...]:
+    """The sides of sliders that affine edits stand for, in a configuration.
+
+    Raises:
+        ConfigError: no list, one side twice, or a slider that there is not, or has no medians.
+    """
+    rows = config.get("affine", [])
+    if not isinstance(rows, list):
+        raise ConfigError(f"affine must be a list, got {short(rows)}")
+    found = tuple(build(AffineSide, row, f"affine[{i}].") for i, row in enumerate(rows))
+    if len({(side.attribute, side.up) for side in found}) < len(found):
+        raise ConfigError("affine names one side of an attribute twice")
+    fitting = {a.name for a in read_attributes(config) if a.unit is None}
+    for side in found:
+        if side.attribute not in fitting:
+            raise ConfigError(f"affine names {short(side.attribute)}, no attribute with medians")
     return found

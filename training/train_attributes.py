@@ -10,11 +10,12 @@ import torch
 from sklearn.metrics import roc_auc_score
 from torch import Tensor
 
-from pdae_app.bundle import load_bundle, save_bundle
+from pdae_app.bundle import Bundle, load_bundle, save_bundle
 from pdae_app.diffusion.coupled import Repaint
 from pdae_app.latents.directions import LatentSpace
 from pdae_app.latents.few_shot import FewShot, fit_few_shot
 from pdae_app.latents.fit import Labelled, fit_latent_space
+from training.affine_edits import AffineConfig, fit_affine_edits
 from training.config import ConfigError, parse
 from training.encode_latents import Latents, load_latents
 from training.evaluation.overlap import pass_on_hashes
@@ -30,6 +31,9 @@ class AttributesConfig:
     and 1s); `person` the column that groups pictures of the same person; `controls` columns of
     kinds (where a picture comes from) that no direction should carry along. `stepping`, `floor`,
     `coupled_from`, `repaint` and `info` go into the bundle as they are.
+
+    `affine` makes sides of sliders go each person's own way (`training/affine_edits.py`); the model
+    needs a sketch for it.
 
     `few_shot` fits on so many positives and as many negatives, drawn by `seed`, and nothing else;
     with `unlabelled`, on the positives and so many codes whose labels are not looked at.
@@ -48,6 +52,7 @@ class AttributesConfig:
     floor: int | None = None
     coupled_from: int | None = None
     repaint: Repaint | None = None
+    affine: AffineConfig | None = None
     info: dict[str, str] | None = None
     few_shot: int | None = None
     unlabelled: int | None = None
@@ -56,6 +61,8 @@ class AttributesConfig:
     def __post_init__(self):
         if self.unlabelled and not self.few_shot:
             raise ValueError("unlabelled goes with few_shot, the number of positives")
+        if self.affine and self.few_shot:
+            raise ValueError("affine edits need all the labels, not few_shot")
 
 
 def label_columns(rows: list[dict[str, str]]) -> list[str]:
@@ -119,6 +126,19 @@ def _scored(space: LatentSpace, test: Labelled) -> LatentSpace:
     return replace(space, attributes=attributes)
 
 
+def with_affine_edits(bundle: Bundle, train: Labelled, config: AttributesConfig) -> LatentSpace:
+    """The bundle's sliders with the affine edits that are asked for.
+
+    Raises:
+        ConfigError: the bundle has no sketch.
+    """
+    sketch = getattr(getattr(bundle.model, "shift", None), "sketch", None)
+    if sketch is None:
+        raise ConfigError(f"{config.model} has no sketch, and affine edits are found by it")
+    edits = fit_affine_edits(bundle.latents, sketch, train.z, train.labels, config.affine)
+    return replace(bundle.latents, affine=edits)
+
+
 def main() -> None:
     """The command line."""
     config = parse(AttributesConfig, __doc__)
@@ -135,6 +155,8 @@ def main() -> None:
         bundle.latents = fit_few(config, train, test, statistics)
     else:
         bundle.latents = fit_latent_space(train, test, config.folds, statistics)
+    if config.affine:
+        bundle.latents = with_affine_edits(bundle, train, config)
     bundle.info |= config.info or {}
     for name in ("stepping", "floor", "coupled_from", "repaint"):
         if getattr(config, name) is not None:

@@ -9,6 +9,8 @@ from dataclasses import asdict, dataclass, field
 import torch
 from torch import Tensor
 
+from pdae_app.latents.affine import AffineEdit
+
 # A picture that already lies at or beyond the typical positive (negative) still moves when its
 # slider is dragged: by at least this part of the way between the two medians.
 SMALLEST_STEP = 0.25
@@ -90,6 +92,7 @@ class LatentSpace:
 
     mean, std (D,); weights (A, D): regression weights on normalised z; directions (A, D): the ways
     along which a slider moves normalised z, scaled so that weights[i] . directions[i] = 1.
+    `affine` are sides of sliders that go each person's own way instead.
     """
 
     mean: Tensor
@@ -97,6 +100,7 @@ class LatentSpace:
     weights: Tensor
     directions: Tensor
     attributes: tuple[Attribute, ...] = field(default_factory=tuple)
+    affine: tuple[AffineEdit, ...] = ()
 
     @property
     def names(self) -> list[str]:
@@ -105,10 +109,13 @@ class LatentSpace:
 
     def tensors(self) -> dict[str, Tensor]:
         """What a bundle stores beside the attributes' facts."""
-        return {
+        stored = {
             name: getattr(self, name).float().contiguous()
             for name in ("mean", "std", "weights", "directions")
         }
+        for edit in self.affine:
+            stored |= edit.tensors()
+        return stored
 
     def normalize(self, z: Tensor) -> Tensor:
         """Z (..., D) to zero mean and unit variance."""
@@ -139,16 +146,15 @@ class LatentSpace:
         if not active:
             return z
         rows = [self._row(name) for name in active]
-        logits = self.logits(z)
-        change = torch.stack(
-            [
-                strength * abs(step_to(self.attributes[row], float(logits[row]), strength > 0))
-                for row, strength in zip(rows, map(torch.tensor, active.values()), strict=True)
-            ]
-        )
+        strengths = torch.tensor(list(active.values()))
+        steps = [
+            self._full_step(z, row, s > 0) for row, s in zip(rows, active.values(), strict=True)
+        ]
+        directions = torch.stack([way for way, _ in steps])
+        change = strengths * torch.tensor([size for _, size in steps])
         # directions^T a with weights . (directions^T a) = change
-        amounts = solved(self.weights[rows] @ self.directions[rows].T, change)
-        return z + amounts @ self.directions[rows] * self.std
+        amounts = solved(self.weights[rows] @ directions.T, change)
+        return z + amounts @ directions * self.std
 
     def sliders_to(
         self, z: Tensor, logits: Mapping[str, float], farthest: float = FARTHEST
@@ -164,10 +170,32 @@ class LatentSpace:
         for name, wanted in logits.items():
             row = self._row(name)
             gap = wanted - float(here[row])
-            step = abs(step_to(self.attributes[row], float(here[row]), gap > 0))
+            _, step = self._full_step(z, row, gap > 0)
             strength = gap / step if step else 0.0  # of one whose medians are one and the same
             found[name] = round(max(-farthest, min(farthest, strength)), 2)
         return {name: strength for name, strength in found.items() if strength}
+
+    def _full_step(self, z: Tensor, row: int, up: bool) -> tuple[Tensor, float]:
+        """The way (D,) that a slider goes on this side, scaled so that a step of 1 raises the logit
+        by 1, and by how much a slider's full unit changes the logit.
+        """
+        attribute = self.attributes[row]
+        change = abs(step_to(attribute, float(self.logits(z)[row]), up))
+        for edit in self.affine:
+            if (edit.side.attribute, edit.side.up) == (attribute.name, up):
+                return self._own_way(edit, z, row)
+        return self.directions[row], change
+
+    def _own_way(self, edit: AffineEdit, z: Tensor, row: int) -> tuple[Tensor, float]:
+        """That of an affine edit; where it hardly moves, the direction adds `SMALLEST_STEP`."""
+        attribute, sign = self.attributes[row], 1 if edit.side.up else -1
+        least = SMALLEST_STEP * (attribute.positive_logit - attribute.negative_logit)
+        step = edit.step(self.normalize(z))
+        reached = sign * float(self.weights[row] @ step)
+        if reached < least:
+            step = step + sign * (least - reached) * self.directions[row]
+        change = max(reached, least)
+        return sign * step / change, attribute.gain * change
 
     def _row(self, name: str) -> int:
         if name not in self.names:

@@ -43,6 +43,7 @@ class FewShot:
             weights=stacked([*space.weights[kept].numpy(), self.weight]),
             directions=stacked([*space.directions[kept].numpy(), self.direction]),
             attributes=(*(space.attributes[i] for i in kept), self.attribute),
+            affine=tuple(e for e in space.affine if e.side.attribute != self.attribute.name),
         )
 
 
