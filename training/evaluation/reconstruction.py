@@ -21,9 +21,10 @@ class Coded:
     z: Tensor
 
 
-def coded(model: Model, pictures: Tensor) -> Coded:
-    """Pictures (N, C, S, S) in [-1, 1] with their states and codes."""
-    return Coded(model, pictures, model.states(pictures), model.codes(pictures))
+def coded(model: Model, pictures: Tensor, z: Tensor | None = None) -> Coded:
+    """Pictures (N, C, S, S) in [-1, 1] with their states and codes, or with the codes z (N, D)."""
+    z = model.codes(pictures) if z is None else z
+    return Coded(model, pictures, model.states(pictures), z)
 
 
 def reconstruction(subject: Coded, steps: int) -> dict[str, dict]:

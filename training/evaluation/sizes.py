@@ -10,7 +10,8 @@ class Sizes:
     `held_out` and `training` pictures are read. `steps` are those that papers have as columns;
     `inversion` is how many PDAE's own script inverts with, `exact` those of our exact inversion;
     `edit_steps` and `path_steps` those of edits and of interpolations. `drawn` pictures are
-    generated for a distance of sets, in the steps `draw_steps`.
+    generated for a distance of sets, in the steps `draw_steps`; the nearest training pictures are
+    looked for of `memorised` of them.
     """
 
     held_out: int | None = None
@@ -29,6 +30,7 @@ class Sizes:
     path_steps: int = 100
     drawn: int = 50_000
     draw_steps: tuple[int, ...] = (10, 20, 50, 100)
+    memorised: int = 1000
     scales: tuple[float, ...] = (0.0, 0.5, 1.0, 1.5, 2.0, 2.5, 3.0)
     varied: int = 64
     variations: int = 16
@@ -59,6 +61,7 @@ QUICK = Sizes(
     path_steps=10,
     drawn=48,
     draw_steps=(10, 20),
+    memorised=48,
     scales=(0.0, 1.0, 2.0, 3.0),
     varied=4,
     variations=8,

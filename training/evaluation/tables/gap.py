@@ -21,9 +21,11 @@ def measure(case: Case) -> Table:
     Raises:
         LeftOutError: the model cannot go without its code.
     """
-    if not case.reading().family.guides:
+    squares = case.held_out.spread(case.sizes.gap)
+    z = case.codes_of(squares)
+    if not case.model.family.guides:
         raise LeftOutError(f"{case.model.name} has no average code to stand for none")
-    subject = coded(case.model, case.held_out.spread(case.sizes.gap).pictures)
+    subject = coded(case.model, squares.pictures[:], z)
     rows, shown = gap(subject), {"photographs": _row(subject.pictures)}
     for row in rows:
         for name, pictures in _one_step(case, subject, row["t"]).items():
