@@ -4,13 +4,12 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
-from PIL import Image
 
 from pdae_app.bundle import Bundle, save_bundle
 from pdae_app.convert.__main__ import main as convert
+from tests.evaluating import SMALL, config, model
 from tests.oracle import arrays, flags, write_diffae, write_pdae
 from tests.tiny import (
     UNET,
@@ -27,97 +26,22 @@ from training.evaluation.case import Case, Tools
 from training.evaluation.distances import squared_error
 from training.evaluation.features import Features
 from training.evaluation.held_out import load_squares
-from training.evaluation.judge import JudgeConfig
-from training.evaluation.model import Model, load_model
+from training.evaluation.model import load_model
 from training.evaluation.names import told_apart
 from training.evaluation.overlap import keep_hashes, kept_hashes, pass_on_hashes
 from training.evaluation.page import markdown, page
 from training.evaluation.reconstruction import coded
-from training.evaluation.sizes import Sizes
 from training.evaluation.suite import TABLES, SuiteConfig, prepared, result_path, run
 from training.evaluation.tables import (
     attributes,
-    critical_stages,
-    few_shot,
     memorisation,
     reconstruction,
 )
 from training.pixel_classifier import ClassifierConfig, label_table
 from training.report import model_tables
 
-SMALL = Sizes(
-    judge_epochs=8,
-    steps=(2, 4),
-    inversion=5,
-    exact=(2,),
-    reconstructed=2,
-    gap=2,
-    people=2,
-    strengths=(1.0,),
-    edit_steps=2,
-    random_directions=1,
-    pairs=2,
-    path_steps=2,
-    drawn=6,
-    draw_steps=(2,),
-    scales=(0.0, 2.0),
-    varied=2,
-    variations=2,
-    seeds=1,
-    shots=(3,),
-    few_shot_drawn=2,
-    unfamiliar=2,
-    detected=10,
-    detector_epochs=1,
-    stages=2,
-    staged=2,
-    losses=4,
-)
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    """Forty pictures of 20 px with two attributes, a number, classes and two splits."""
-    place, rng = tmp_path_factory.mktemp("pictures"), np.random.default_rng(0)
-    lines = ["file,split,person,Smiling,Male,Age,class"]
-    for i in range(48):
-        smiling, male = i % 2, i // 2 % 2
-        pixels = rng.integers(90, 130, (20, 20, 3))
-        pixels[12:16, 6:14] += 100 * smiling
-        pixels[:6] -= 80 * male
-        Image.fromarray(pixels.clip(0, 255).astype(np.uint8)).save(place / f"{i:02}.png")
-        split = "train" if i < 24 else "test"
-        kind = "cat" if smiling else "dog"
-        lines.append(f"{i:02}.png,{split},p{i},{smiling},{male},{20 + i},{kind}")
-    (place / "labels.csv").write_text("\n".join(lines) + "\n")
-    return place
-
-
-@pytest.fixture(scope="module")
-def data(folder):
-    labels, cache = str(folder / "labels.csv"), str(folder / "cache")
-    return DataConfig(str(folder), labels=labels, cache=cache)
-
-
-@pytest.fixture
-def small(monkeypatch):
-    monkeypatch.setattr(suite, "QUICK", SMALL)
-    monkeypatch.setattr(suite.fake_detection, "LEAST_STEPS", 1)
-    monkeypatch.setattr(suite.fake_detection, "SIZE", 16)
-    monkeypatch.setattr(few_shot, "UNLABELLED", 8)
-    monkeypatch.setattr(few_shot, "TRIES", 8)
-    monkeypatch.setattr(critical_stages, "STEPS", 2)
-
-
-def config(data, out, **changes):
-    folder = str(out.parent / "judge")
-    judge = JudgeConfig(folder, size=16, picture_size=16, classifier=ClassifierConfig(batch_size=8))
-    options = {"quick": True, "lpips": "none", "align": "center", "judge_config": judge}
-    return SuiteConfig(data, str(out), **(options | changes))
-
-
-def model(bundle, name="tiny"):
-    return Model(name, bundle, torch.device("cpu"))
+# Its fixtures: folder, data and small.
+pytest_plugins = ("tests.evaluating",)
 
 
 def written_bundle(bundle, folder):
@@ -162,9 +86,7 @@ def test_every_table(kind, data, tmp_path, small):
     for record in records:
         if "left out" not in record:
             assert record["rows"] and record["protocol"], record["table"]
-        saved = json.loads(
-            result_path(wanted, model(bundle, kind), record["table"]).read_text()
-        )
+        saved = json.loads(result_path(wanted, model(bundle, kind), record["table"]).read_text())
         assert saved == json.loads(json.dumps(record))
     text, whole = markdown(records), page(records, tmp_path / "out", "evaluate")
     for record in records:

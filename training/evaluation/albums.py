@@ -62,10 +62,8 @@ def drawn_album(
         )
     with tempfile.TemporaryFile() as file:
         kept = np.memmap(file, np.uint8, "w+", shape=(count, *shape))
-    starts = tqdm(
-        range(0, count, PIECE), title, leave=False, disable=None if count > PIECE else True
-    )
-    for start in starts:
+    quiet = None if count > PIECE else True
+    for start in tqdm(range(0, count, PIECE), title, leave=False, disable=quiet):
         places = range(start, min(start + PIECE, count))
         kept[start : places.stop] = grey_levels(draw(places)).numpy()
     return Album(lambda places: levels_back(kept[list(places)]), range(count))
@@ -81,8 +79,9 @@ def levels_back(levels: np.ndarray) -> Tensor:
     return torch.from_numpy(np.array(levels)).float() / 127.5 - 1
 
 
-def pieces(pictures: Album | Tensor, size: int = PIECE) -> Iterator[Tensor]:
+def pieces(pictures: Album | Tensor, size: int | None = None) -> Iterator[Tensor]:
     """Pictures, or whatever lies beside them, (N, ...) piece by piece; one empty piece of none."""
+    size = size or PIECE
     return (pictures[i : i + size] for i in range(0, max(1, len(pictures)), size))
 
 
