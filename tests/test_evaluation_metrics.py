@@ -2,6 +2,7 @@
 
 import math
 import pickle
+from urllib.error import URLError
 
 import numpy as np
 import pytest
@@ -231,6 +232,19 @@ def test_inception_from_all_layouts(tmp_path, monkeypatch):
         inception(str(tmp_path / "b.pth"))
     with pytest.raises(ValueError, match="there is no file"):
         inception(str(tmp_path / "c.pth"))
+
+
+@pytest.mark.parametrize("name", ["inception", "dinov2"])
+def test_no_network_is_a_sentence(name, monkeypatch):
+    from torch_fidelity import feature_extractor_inceptionv3 as module
+
+    def nowhere(*_, **__):
+        raise URLError("no route to host")
+
+    monkeypatch.setattr(module, "FeatureExtractorInceptionV3", nowhere)
+    monkeypatch.setattr(torch.hub, "load", nowhere)
+    with pytest.raises(ValueError, match=r"cannot be downloaded here .*give them by .*--"):
+        load_features(name, None)
 
 
 def brightness(pictures):

@@ -194,7 +194,8 @@ def _tools(
     makers = {"judge": judge, "features": features, "lpips": partial(_lpips, config.lpips)}
     makers["embed"] = named(config.embedder) if config.embedder else load_embedder
     tools = Tools(makers)
-    given = {"judge": config.judge, "features": config.inception, "lpips": config.lpips}
+    given = {"judge": config.judge, "lpips": config.lpips}
+    given["features"] = config.inception if config.features in (None, "inception") else None
     for name in (name for name, file in given.items() if file and file != "none"):
         if tools.get(name) is None:
             raise ValueError(tools.missing[name])
