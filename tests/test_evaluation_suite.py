@@ -267,7 +267,7 @@ def test_small_pictures_are_told(data, tmp_path, small):
 def test_a_judge_of_test_pictures_is_refused(data, tmp_path, small):
     wanted = config(data, tmp_path / "out", tables=("losses",))
     turned = replace(wanted, test_split="train", train_split="test")
-    prepared(turned, model(tiny_bundle()))
+    prepared(turned, model(tiny_bundle())).case.tools.needed("judge")
     (file,) = (tmp_path / "judge").iterdir()
     with pytest.raises(ValueError, match="learned from 24 of the 24 test pictures"):
         prepared(replace(wanted, judge=str(file)), model(tiny_bundle()))
