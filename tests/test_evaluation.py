@@ -42,7 +42,8 @@ from training.pixel_classifier import (
     train_classifier,
     varied,
 )
-from training.report import filled, model_tables, report, side_by_side
+from training.report import filled, model_tables, report, side_by_side, titled
+from training.report import main as write_report
 
 NAMES = ["Smiling", "Male"]
 ROWS = [
@@ -115,6 +116,20 @@ def test_an_editor_that_changes_nothing_carries_nothing():
     rows = [row for verdict in verdicts(people) for row in curve(verdict, NAMES, real)]
     assert [row["strength"] for row in rows] == [*STRENGTHS] * 2
     assert all(row["carried"] == row["leak"] == 0 for row in rows + mean_rows(rows))
+
+
+def colours(squares):
+    """An embedder: unit vectors of the mean colour."""
+    return nn.functional.normalize(squares.mean(dim=(2, 3)) + 1, dim=1)
+
+
+@pytest.mark.parametrize("follows", [False, True])
+def test_the_identity_of_doing_nothing_is_one(follows):
+    people = subject(follows)
+    real = JUDGE.real(people.squares, people.rows)
+    for edited in edited_people(people, NAMES):
+        for row in curve(judged(edited, JUDGE, colours), NAMES, real):
+            assert (row["identity"] == pytest.approx(1, abs=1e-6)) != follows
 
 
 def test_a_leak_is_the_mean_change_of_the_others():
@@ -259,7 +274,7 @@ def test_a_bundle_is_measured_whole(config, faces):
             assert sheet.width > sheet.height
     text = report(figures)
     assert "| Smiling |" in text and "| ±1.5 |" in text
-    table = side_by_side([figures, figures | {"model": "checkpoints/other"}]).splitlines()
+    table = side_by_side([figures, figures], ["this", "other"]).splitlines()
     assert "other: carried" in table[0] and len(table) == 2 + len(NAMES) + 1
 
 
@@ -328,4 +343,33 @@ def test_figures_are_written_into_a_document(tmp_path):
     with pytest.raises(ValueError, match="no lines <!-- tables -->"):
         filled(text, "tables", "new")
     with pytest.raises(ValueError, match="holds no tables"):
-        model_tables(str(tmp_path))
+        model_tables([str(tmp_path)])
+
+
+def test_the_command_writes_tables_into_a_card_and_again_the_same(tmp_path, monkeypatch):
+    record = {"table": "losses", "title": "Losses", "of": "a paper", "model": "mine"}
+    record |= {"size": "full", "warnings": [], "rows": [{"t": 5, "loss": 0.25}]}
+    record |= {"seconds": 1.0, "processor seconds": 1.0, "threads": 1}
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "losses.json").write_text(json.dumps(record))
+    card = tmp_path / "README.md"
+    figures = "<!-- figures -->\n<!-- /figures -->"
+    card.write_text(f"# mine\n<!-- tables -->\n<!-- /tables -->\n{figures}\n")
+    monkeypatch.setattr("sys.argv", ["report.py", str(tmp_path / "mine"), "--into", str(card)])
+    write_report()
+    once = card.read_text()
+    write_report()
+    assert card.read_text() == once
+    assert "| 5 | 0.2500 |" in once and figures in once
+    (tmp_path / "mine" / "losses.json").write_text("rubbish")
+    with pytest.raises(ValueError, match="is no file of results"):
+        write_report()
+
+
+def test_models_of_equal_name_are_told_apart_beside_each_other():
+    assert titled(["runs/a/bundle", "runs/b/bundle"], ["x.json", "y.json"]) == [
+        "a-bundle",
+        "b-bundle",
+    ]
+    twice = titled(["runs/a/bundle"] * 2, ["/old/figures.json", "/new/figures.json"])
+    assert twice == ["old-figures.json", "new-figures.json"]

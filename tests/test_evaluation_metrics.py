@@ -1,6 +1,8 @@
 """The metrics of the evaluation on cases whose answer is known."""
 
 import math
+import pickle
+from urllib.error import URLError
 
 import numpy as np
 import pytest
@@ -8,7 +10,10 @@ import torch
 import torchvision
 from safetensors.torch import save_file
 from skimage.metrics import mean_squared_error, structural_similarity
-from sklearn.metrics import roc_auc_score
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import average_precision_score, roc_auc_score
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 from torch import nn
 
 from tests.tiny import tiny_bundle
@@ -31,6 +36,7 @@ from training.evaluation.tables.few_shot import accepted
 from training.evaluation.tables.interpolation import linearity, path_length
 from training.evaluation.tables.memorisation import verdict
 from training.evaluation.tables.unfamiliar import shifted
+from training.evaluation.tools import Tools
 from training.pixel_classifier import ClassifierConfig, small_cnn
 
 
@@ -126,8 +132,69 @@ def test_lpips_from_a_file(tmp_path):
     assert torch.hub.get_dir() == before and distance.name == "LPIPS"
     a, b = torch.rand(2, 3, 64, 64) * 2 - 1, torch.rand(2, 3, 64, 64) * 2 - 1
     assert (distance(a, a) == 0).all() and (distance(a, b) > 0).all()
-    with pytest.raises(ValueError, match="there is no file"):
-        lpips(str(tmp_path / "nothing.pth"))
+    # By vectors: of the memorisation table, which compares everything with everything.
+    with torch.inference_mode():
+        apart = (distance.vectors(a) - distance.vectors(b)).square().sum(dim=1)
+    torch.testing.assert_close(apart, distance(a, b), rtol=1e-4, atol=1e-6)
+
+
+GARBAGE = {
+    "nothing": None,
+    "empty.pth": b"",
+    "words.pth": b"these are no weights\n" * 40,
+    "half.pth": b"PK\x03\x04" + bytes(200),
+    "pickle.pth": pickle.dumps({"x": print}),
+    "list.pt": pickle.dumps([1, 2]),
+    "rubbish.safetensors": b"\xff" * 64,
+}
+
+
+@pytest.mark.parametrize("read, flag", [(inception, "--inception"), (lpips, "--lpips")])
+@pytest.mark.parametrize("name", GARBAGE)
+def test_garbage_for_weights_is_a_sentence(name, read, flag, tmp_path):
+    path = tmp_path / name
+    if GARBAGE[name] is not None:
+        path.write_bytes(GARBAGE[name])
+    with pytest.raises(ValueError, match=f"{name}.*; give by {flag}") as told:
+        read(str(path))
+    assert "\n" not in str(told.value)
+
+
+@pytest.mark.parametrize("read, flag", [(inception, "--inception"), (lpips, "--lpips")])
+def test_weights_of_another_network_are_a_sentence(read, flag, tmp_path):
+    torch.save({"fc.weight": torch.zeros(3, 2)}, tmp_path / "other.pth")
+    torch.save({"fc.weight": 3, "x": "word"}, tmp_path / "words.pth")
+    for name in ("other", "words"):
+        with pytest.raises(ValueError, match=f"weights of .*; give by {flag}"):
+            read(str(tmp_path / f"{name}.pth"))
+
+
+class Program(nn.Module):
+    """A TorchScript that is no Inception."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x
+
+
+def test_a_program_that_is_no_inception_is_a_sentence(tmp_path):
+    torch.jit.script(Program()).save(str(tmp_path / "a.pt"))
+    with pytest.raises(ValueError, match=r"a\.pt is a program other than .*; give by --inc"):
+        inception(str(tmp_path / "a.pt"))
+
+
+def test_path_lengths_are_not_taken_through_grey_levels():
+    """At a step of 1e-4 no grey level changes: such features cannot see it."""
+    torch.manual_seed(0)
+    judge = Judge(small_cnn(2).eval(), ["a"], 16)
+    coarse = Features("Inception", lambda x: x.flatten(1), levels=True)
+    makers = {"features": lambda: coarse}
+    assert Tools(makers).distance is PIXELS
+    assert Tools(makers | {"judge": lambda: judge}).distance.name == "judge's features"
+    fine = Features("own", lambda x: x.flatten(1))
+    assert Tools({"features": lambda: fine}).distance.name == "own's features"
+    a = torch.rand(2, 3, 16, 16) * 1.9 - 0.95
+    found = Tools(makers | {"judge": lambda: judge}).distance(a, a + 1e-4)
+    assert (found > 0).all()
 
 
 def test_inception_from_all_layouts(tmp_path, monkeypatch):
@@ -165,6 +232,19 @@ def test_inception_from_all_layouts(tmp_path, monkeypatch):
         inception(str(tmp_path / "b.pth"))
     with pytest.raises(ValueError, match="there is no file"):
         inception(str(tmp_path / "c.pth"))
+
+
+@pytest.mark.parametrize("name", ["inception", "dinov2"])
+def test_no_network_is_a_sentence(name, monkeypatch):
+    from torch_fidelity import feature_extractor_inceptionv3 as module
+
+    def nowhere(*_, **__):
+        raise URLError("no route to host")
+
+    monkeypatch.setattr(module, "FeatureExtractorInceptionV3", nowhere)
+    monkeypatch.setattr(torch.hub, "load", nowhere)
+    with pytest.raises(ValueError, match=r"cannot be downloaded here .*give them by .*--"):
+        load_features(name, None)
 
 
 def brightness(pictures):
@@ -233,11 +313,21 @@ def test_attributes_agree_with_scikit_learn():
     rows = [{"a": str(int(x > 0)), "n": str(float(3 * x + 1)), "one": "1"} for x in noisy]
     parts = (z[:80], rows[:80]), (z[80:], rows[80:])
     row = classified("a", *parts)
-    assert 0.8 < row["AUROC"] <= 1 and row["tested"] == 40
+    assert 0.8 < row["AUROC"]["mean"] <= 1 and row["tested"] == 40
+    # Hanley and McNeil 1982 give such errors in closed form; 0.9 of 20 and 20 has one of 0.05.
+    assert 0.01 < row["AUROC"]["error"] < 0.1
     truth = [int(r["a"]) for r in rows[80:]]
-    assert row["AUROC"] == pytest.approx(roc_auc_score(truth, z[80:, 0]), abs=0.05)
+    plain = LogisticRegression(C=0.01, max_iter=1000, class_weight="balanced")
+    theirs = make_pipeline(StandardScaler(), plain)
+    theirs.fit(z[:80].numpy(), [int(r["a"]) for r in rows[:80]])
+    scores = theirs.decision_function(z[80:].numpy())
+    assert row["AUROC"]["mean"] == pytest.approx(roc_auc_score(truth, scores), abs=0.005)
+    precision = average_precision_score(truth, scores)
+    assert row["average precision"]["mean"] == pytest.approx(precision, abs=0.005)
     number = regressed("n", *parts)
-    assert number["Pearson r"] == pytest.approx(np.corrcoef(z[80:, 0], noisy[80:])[0, 1], abs=0.05)
+    assert number["Pearson r"]["mean"] == pytest.approx(
+        np.corrcoef(z[80:, 0], noisy[80:])[0, 1], abs=0.05
+    )
     assert "too few pictures of one kind" in classified("one", *parts)
     means = averaged(
         [
@@ -261,10 +351,11 @@ def test_an_oracle_editor_and_one_that_does_nothing():
 
 
 def test_a_model_that_copies_training_pictures_is_flagged():
-    train, held_out, new = (normal(60, 6, seed).float() for seed in (1, 2, 3))
-    copied = verdict(train[:20] + 0.01, train, held_out)
+    train, held_out, new = (normal(300, 6, seed).float() for seed in (1, 2, 3))
+    copied, places = verdict((train[200:220] + 0.01, train, held_out), lambda x: x)
     assert copied["flagged"] == "yes" and copied["nearer to training"] == 1
-    honest = verdict(new[:20], train, held_out)
+    assert places == list(range(200, 220))
+    honest, _ = verdict((new[:20], train, held_out), lambda x: x)
     assert honest["flagged"] == "no" and honest["expected"] == 0.5
     assert copied["to training"]["mean"] < honest["to training"]["mean"]
 

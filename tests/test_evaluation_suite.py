@@ -2,14 +2,14 @@
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
-from PIL import Image
 
-from pdae_app.bundle import Bundle, load_bundle, save_bundle
+from pdae_app.bundle import Bundle, save_bundle
 from pdae_app.convert.__main__ import main as convert
+from tests.evaluating import SMALL, config, model
 from tests.oracle import arrays, flags, write_diffae, write_pdae
 from tests.tiny import (
     UNET,
@@ -20,101 +20,28 @@ from tests.tiny import (
     tiny_vdm,
 )
 from training.data import DataConfig, open_source
-from training.evaluate import main, measure, named_apart
+from training.evaluate import main, measure
 from training.evaluation import suite
 from training.evaluation.case import Case, Tools
 from training.evaluation.distances import squared_error
 from training.evaluation.features import Features
 from training.evaluation.held_out import load_squares
-from training.evaluation.judge import JudgeConfig
-from training.evaluation.model import Model, load_model
+from training.evaluation.model import load_model
+from training.evaluation.names import told_apart
 from training.evaluation.overlap import keep_hashes, kept_hashes, pass_on_hashes
 from training.evaluation.page import markdown, page
 from training.evaluation.reconstruction import coded
-from training.evaluation.sizes import Sizes
-from training.evaluation.suite import TABLES, SuiteConfig, prepared, run
+from training.evaluation.suite import TABLES, SuiteConfig, prepared, result_path, run
 from training.evaluation.tables import (
     attributes,
-    critical_stages,
-    few_shot,
     memorisation,
     reconstruction,
 )
 from training.pixel_classifier import ClassifierConfig, label_table
+from training.report import model_tables
 
-SMALL = Sizes(
-    judge_epochs=8,
-    steps=(2, 4),
-    inversion=5,
-    exact=(2,),
-    reconstructed=2,
-    gap=2,
-    people=2,
-    strengths=(1.0,),
-    edit_steps=2,
-    random_directions=1,
-    pairs=2,
-    path_steps=2,
-    drawn=6,
-    draw_steps=(2,),
-    scales=(0.0, 2.0),
-    varied=2,
-    variations=2,
-    seeds=1,
-    shots=(3,),
-    few_shot_drawn=2,
-    unfamiliar=2,
-    detected=10,
-    detector_epochs=1,
-    stages=2,
-    staged=2,
-    losses=4,
-)
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    """Forty pictures of 20 px with two attributes, a number, classes and two splits."""
-    place, rng = tmp_path_factory.mktemp("pictures"), np.random.default_rng(0)
-    lines = ["file,split,person,Smiling,Male,Age,class"]
-    for i in range(48):
-        smiling, male = i % 2, i // 2 % 2
-        pixels = rng.integers(90, 130, (20, 20, 3))
-        pixels[12:16, 6:14] += 100 * smiling
-        pixels[:6] -= 80 * male
-        Image.fromarray(pixels.clip(0, 255).astype(np.uint8)).save(place / f"{i:02}.png")
-        split = "train" if i < 24 else "test"
-        kind = "cat" if smiling else "dog"
-        lines.append(f"{i:02}.png,{split},p{i},{smiling},{male},{20 + i},{kind}")
-    (place / "labels.csv").write_text("\n".join(lines) + "\n")
-    return place
-
-
-@pytest.fixture(scope="module")
-def data(folder):
-    labels, cache = str(folder / "labels.csv"), str(folder / "cache")
-    return DataConfig(str(folder), labels=labels, cache=cache)
-
-
-@pytest.fixture
-def small(monkeypatch):
-    monkeypatch.setattr(suite, "QUICK", SMALL)
-    monkeypatch.setattr(suite.fake_detection, "LEAST_STEPS", 1)
-    monkeypatch.setattr(suite.fake_detection, "SIZE", 16)
-    monkeypatch.setattr(few_shot, "UNLABELLED", 8)
-    monkeypatch.setattr(few_shot, "TRIES", 8)
-    monkeypatch.setattr(critical_stages, "STEPS", 2)
-
-
-def config(data, out, **changes):
-    folder = str(out.parent / "judge")
-    judge = JudgeConfig(folder, size=16, picture_size=16, classifier=ClassifierConfig(batch_size=8))
-    options = {"quick": True, "lpips": "none", "align": "center", "judge_config": judge}
-    return SuiteConfig(data, str(out), **(options | changes))
-
-
-def model(bundle, name="tiny"):
-    return Model(name, bundle, torch.device("cpu"))
+# Its fixtures: folder, data and small.
+pytest_plugins = ("tests.evaluating",)
 
 
 def written_bundle(bundle, folder):
@@ -130,25 +57,27 @@ def dpm(classes=()):
     return Bundle(unet, tiny_bundle().diffusion, classes=classes)
 
 
+# What a family has not: classes, a likelihood; codes of pictures, of which sliders and few-shot
+# generation are made.
 LEFT_OUT = {
     "pdae": {"critical_stages", "likelihood"},
-    "classes": {
-        "reconstruction",
-        "attributes",
-        "manipulation",
-        "interpolation",
-        "gap",
-        "variations",
-        "unfamiliar",
-        "few_shot",
-        "likelihood",
-    },
+    "diffae": {"critical_stages", "likelihood"},
+    "classes": {"attributes", "manipulation", "unfamiliar", "few_shot", "likelihood"},
 }
+
+
+def official_diffae(folder):
+    """The official layout of a tiny Diff-AE, converted: 32 px, with sliders and a latent DPM."""
+    names = ("autoencoder", "latent", "classifier", "latents")
+    return converted("diffae", write_diffae(folder / "files"), names, folder / "bundle").bundle
 
 
 @pytest.mark.parametrize("kind", LEFT_OUT)
 def test_every_table(kind, data, tmp_path, small):
-    bundle = {"pdae": tiny_bundle, "classes": tiny_class_bundle}[kind]()
+    if kind == "diffae":
+        bundle = official_diffae(tmp_path)
+    else:
+        bundle = {"pdae": tiny_bundle, "classes": tiny_class_bundle}[kind]()
     wanted = config(data, tmp_path / "out")
     records = run(wanted, prepared(wanted, model(bundle, kind)))
     assert {r["table"] for r in records if "left out" in r} == LEFT_OUT[kind], [
@@ -157,9 +86,7 @@ def test_every_table(kind, data, tmp_path, small):
     for record in records:
         if "left out" not in record:
             assert record["rows"] and record["protocol"], record["table"]
-        saved = json.loads(
-            (tmp_path / "out" / f"{kind}-quick" / f"{record['table']}.json").read_text()
-        )
+        saved = json.loads(result_path(wanted, model(bundle, kind), record["table"]).read_text())
         assert saved == json.loads(json.dumps(record))
     text, whole = markdown(records), page(records, tmp_path / "out", "evaluate")
     for record in records:
@@ -234,7 +161,7 @@ def test_a_killed_run_goes_on_and_other_pictures_are_measured_anew(data, tmp_pat
     out = tmp_path / "out"
     wanted = config(data, out, tables=("losses", "attributes"))
     first = run(wanted, prepared(wanted, model(tiny_bundle())))
-    (out / "tiny-quick" / "attributes.json").unlink()
+    (out / "tiny-unsaved-quick" / "attributes.json").unlink()
     capsys.readouterr()
     again = run(wanted, prepared(wanted, model(tiny_bundle())))
     assert "losses" not in capsys.readouterr().out
@@ -285,9 +212,32 @@ def test_several_models_are_one_table(data, tmp_path, small):
     assert [record["model"] for record in records] == ["a-bundle", "b-bundle"]
     text = (tmp_path / "out" / "tables.md").read_text()
     assert "| model |" in text and text.count("Conditional against") == 1
-    same = [model(load_bundle(names[0]), "bundle")] * 2
-    with pytest.raises(ValueError, match="the same name"):
-        named_apart(same)
+    with pytest.raises(ValueError, match="the same is named twice"):
+        measure(wanted, [names[0]] * 2, "command")
+
+
+def test_folders_of_equal_name_in_separate_runs_lie_apart(data, tmp_path, small, capsys):
+    names = [str(tmp_path / name / "bundle") for name in "ab"]
+    for seed, name in enumerate(names):
+        save_bundle(tiny_bundle(seed), name)
+    wanted = config(data, tmp_path / "out", tables=("losses",))
+    apart = [measure(wanted, [name], "command")[0] for name in names]
+    assert apart[0]["rows"] != apart[1]["rows"]
+    capsys.readouterr()
+    together = measure(wanted, names, "command")
+    assert "losses" not in capsys.readouterr().out  # both are kept
+    assert [record["rows"] for record in together] == [record["rows"] for record in apart]
+    folders = sorted(str(p) for p in (tmp_path / "out").iterdir() if p.is_dir())
+    assert len(folders) == 2
+    text = model_tables(folders)
+    assert all(f"| {Path(folder).name} |" in text for folder in folders)
+
+
+def test_names_are_as_long_as_they_need_to_be():
+    paths = [Path(p) for p in ("/x/a/bundle", "/y/a/bundle", "/y/b/bundle")]
+    assert told_apart(paths) == ["x-a-bundle", "y-a-bundle", "y-b-bundle"]
+    assert told_apart(paths[1:]) == ["a-bundle", "b-bundle"]
+    assert told_apart(paths[:1]) == ["bundle"]
 
 
 def test_pictures_that_the_model_has_seen_are_told(data, tmp_path, small):
@@ -317,7 +267,7 @@ def test_small_pictures_are_told(data, tmp_path, small):
 def test_a_judge_of_test_pictures_is_refused(data, tmp_path, small):
     wanted = config(data, tmp_path / "out", tables=("losses",))
     turned = replace(wanted, test_split="train", train_split="test")
-    prepared(turned, model(tiny_bundle()))
+    prepared(turned, model(tiny_bundle())).case.tools.needed("judge")
     (file,) = (tmp_path / "judge").iterdir()
     with pytest.raises(ValueError, match="learned from 24 of the 24 test pictures"):
         prepared(replace(wanted, judge=str(file)), model(tiny_bundle()))
@@ -333,7 +283,7 @@ def test_without_labels_what_needs_them_says_so(folder, tmp_path, small):
     said = {r["table"]: r["left out"] for r in records}
     assert "no labels of 0 and 1" in said["attributes"]
     assert "--labels" in said["manipulation"] and "--train" in said["memorisation"]
-    assert "without labels there is no judge" in said["unconditional"]
+    assert "there is no judge" in said["unconditional"]
 
 
 def test_parts_that_cannot_be(folder, data, tmp_path):
@@ -347,7 +297,7 @@ def test_parts_that_cannot_be(folder, data, tmp_path):
 
 
 def case_of(data, split="test", features=None, count=None):
-    tools = Tools(features=features)
+    tools = Tools({"features": lambda: features} if features else None)
     held_out = load_squares(replace(data, split=split, align="center", most=count), 16, 3)
     return Case(model(tiny_bundle()), held_out, tools, SMALL)
 

@@ -269,14 +269,15 @@ class LiveSquares:
 
 
 def plain_squares(
-    pictures: Pictures, image_size: int, which: slice | None = None, channels: int = 3
+    pictures: Pictures, image_size: int, which: slice | list[int] | None = None, channels: int = 3
 ) -> Tensor:
     """Pictures exactly as the app's alignment frames them: (N, C, S, S) in [-1, 1].
 
     Args:
-        which: a part of them; None takes all.
+        which: a part of them, or their places; None takes all.
     """
-    chosen = range(len(pictures.rows))[which or slice(None)]
+    every = range(len(pictures.rows))
+    chosen = which if isinstance(which, list) else every[which or slice(None)]
     margin, inner = _margin(pictures, image_size), CACHE_ZOOM * image_size
     squares = torch.empty(len(chosen), channels, image_size, image_size)
     for place, i in enumerate(chosen):

@@ -23,7 +23,8 @@ import torch
 from pdae_app.whole import whole_file
 from training.config import describe, load
 from training.evaluation.card import CardConfig, write_card
-from training.evaluation.model import Model, load_model
+from training.evaluation.model import load_model
+from training.evaluation.names import told_apart
 from training.evaluation.page import markdown, page
 from training.evaluation.suite import TABLES, SuiteConfig, prepared, run
 from training.loop import run_script
@@ -82,25 +83,18 @@ def suite_config(flags: argparse.Namespace, overrides: list[str]) -> SuiteConfig
     return load(SuiteConfig, flags.config, [*words, *overrides])
 
 
-def named_apart(models: list[Model]) -> list[Model]:
-    """Models of different names: where folders are called alike, with the folder around them."""
-    names = [model.name for model in models]
-    if len(set(names)) == len(names):
-        return models
-    apart = []
-    for model in models:
-        around = Path(model.bundle.folder).resolve().parent.name
-        apart.append(Model(f"{around}-{model.name}", model.bundle, model.device))
-    if len({model.name for model in apart}) < len(apart):
-        raise ValueError("two models have the same name: give folders that are called differently")
-    return apart
-
-
 def measure(config: SuiteConfig, models: list[str], command: str) -> list[dict]:
-    """All tables of all models, written as JSON, Markdown and HTML as they come."""
+    """All tables of all models, written as JSON, Markdown and HTML as they come.
+
+    Raises:
+        ValueError: a model is named twice, or cannot be measured.
+    """
     device, records = "cuda" if torch.cuda.is_available() else "cpu", []
-    for model in named_apart([load_model(name, device) for name in models]):
-        records += run(config, prepared(config, model))
+    folders = [Path(n).resolve() if Path(n).is_dir() else Path(n.replace("/", "-")) for n in models]
+    titles = told_apart(folders)
+    for title, model in zip(titles, [load_model(name, device) for name in models], strict=True):
+        found = run(config, prepared(config, model))
+        records += [record | {"model": title} for record in found]
         publish(records, Path(config.out), command)
     return records
 

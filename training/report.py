@@ -2,9 +2,9 @@
 
     python training/report.py runs/faces128-evaluation/figures.json
 
-Several files are several models, set side by side. With `--into README.md`, what stands there
-between the lines `<!-- figures -->` and `<!-- /figures -->` is written anew. A folder, of the
-evaluation by tables, stands for all its tables: between `<!-- tables -->` and `<!-- /tables -->`.
+Several are several models, set side by side. With `--into README.md`, what stands there between
+the lines `<!-- figures -->` and `<!-- /figures -->` is written anew. A folder of the evaluation by
+tables stands for all its tables: between `<!-- tables -->` and `<!-- /tables -->`.
 """
 
 import argparse
@@ -12,6 +12,7 @@ import json
 from pathlib import Path
 
 from pdae_app.whole import whole_file
+from training.evaluation.names import told_apart
 from training.evaluation.page import markdown
 from training.evaluation.suite import TABLES
 from training.loop import run_script
@@ -88,10 +89,9 @@ def gap(figures: dict) -> str:
     return table(("t", *(p["t"] for p in places)), rows)
 
 
-def side_by_side(models: list[dict]) -> str:
+def side_by_side(models: list[dict], titles: list[str]) -> str:
     """Carried, leak and identity of several models, an attribute a line."""
     names = list(dict.fromkeys(name for model in models for name in model["edits"]))
-    titles = [Path(model["model"]).name for model in models]
     columns, rows = ("attribute", *(f"{title}: {m}" for title in titles for m in MEASURES)), []
     for name in names:
         cells = (measures(model["edits"].get(name)) for model in models)
@@ -135,20 +135,62 @@ def filled(text: str, mark: str, inside: str) -> str:
 
 def cards(paths: list[str]) -> str:
     """The figures of one model card, or of several beside each other."""
-    models = [json.loads(Path(path).read_text()) for path in paths]
+    models = [read(path) for path in paths]
     if len(models) == 1:
         return report(models[0])
-    parts = (f"## {figures['model']}\n\n{report(figures)}" for figures in models)
-    return "\n\n".join([side_by_side(models), *parts])
+    titles = titled([figures["model"] for figures in models], paths)
+    both = zip(titles, models, strict=True)
+    parts = (f"## {title}\n\n{report(figures)}" for title, figures in both)
+    return "\n\n".join([side_by_side(models, titles), *parts])
 
 
-def model_tables(folder: str) -> str:
-    """The tables that `evaluate.py MODEL` left in a model's folder."""
-    known = {path.stem: json.loads(path.read_text()) for path in Path(folder).glob("*.json")}
-    records = [known[name] for name in TABLES if name in known]
+def titled(models: list[str], results: list[str]) -> list[str]:
+    """Short names of models that are no two alike: of their own, or of where their results lie."""
+    own = [Path(model) for model in models]
+    places = [Path(place).resolve() for place in results]
+    return told_apart(own if len(set(own)) == len(own) else places)
+
+
+def read(path: str | Path) -> dict:
+    """The mapping that a file of results holds.
+
+    Raises:
+        ValueError: it holds something else.
+    """
+    try:
+        found = json.loads(Path(path).read_text())
+    except ValueError as error:
+        raise ValueError(
+            f"{path} is no file of results ({error}); evaluate.py writes them"
+        ) from error
+    if not isinstance(found, dict) or "model" not in found:
+        raise ValueError(f"{path} is no file of results; evaluate.py writes them")
+    return found
+
+
+def model_tables(folders: list[str]) -> str:
+    """The tables that `evaluate.py MODEL` left in one model's folder, or in several models'.
+
+    Raises:
+        ValueError: there are none.
+    """
+    found = [tables_in(folder) for folder in folders]
+    titles = titled([records[0]["model"] for records in found], folders)
+    records = [
+        record | {"model": title}
+        for title, records in zip(titles, found, strict=True)
+        for record in records
+    ]
+    return markdown(records, level=3)
+
+
+def tables_in(folder: str) -> list[dict]:
+    """The records of a model's folder, in the order of the tables."""
+    paths = (Path(folder) / f"{name}.json" for name in TABLES)
+    records = [read(path) for path in paths if path.is_file()]
     if not records:
         raise ValueError(f"{folder} holds no tables of evaluate.py")
-    return markdown(records, level=3)
+    return records
 
 
 def main() -> None:
@@ -159,8 +201,11 @@ def main() -> None:
     parser.add_argument("results", nargs="+", metavar="figures.json or FOLDER")
     parser.add_argument("--into", metavar="FILE.md", help="the document to write into")
     flags = parser.parse_args()
-    whole = Path(flags.results[0]).is_dir()
-    text = model_tables(flags.results[0]) if whole else cards(flags.results)
+    folders = {Path(name).is_dir() for name in flags.results}
+    if len(folders) > 1:
+        raise ValueError("files of figures and folders of tables do not stand in one document part")
+    whole = folders == {True}
+    text = model_tables(flags.results) if whole else cards(flags.results)
     if flags.into is None:
         print(text)
         return

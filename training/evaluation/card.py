@@ -48,7 +48,7 @@ def measure_reconstruction(subject: Subject, limit: int | None, steps: int) -> d
     count = len(subject.squares) if limit is None else min(limit, len(subject.squares))
     if not count:
         return {}
-    places = np.linspace(0, len(subject.squares) - 1, count).round().astype(int)
+    places = np.linspace(0, len(subject.squares) - 1, count).round().astype(int).tolist()
     editor = subject.editor
     model = Model(editor.name, editor.bundle, editor.device)
     pictures = coded(model, subject.squares[places])

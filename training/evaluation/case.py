@@ -7,65 +7,40 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from training.evaluation.distances import PIXELS, Distance, feature_distance
-from training.evaluation.features import Features
+from training.evaluation.albums import Album, drawn_album
 from training.evaluation.held_out import Squares
-from training.evaluation.judge import Judge
 from training.evaluation.model import Decoding, Model
 from training.evaluation.sizes import Sizes
 from training.evaluation.table import LeftOutError
+from training.evaluation.tools import Tools
 from training.pixel_classifier import ClassifierConfig
 from training.sources import spread_places
 
-Embed = Callable[[Tensor], Tensor]
-
 PRIOR_STEPS = 100
-
-
-@dataclass(frozen=True)
-class Tools:
-    """What looks at pictures; each may be missing, then `missing` says why by its name."""
-
-    judge: Judge | None = None
-    features: Features | None = None
-    lpips: Distance | None = None
-    embed: Embed | None = None
-    missing: dict[str, str] = field(default_factory=dict)
-
-    def needed(self, name: str) -> object:
-        """A tool.
-
-        Raises:
-            LeftOutError: it is missing.
-        """
-        tool = getattr(self, name)
-        if tool is None:
-            raise LeftOutError(self.missing.get(name, f"there is no {name}"))
-        return tool
-
-    @property
-    def distance(self) -> Distance:
-        """LPIPS, or what stands in for it: features, or pixels."""
-        if self.lpips is not None:
-            return self.lpips
-        return PIXELS if self.features is None else feature_distance(self.features)
 
 
 @dataclass(frozen=True)
 class Case:
     """A model with held-out pictures of its size, and training pictures where there are any.
 
-    `others` are pictures of other things.
+    `read_training` reads those when a table needs them; `others` are pictures of other things.
+    `class_column` of the labels tells classes.
     """
 
     model: Model
     held_out: Squares
     tools: Tools
     sizes: Sizes
-    training: Squares | None = None
+    read_training: Callable[[], Squares] | None = None
     others: Squares | None = None
     seed: int = 0
+    class_column: str = "class"
     _drawn: dict = field(default_factory=dict, repr=False)
+
+    @cached_property
+    def training(self) -> Squares | None:
+        """Pictures that the model learned from; None where none are known."""
+        return self.read_training() if self.read_training else None
 
     @property
     def faces(self) -> bool:
@@ -106,7 +81,17 @@ class Case:
     @cached_property
     def codes(self) -> Tensor:
         """Z (N, D) of the held-out pictures."""
-        return self.reading().codes(self.held_out.pictures)
+        return self.codes_of(self.held_out)
+
+    def codes_of(self, squares: Squares) -> Tensor:
+        """Z (N, D) of pictures, or of their classes where the model's codes are made of those.
+
+        Raises:
+            LeftOutError: it has no codes, or the labels name other classes.
+        """
+        if self.model.family.has_codes and self.model.bundle.classes:
+            return self.model.class_codes(self.class_numbers(squares))
+        return self.reading().codes(squares.pictures)
 
     def class_numbers(self, squares: Squares) -> Tensor:
         """The number of each picture's class (N,).
@@ -115,9 +100,12 @@ class Case:
             LeftOutError: the labels name other classes.
         """
         known = {name: i for i, name in enumerate(self.with_classes().bundle.classes)}
-        found = [known.get(row.get("class", "")) for row in squares.rows]
+        found = [known.get(row.get(self.class_column, "")) for row in squares.rows]
         if None in found:
-            raise LeftOutError("the column `class` does not name the model's classes")
+            raise LeftOutError(
+                f"the column `{self.class_column}` of the labels does not name the model's classes "
+                f"({', '.join(known)}); data.class_column=NAME takes another column"
+            )
         return torch.tensor(found)
 
     def classes_in_turn(self, count: int) -> Tensor:
@@ -144,21 +132,34 @@ class Case:
         )
         return z_n * space.std + space.mean
 
-    def new_pictures(self, steps: int, count: int) -> Tensor:
+    def new_pictures(self, steps: int, count: int) -> Album:
         """Generated pictures (N, C, S, S), kept for the next table that asks for as many or fewer.
 
         With codes of `new_codes`, the last 30 % of the steps unguided (PDAE, Section 4.8); by the
         unconditional model where there are no codes.
         """
-        kept = self._drawn.get(steps)
-        if kept is None or len(kept) < count:
-            self._drawn[steps] = self._made(steps, count)
-        return self._drawn[steps][:count]
+        kept = self._drawn.get(steps, ())
+        if len(kept) < count:
+            z = self.new_codes(count, self.seed) if self.model.family.has_codes else None
+            how = Decoding(self.model.own_stepping, steps, unguided=0.3, drawn=True)
+            self._drawn[steps] = kept = self.drawn(z, count, how, self.seed + 1)
+        return kept.at(slice(count))
 
-    def _made(self, steps: int, count: int) -> Tensor:
-        how = Decoding(self.model.own_stepping, steps, unguided=0.3, drawn=True)
-        z = self.new_codes(count, self.seed) if self.model.family.has_codes else None
-        return self.model.decoded(z, self.model.noise(count, self.seed + 1), how)
+    def drawn(self, z: Tensor | None, count: int, how: Decoding, seed: int) -> Album:
+        """Pictures of codes (N, D), or of none, and of noise that follows from the seed.
+
+        Without codes, a model that is told classes is told them in turn.
+        """
+        model, size = self.model, self.model.bundle.picture_size
+        told = bool(model.bundle.classes) and not model.family.has_codes
+
+        def draw(places: range) -> Tensor:
+            noise, part = model.noise(places, seed), slice(places.start, places.stop)
+            if told:
+                return model.decoded_classes(self.classes_in_turn(count)[part], noise, how)
+            return model.decoded(None if z is None else z[part], noise, how)
+
+        return drawn_album(count, (model.channels, size, size), draw, f"{model.name}: drawing")
 
     def true_codes(self, count: int) -> tuple[Tensor, list[int]]:
         """Codes (N, D) of held-out pictures from all over, and which they are."""

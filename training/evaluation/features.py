@@ -14,29 +14,40 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from pdae_app.convert.errors import ConvertError
+from pdae_app.convert.reading import read_checkpoint
+from training.evaluation.albums import Album, grey_levels, pieces
 from training.evaluation.judge import Judge, to_size
 
 # Below so many pictures an FID is mostly bias (2,048 is the number of Inception's features).
 FEW = 2048
 PATIENCE = 10  # seconds that a download may be silent
 
+INSTEAD = (
+    "give by --inception the file of pytorch-fid, torch-fidelity or StyleGAN, or measure without "
+    "it by --features judge"
+)
+
 
 @dataclass(frozen=True)
 class Features:
-    """What `run` makes of pictures (N, 3, S, S) in [-1, 1]: (N, D), by a name."""
+    """What `run` makes of pictures (N, 3, S, S) in [-1, 1]: (N, D), by a name.
+
+    `levels` says that it looks at 256 grey levels: differences below one are lost on it.
+    """
 
     name: str
     run: Callable[[Tensor], Tensor]
     batch_size: int = 64
+    levels: bool = False
 
     @torch.inference_mode()
-    def __call__(self, pictures: Tensor) -> Tensor:
+    def __call__(self, pictures: Album | Tensor) -> Tensor:
         """(N, C, S, S) in [-1, 1], grey ones as colours without colour -> (N, D) float64."""
-        pictures = pictures.expand(-1, 3, -1, -1)
-        return torch.cat([self.run(part) for part in pictures.split(self.batch_size)]).double()
+        parts = (part.expand(-1, 3, -1, -1) for part in pieces(pictures, self.batch_size))
+        return torch.cat([self.run(part) for part in parts]).double()
 
     @property
     def title(self) -> str:
@@ -61,29 +72,43 @@ def inception(file: str | None = None) -> Features:
     Raises:
         ValueError: no such file, another network, or no network to download from.
     """
-    if file is not None and _is_torchscript(file):
-        script = torch.jit.load(file, map_location="cpu").eval()
-        return Features("Inception", lambda x: script(_bytes(x), return_features=True), 16)
-    network = _inception(None if file is None else _state(file))
-    return Features("Inception", lambda x: network(_bytes(x))[0], 16)
+    script = None if file is None else _torchscript(file)
+    if script is not None:
+        return _levelled(lambda x: script(x, return_features=True))
+    network = _inception(None if file is None else given_weights(file, INSTEAD))
+    return _levelled(lambda x: network(x)[0])
 
 
-def _is_torchscript(file: str) -> bool:
-    if not Path(file).is_file():
-        raise ValueError(f"there is no file of Inception's weights {file}")
-    if file.endswith(".safetensors"):
-        return False
+def _levelled(run: Callable[[Tensor], Tensor]) -> Features:
+    return Features("Inception", lambda x: run(grey_levels(x)), 16, levels=True)
+
+
+def _torchscript(file: str) -> Callable | None:
+    """A TorchScript of Inception; None of a file of tensors."""
     try:
-        torch.jit.load(file, map_location="cpu")
-    except RuntimeError:
-        return False
-    return True
+        script = torch.jit.load(file, map_location="cpu").eval()
+    except (RuntimeError, ValueError, OSError):
+        return None
+    try:
+        script(torch.zeros(1, 3, 32, 32, dtype=torch.uint8), return_features=True)
+    except RuntimeError as error:
+        reason = str(error).strip().splitlines()[-1][:120]
+        raise ValueError(
+            f"{file} is a program other than Inception ({reason}); {INSTEAD}"
+        ) from error
+    return script
 
 
-def _state(file: str) -> dict[str, Tensor]:
-    if file.endswith(".safetensors"):
-        return load_file(file)
-    return torch.load(file, map_location="cpu", weights_only=True)
+def given_weights(file: str, instead: str) -> dict[str, Tensor]:
+    """The tensors of a file; nothing that it says is run.
+
+    Raises:
+        ValueError: no such file, or none of weights; the sentence ends with `instead`.
+    """
+    try:
+        return read_checkpoint(file)
+    except ConvertError as error:
+        raise ValueError(f"{error}; {instead}") from error
 
 
 def _inception(state: dict[str, Tensor] | None) -> nn.Module:
@@ -96,10 +121,11 @@ def _inception(state: dict[str, Tensor] | None) -> nn.Module:
         with _given(state) as path:
             try:
                 return FeatureExtractorInceptionV3("inception", ["2048"], str(path))
-            except RuntimeError as error:
+            except (RuntimeError, AttributeError, TypeError) as error:
+                reason = " ".join(str(error).split())[:200]
                 raise ValueError(
-                    "these are not the weights of FID's Inception (torchvision's own Inception "
-                    f"is another network): {str(error)[:200]}"
+                    "these are not the weights of FID's Inception (torchvision's own Inception is "
+                    f"another network): {reason}; {INSTEAD}"
                 ) from error
 
 
@@ -172,8 +198,3 @@ def load_features(name: str, judge: Judge | None, inception_file: str | None = N
             raise ValueError("without labels there is no judge to take features from")
         return judge_features(judge)
     return Features(name.rpartition(".")[2], named(name))
-
-
-def _bytes(pictures: Tensor) -> Tensor:
-    """[-1, 1] to whole grey levels."""
-    return ((pictures.clamp(-1, 1) + 1) * 127.5).round().byte()

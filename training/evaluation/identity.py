@@ -13,6 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from training.evaluation.albums import Album
+
 # The face in an aligned square, in its sides: what dlib's own detector finds in aligned
 # photographs (medians), made symmetrical. No detector runs on edits, so none can fail.
 FACE = (0.165, 0.28, 0.835, 0.95)
@@ -67,7 +69,7 @@ def cosines(vectors: Tensor, originals: Tensor) -> Tensor:
     return (vectors * originals).sum(dim=-1)
 
 
-def yardsticks(embed: FaceEmbedder, squares: Tensor, rows: list[dict[str, str]]) -> dict:
+def yardsticks(embed: FaceEmbedder, squares: Album | Tensor, rows: list[dict[str, str]]) -> dict:
     """Mean cosines of photographs: of strangers, and of two of the same person, where there are.
 
     Args:

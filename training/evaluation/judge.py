@@ -17,7 +17,8 @@ from torch import Tensor, nn
 
 from pdae_app.bundle import resized
 from pdae_app.whole import whole_file
-from training.data import DataConfig, Pictures, load_pictures, open_source, plain_squares
+from training.data import DataConfig, Pictures, load_pictures, open_source
+from training.evaluation.albums import Album, album_of, mapped, pieces
 from training.evaluation.overlap import hashes
 from training.pixel_classifier import (
     ClassifierConfig,
@@ -57,19 +58,19 @@ class Judge:
     seen: frozenset[str] = frozenset()
 
     @torch.inference_mode()
-    def __call__(self, squares: Tensor) -> Tensor:
-        """(N, 3, S, S) in [-1, 1] -> (N, A) in [0, 1], means over a square and its mirror image."""
+    def __call__(self, squares: Album | Tensor) -> Tensor:
+        """(N, C, S, S) in [-1, 1] -> (N, A) in [0, 1], means over a square and its mirror image."""
         found = []
-        for part in squares.expand(-1, 3, -1, -1).split(128):
-            x = to_size(part, self.size)
+        for part in pieces(squares, 128):
+            x = to_size(part.expand(-1, 3, -1, -1), self.size)
             found.append((self.network(x).sigmoid() + self.network(x.flip(-1)).sigmoid()) / 2)
         return torch.cat(found)
 
-    def scores(self, squares: Tensor, rows: list[dict[str, str]]) -> dict[str, float]:
+    def scores(self, squares: Album | Tensor, rows: list[dict[str, str]]) -> dict[str, float]:
         """Its AUROC on labelled people, an attribute each."""
         return aurocs(self(squares), label_table(rows, self.names), self.names)
 
-    def real(self, squares: Tensor, rows: list[dict[str, str]]) -> Tensor:
+    def real(self, squares: Album | Tensor, rows: list[dict[str, str]]) -> Tensor:
         """(2, A): its mean probability for photographs of negatives and of positives."""
         p, truth = self(squares), label_table(rows, self.names)
         return torch.stack([p.where(truth == value, torch.nan).nanmean(dim=0) for value in (0, 1)])
@@ -93,7 +94,8 @@ def load_judge(config: JudgeConfig, data: DataConfig, test_rows: list[dict[str, 
     if not names:
         raise ValueError("the labels name no attribute of which both parts show both kinds")
     print(f"training a judge of {len(names)} attributes on {len(labels)} pictures")
-    network = train_classifier(_squares(pictures, config), labels, config.classifier)
+    squares = reduced(album_of(pictures, config.picture_size, 3), config.size)
+    network = train_classifier(squares, labels, config.classifier)
     seen = frozenset(hashes(open_source(data)))
     judge = Judge(network, names, config.size, seen)
     write_judge(judge, path)
@@ -116,11 +118,9 @@ def identity(config: JudgeConfig, pictures: Pictures, names: list[str], labels: 
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:12]
 
 
-def _squares(pictures: Pictures, config: JudgeConfig) -> Tensor:
-    """All training squares at the judge's size, reduced piece by piece to spare memory."""
-    parts = (slice(i, i + 256) for i in range(0, len(pictures.rows), 256))
-    full = (plain_squares(pictures, config.picture_size, part) for part in parts)
-    return torch.cat([to_size(squares, config.size) for squares in full])
+def reduced(pictures: Album | Tensor, size: int) -> Tensor:
+    """All pictures (N, 3, size, size) in [-1, 1], as a classifier is trained on them."""
+    return mapped(pictures, lambda part: to_size(part.expand(-1, 3, -1, -1), size))
 
 
 def write_judge(judge: Judge, path: Path) -> None:

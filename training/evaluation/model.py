@@ -1,5 +1,6 @@
 """A loaded bundle under measurement: batches of tensors through its family's one door."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -19,6 +20,7 @@ from pdae_app.diffusion.solvers import Denoiser, ddim_states, dpm_solver_states,
 from pdae_app.diffusion.spacing import Spacing
 from pdae_app.families import Family
 from pdae_app.hub import local_folder
+from training.evaluation.albums import Album, pieces
 
 # Evaluations with which a step of exact inversion is solved, as the app has it.
 ITERATIONS = 5
@@ -89,13 +91,14 @@ class Model:
         return self.stepping(self.bundle.stepping)
 
     @torch.inference_mode()
-    def batched(self, what: str, run: Callable[..., Tensor], *tensors: Tensor) -> Tensor:
-        """What `run` makes of the tensors (N, ...), piece by piece."""
-        pieces = zip(*(tensor.split(self.batch_size) for tensor in tensors), strict=True)
-        bar = tqdm(list(pieces), desc=f"{self.name}: {what}", leave=False, disable=None)
-        return torch.cat([run(*(t.to(self.device) for t in piece)).cpu() for piece in bar])
+    def batched(self, what: str, run: Callable[..., Tensor], *parts: Album | Tensor) -> Tensor:
+        """What `run` makes of pictures and tensors (N, ...), piece by piece."""
+        batches = zip(*(pieces(part, self.batch_size) for part in parts), strict=True)
+        count = max(1, math.ceil(len(parts[0]) / self.batch_size))
+        bar = tqdm(batches, f"{self.name}: {what}", count, leave=False, disable=None)
+        return torch.cat([run(*(t.to(self.device) for t in batch)).cpu() for batch in bar])
 
-    def codes(self, pictures: Tensor) -> Tensor:
+    def codes(self, pictures: Album | Tensor) -> Tensor:
         """Z (N, D) of pictures (N, C, S, S) in [-1, 1]."""
         return self.batched("reading", self.bundle.codes, pictures)
 
@@ -103,7 +106,7 @@ class Model:
         """Z (N, D) of classes (N,), where the model's codes are made of them."""
         return self.batched("classes", self.bundle.model.encoder, classes)
 
-    def states(self, pictures: Tensor) -> Tensor:
+    def states(self, pictures: Album | Tensor) -> Tensor:
         """States (N, C', S', S') of pictures."""
         return self.batched("states", self.bundle.first_stage.encode, pictures)
 
@@ -118,9 +121,10 @@ class Model:
             return self.family.unconditional()
         return self.family.denoiser(z, scale, **options)
 
-    def noise(self, count: int, seed: int) -> Tensor:
+    def noise(self, places: range | int, seed: int) -> Tensor:
         """x_T (N, C', S', S'), each following from the seed and its place alone."""
-        draws = (torch.Generator().manual_seed(seed * 1_000_003 + i) for i in range(count))
+        places = range(places) if isinstance(places, int) else places
+        draws = (torch.Generator().manual_seed(seed * 1_000_003 + i) for i in places)
         return torch.stack([torch.randn(self.bundle.state_shape, generator=g) for g in draws])
 
     def inverted(self, states: Tensor, z: Tensor, stepping: Stepping, steps: int) -> Tensor:

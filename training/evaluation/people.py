@@ -4,6 +4,8 @@ from itertools import zip_longest
 
 from torch import Tensor
 
+from training.evaluation.albums import Album, mapped
+
 # People are drawn in equal parts from the groups that these labels make.
 GROUPS = ("Male", "Young")
 
@@ -13,7 +15,7 @@ CHEEKS_FROM, CHEEKS_TO = 0.58, 0.68
 GOLDEN = (5**0.5 - 1) / 2
 
 
-def chosen_people(rows: list[dict[str, str]], squares: Tensor, count: int) -> list[int]:
+def chosen_people(rows: list[dict[str, str]], squares: Album | Tensor, count: int) -> list[int]:
     """Numbers of `count` pictures, one a person, or fewer where there are no more.
 
     Age and sex come from the labels; no label tells the colour of skin, so within a group people
@@ -28,7 +30,7 @@ def chosen_people(rows: list[dict[str, str]], squares: Tensor, count: int) -> li
     groups: dict[tuple, list[int]] = {}
     for number in first.values():
         groups.setdefault(tuple(rows[number].get(name) for name in GROUPS), []).append(number)
-    lightness = cheek_lightness(squares).tolist()
+    lightness = mapped(squares, cheek_lightness).tolist()
     spread = [
         spread_out(sorted(groups[key], key=lambda i: (lightness[i], i)))
         for key in sorted(groups, key=str)

@@ -1,5 +1,6 @@
 """How well codes hold photographs, and how much of the posterior-mean gap the shift fills."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -21,9 +22,10 @@ class Coded:
     z: Tensor
 
 
-def coded(model: Model, pictures: Tensor) -> Coded:
-    """Pictures (N, C, S, S) in [-1, 1] with their states and codes."""
-    return Coded(model, pictures, model.states(pictures), model.codes(pictures))
+def coded(model: Model, pictures: Tensor, z: Tensor | None = None) -> Coded:
+    """Pictures (N, C, S, S) in [-1, 1] with their states and codes, or with the codes z (N, D)."""
+    z = model.codes(pictures) if z is None else z
+    return Coded(model, pictures, model.states(pictures), z)
 
 
 def reconstruction(subject: Coded, steps: int) -> dict[str, dict]:
@@ -61,25 +63,31 @@ def gap(subject: Coded) -> list[dict[str, float]]:
     The gap is || mu(x_t, x_0) - mu(x_t, x0_hat) ||^2 at ten timesteps: the mean's error from
     x0_hat's, with normal noise in x_t. "filled" is the part of it that the shift removes.
     """
-    rows, generator = [], torch.Generator().manual_seed(0)
+    return [
+        {"t": t, "without": float(without.mean()), "with": float(shifted.mean())}
+        | {"filled": 1 - float(shifted.mean() / without.mean())}
+        for t, without, shifted in gaps(subject)
+    ]
+
+
+def gaps(subject: Coded) -> Iterator[tuple[Time, Tensor, Tensor]]:
+    """Timesteps, and the gap (N,) of every picture there, without and with the shift."""
+    generator = torch.Generator().manual_seed(0)
     for t in (subject.model.process.at((place + 0.5) / 10) for place in range(10)):
         noise = torch.randn(subject.states.shape, generator=generator)
         x_t = subject.model.process.noised(subject.states, noise, t)
-        without, shifted = (_mean_error(subject, x_t, t, scale) for scale in (0.0, 1.0))
-        filled = 1 - shifted / without
-        rows.append({"t": t, "without": without, "with": shifted, "filled": filled})
-    return rows
+        yield t, *(_errors(subject, x_t, t, scale) for scale in (0.0, 1.0))
 
 
-def _mean_error(subject: Coded, x_t: Tensor, t: Time, scale: float) -> float:
-    """The mean squared error of the posterior's mean under so strong a shift."""
+def _errors(subject: Coded, x_t: Tensor, t: Time, scale: float) -> Tensor:
+    """The mean squared error (N,) of the posterior's mean under so strong a shift."""
     process = subject.model.process
     error = predicted(subject, x_t, t, scale) - subject.states
     s = process.previous(t)
     if s == t:  # where steps may be ever finer, one of a thousand
         s = max(process.least, t - (process.most - process.least) / 1000)
     from_x0 = posterior(process, t, s).from_x0
-    return from_x0**2 * float(error.square().mean())
+    return from_x0**2 * error.flatten(1).square().mean(dim=1)
 
 
 def predicted(subject: Coded, x_t: Tensor, t: Time, scale: float) -> Tensor:

@@ -9,7 +9,9 @@ from pdae_app.bundle import load_bundle
 from pdae_app.engine import Editor
 from pdae_app.engine.code import Code
 from training.config import ConfigError
-from training.data import DataConfig, load_pictures, plain_squares
+from training.data import DataConfig
+from training.evaluation.albums import Album
+from training.evaluation.held_out import load_squares
 from training.evaluation.people import chosen_people
 
 
@@ -21,7 +23,7 @@ class Subject:
     """
 
     editor: Editor
-    squares: Tensor
+    squares: Album | Tensor
     rows: list[dict[str, str]]
     people: list[int]
     steps: int
@@ -47,8 +49,6 @@ def load_subject(model: str, data: DataConfig, people: int, steps: int) -> Subje
     bundle = load_bundle(model)
     if not bundle.family.reads_pictures or bundle.latents is None:
         raise ConfigError(f"{model} has no sliders of pictures; run training/train_attributes.py")
-    pictures = load_pictures(data, bundle.picture_size)
-    channels = bundle.first_stage.picture_channels
-    squares = plain_squares(pictures, bundle.picture_size, channels=channels)
-    chosen = chosen_people(pictures.rows, squares, people)
-    return Subject(Editor(bundle, model), squares, pictures.rows, chosen, steps)
+    held_out = load_squares(data, bundle.picture_size, bundle.first_stage.picture_channels)
+    chosen = chosen_people(held_out.rows, held_out.pictures, people)
+    return Subject(Editor(bundle, model), held_out.pictures, held_out.rows, chosen, steps)

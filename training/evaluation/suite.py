@@ -3,20 +3,19 @@
 import hashlib
 import json
 import time
-from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 import torch
 from torchvision.utils import save_image
 
-from pdae_app.bundle import network_identity
 from pdae_app.bundle_files import sha256
 from pdae_app.whole import whole_file
 from training.data import DataConfig, open_source
-from training.evaluation.case import Case, Tools
-from training.evaluation.distances import lpips
-from training.evaluation.features import load_features, named
+from training.evaluation.case import Case
+from training.evaluation.distances import Distance, lpips
+from training.evaluation.features import Features, load_features, named
 from training.evaluation.held_out import Squares, load_squares
 from training.evaluation.identity import load_embedder
 from training.evaluation.judge import (
@@ -47,6 +46,7 @@ from training.evaluation.tables import (
     unfamiliar,
     variations,
 )
+from training.evaluation.tools import Tools
 
 TABLES = {
     module.__name__.rpartition(".")[2]: module
@@ -124,27 +124,34 @@ class Bench:
 
 
 def prepared(config: SuiteConfig, model: Model) -> Bench:
-    """Pictures of the model's size, and the tools.
+    """Pictures of the model's size, and the tools, which are made when a table asks for them.
 
     Raises:
-        ValueError: no pictures, or a judge that has seen them.
+        ValueError: no pictures, a given file that is not what it is given as, or a judge that has
+            seen the pictures.
     """
     sizes, bundle = config.taken, model.bundle
     data = replace(config.data, align=config.align or bundle.framing, split=None)
     test_split, train_split = _splits(config, data)
     held = replace(data, split=test_split, most=sizes.held_out)
-    seen = looked_at(open_source(held))
-    held_out = load_squares(held, bundle.picture_size, model.channels)
-    training, learned = None, replace(data, split=train_split, most=sizes.training)
-    if train_split:
-        training = load_squares(learned, bundle.picture_size, model.channels)
-    tools = _tools(config, learned if train_split else None, held_out, seen)
+    learned = replace(data, split=train_split, most=sizes.training) if train_split else None
+    seen, size, channels = looked_at(open_source(held)), bundle.picture_size, model.channels
+    held_out = load_squares(held, size, channels)
     others = None
     if config.others:
         elsewhere = replace(data, folder=config.others, labels=None, split=None, align="center")
-        others = load_squares(elsewhere, bundle.picture_size, model.channels)
-    case = Case(model, held_out, tools, sizes, training=training, others=others, seed=config.seed)
-    return Bench(case, _warnings(model, seen), _key(config, case, seen))
+        others = load_squares(elsewhere, size, channels)
+    case = Case(
+        model,
+        held_out,
+        _tools(config, learned, held_out, seen),
+        sizes,
+        read_training=partial(load_squares, learned, size, channels) if learned else None,
+        others=others,
+        seed=config.seed,
+        class_column=data.class_column or "class",
+    )
+    return Bench(case, _warnings(model, seen), _key(config, case, seen, learned))
 
 
 def _splits(config: SuiteConfig, data: DataConfig) -> tuple[str | None, str | None]:
@@ -167,30 +174,35 @@ def _splits(config: SuiteConfig, data: DataConfig) -> tuple[str | None, str | No
 def _tools(
     config: SuiteConfig, training: DataConfig | None, held_out: Squares, seen: Seen
 ) -> Tools:
-    """Whatever can be had here; of the rest a sentence."""
-    missing: dict[str, str] = {}
+    """Whatever can be had here. What was given as a file is read now, so that none is a surprise.
 
-    def had(name: str, make: Callable) -> object | None:
-        try:
-            return make()
-        except (ValueError, ImportError) as reason:
-            missing[name] = str(reason)
-            return None
+    Raises:
+        ValueError: such a file is something else.
+    """
 
-    judge = had("judge", lambda: _judge(config, training, held_out))
-    if judge is not None:
-        check_unseen(judge, set(filter(None, seen.hashes)))
-    wanted = config.features or ("inception" if config.inception else "judge")
-    return Tools(
-        judge,
-        had("features", lambda: load_features(wanted, judge, config.inception)),
-        had("lpips", lambda: _lpips(config.lpips)),
-        had("embed", named(config.embedder) if config.embedder else load_embedder),
-        missing,
-    )
+    def judge() -> Judge:
+        found = _judge(config, training, held_out)
+        check_unseen(found, set(filter(None, seen.hashes)))
+        return found
+
+    def features() -> Features:
+        name = config.features or ("inception" if config.inception else "judge")
+        return load_features(
+            name, tools.needed("judge") if name == "judge" else None, config.inception
+        )
+
+    makers = {"judge": judge, "features": features, "lpips": partial(_lpips, config.lpips)}
+    makers["embed"] = named(config.embedder) if config.embedder else load_embedder
+    tools = Tools(makers)
+    given = {"judge": config.judge, "lpips": config.lpips}
+    given["features"] = config.inception if config.features in (None, "inception") else None
+    for name in (name for name, file in given.items() if file and file != "none"):
+        if tools.get(name) is None:
+            raise ValueError(tools.missing[name])
+    return tools
 
 
-def _lpips(file: str | None):
+def _lpips(file: str | None) -> Distance:
     if file == "none":
         raise ValueError("LPIPS is left out, as asked.")
     return lpips(file)
@@ -203,8 +215,12 @@ def _judge(config: SuiteConfig, training: DataConfig | None, held_out: Squares) 
         raise ValueError(
             "there is no judge: it learns from labelled training pictures (--labels, --train)"
         )
+    return load_judge(_judge_config(config), training, held_out.rows)
+
+
+def _judge_config(config: SuiteConfig) -> JudgeConfig:
     classifier = replace(config.judge_config.classifier, epochs=config.taken.judge_epochs)
-    return load_judge(replace(config.judge_config, classifier=classifier), training, held_out.rows)
+    return replace(config.judge_config, classifier=classifier)
 
 
 def _warnings(model: Model, seen: Seen) -> list[str]:
@@ -230,20 +246,18 @@ def _warnings(model: Model, seen: Seen) -> list[str]:
     return warnings
 
 
-def _key(config: SuiteConfig, case: Case, seen: Seen) -> str:
+def _key(config: SuiteConfig, case: Case, seen: Seen, learned: DataConfig | None) -> str:
     """A hash of all that a result depends on, but for the program."""
-    tools = case.tools
+    source = open_source(learned) if learned else None
     facts = [
         case.model.bundle.identity,
         asdict(config.taken),
         seen.hashes,
-        case.held_out.rows,
-        case.training.rows if case.training else None,
+        [case.held_out.rows, case.class_column],
+        source and [source.rows, [source.fingerprint(i) for i in range(len(source.rows))]],
         [str(config.others), config.seed, config.align, config.people],
-        [tool and tool.name for tool in (tools.features, tools.lpips)],
-        [tools.judge and tools.judge.names, tools.judge and network_identity(tools.judge.network)],
-        [config.features, config.embedder],
-        [_file_hash(file) for file in (config.inception, config.lpips)],
+        [config.features, config.embedder, asdict(_judge_config(config))],
+        [_file_hash(file) for file in (config.inception, config.lpips, config.judge)],
     ]
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]
 
@@ -254,8 +268,11 @@ def _file_hash(name: str | None) -> str | None:
 
 
 def result_path(config: SuiteConfig, model: Model, table: str) -> Path:
-    """Where a table lies: a quick look never takes the place of the whole measurement."""
-    name = f"{model.name}-quick" if config.quick else model.name
+    """Where a table lies: apart from those of other models in folders that are called alike.
+
+    A quick look never takes the place of the whole measurement.
+    """
+    name = f"{model.name}-{model.bundle.identity[:8]}" + ("-quick" if config.quick else "")
     return Path(config.out) / name / f"{table}.json"
 
 
@@ -267,7 +284,7 @@ def run(config: SuiteConfig, bench: Bench) -> list[dict]:
     records = []
     for name in TABLES:
         path = result_path(config, bench.case.model, name)
-        record = _kept(path, bench.key)
+        record = _kept(path, bench)
         if record is None and name not in config.tables:
             continue
         if record is None:
@@ -278,17 +295,23 @@ def run(config: SuiteConfig, bench: Bench) -> list[dict]:
     return records
 
 
-def _kept(path: Path, key: str) -> dict | None:
-    """A result of the same things, which is not measured again."""
-    if not path.is_file():
+def _kept(path: Path, bench: Bench) -> dict | None:
+    """A result of the same things, which is not measured again; no tool that it lacks is there."""
+    try:
+        record = json.loads(path.read_text())
+    except (FileNotFoundError, ValueError):
         return None
-    record = json.loads(path.read_text())
-    return record if record["key"] == key and "left out" not in record else None
+    if record.get("key") != bench.key or "left out" in record:
+        return None
+    if any(bench.case.tools.get(name) is not None for name in record["lacked"]):
+        return None
+    return record | {"model": bench.case.model.name, "warnings": bench.warnings}
 
 
 def _measured(config: SuiteConfig, bench: Bench, name: str, path: Path) -> dict:
     """One table, written whole."""
     module, case, start = TABLES[name], bench.case, (time.perf_counter(), time.process_time())
+    case.tools.asked.clear()
     record = {
         "table": name,
         "title": module.TITLE,
@@ -305,12 +328,13 @@ def _measured(config: SuiteConfig, bench: Bench, name: str, path: Path) -> dict:
         table = None
     if table is not None:
         record |= _plain(table, config, path)
+    record["lacked"] = sorted(case.tools.asked.intersection(case.tools.missing))
     record["seconds"] = round(time.perf_counter() - start[0], 1)
     record["processor seconds"] = round(time.process_time() - start[1], 1)
     record["threads"] = torch.get_num_threads()
     text = json.dumps(record, indent=1) + "\n"
-    with whole_file(path) as partial:
-        partial.write_text(text)
+    with whole_file(path) as unfinished:
+        unfinished.write_text(text)
     return json.loads(text)
 
 
@@ -320,8 +344,8 @@ def _plain(table: Table, config: SuiteConfig, path: Path) -> dict:
     if config.people or not table.people:
         for number, (caption, picture) in enumerate(table.pictures.items()):
             place = path.with_suffix("") / f"{number}.png"
-            with whole_file(place) as partial:
-                save_image(picture / 2 + 0.5, partial)
+            with whole_file(place) as unfinished:
+                save_image(picture / 2 + 0.5, unfinished)
             pictures[caption] = str(place.relative_to(config.out))
     curves = [asdict(curve) for curve in table.curves]
     return {

@@ -6,7 +6,7 @@ from torch import Tensor
 from pdae_app.diffusion.process import Time
 from pdae_app.diffusion.solvers import Denoiser, ddim_states, last_x
 from training.evaluation.case import Case
-from training.evaluation.judge import to_size
+from training.evaluation.judge import reduced
 from training.evaluation.table import Curve, LeftOutError, Table
 from training.pixel_classifier import train_classifier
 
@@ -63,13 +63,14 @@ def _classifier(case: Case):
     truth = torch.nn.functional.one_hot(case.class_numbers(squares)).float()
     if truth.shape[1] < len(case.model.bundle.classes):
         raise LeftOutError("some classes have no real pictures to train a classifier on")
-    pictures = to_size(squares.pictures.expand(-1, 3, -1, -1), SIZE)
-    return train_classifier(pictures, truth, case.classifier(case.sizes.judge_epochs))
+    return train_classifier(
+        reduced(squares.pictures, SIZE), truth, case.classifier(case.sizes.judge_epochs)
+    )
 
 
 @torch.inference_mode()
 def _decided(network, pictures: Tensor) -> Tensor:
-    squares = to_size(pictures.expand(-1, 3, -1, -1), SIZE)
+    squares = reduced(pictures, SIZE)
     return torch.cat([network(part).argmax(dim=1) for part in squares.split(64)])
 
 

@@ -1,13 +1,15 @@
 """Whether a classifier that is trained for it tells made pictures from real ones."""
 
 import math
+from collections.abc import Iterator
 from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
 
+from training.evaluation.albums import Album, drawn_album
 from training.evaluation.case import Case
-from training.evaluation.judge import to_size
+from training.evaluation.judge import reduced
 from training.evaluation.model import Decoding
 from training.evaluation.table import LeftOutError, Table, with_error
 from training.pixel_classifier import ClassifierConfig, train_classifier
@@ -33,44 +35,60 @@ def measure(case: Case) -> Table:
     count = min(case.sizes.detected, len(real) // 2)
     if count < FEWEST:
         raise LeftOutError(f"a detector needs {2 * FEWEST} real pictures, got {len(real)}")
-    genuine, config = real.spread(2 * count).pictures, case.classifier(case.sizes.detector_epochs)
-    fakes = {("real against real", None): genuine[1::2]}
-    for steps in sorted({min(s, case.model.process.most_steps) for s in case.sizes.draw_steps}):
-        fakes["generated", steps] = case.new_pictures(steps, count)
-    if case.model.family.reads_pictures:
-        fakes["edited", 20] = edited(case, genuine[::2])
+    both, config = real.spread(2 * count).pictures, case.classifier(case.sizes.detector_epochs)
+    genuine, others = both.at(slice(0, None, 2)), both.at(slice(1, None, 2))
     rows = []
-    for (name, steps), fake in fakes.items():
-        found = detected(genuine[::2], fake, config)
+    for name, steps, fake in [("real against real", None, others), *_fakes(case, genuine)]:
+        found = detected(genuine, fake, config)
         rows.append({"fakes": name, "T": steps, "pictures of each": len(fake)} | found)
     return Table(
         rows,
         [
             f"A small residual network at {SIZE} pixels, as many real as made pictures, "
             "0.7 to train on, 0.2 to test, 0.1 to choose the threshold; means over three "
-            "partings. 0.5 is chance. Edited: reconstructed from x_T with a random tenth of the "
+            "partings. 0.5 is chance. Edited: T plain steps there and back, a random tenth of the "
             "code's spread added."
         ],
         people=False,
     )
 
 
-def edited(case: Case, pictures: Tensor) -> Tensor:
+def _fakes(case: Case, genuine: Album) -> Iterator[tuple[str, int, Album]]:
+    """Made pictures by their kind and number of steps."""
+    every = sorted({min(s, case.model.process.most_steps) for s in case.sizes.draw_steps})
+    for steps in every:
+        yield "generated", steps, case.new_pictures(steps, len(genuine))
+    for steps in every if case.model.family.reads_pictures else ():
+        yield "edited", steps, edited(case, genuine, steps)
+
+
+def edited(case: Case, pictures: Album, steps: int) -> Album:
     """The pictures with a small random change of their codes, through the inferred x_T."""
-    model, steps = case.model, min(20, case.model.process.most_steps)
-    z, stepping = model.codes(pictures), model.stepping("clean")
-    x_T = model.inverted(model.states(pictures), z, stepping, steps)
-    noise = torch.randn(z.shape, generator=torch.Generator().manual_seed(case.seed))
-    return model.decoded(z + 0.1 * z.std(dim=0) * noise, x_T, Decoding(stepping, steps))
+    model, spread = case.model, 0.1 * case.codes.std(dim=0)
+    how = Decoding(model.stepping("clean"), steps)
+
+    def draw(places: range) -> Tensor:
+        some = pictures[places]
+        z = model.codes(some)
+        x_T = model.inverted(model.states(some), z, how.stepping, steps)
+        generator = torch.Generator().manual_seed(case.seed + places.start)
+        return model.decoded(z + spread * torch.randn(z.shape, generator=generator), x_T, how)
+
+    shape = pictures[:1].shape[1:]
+    return drawn_album(len(pictures), tuple(shape), draw, f"{model.name}: editing in {steps}")
 
 
 def detected(
-    real: Tensor, fake: Tensor, config: ClassifierConfig, size: int = SIZE, rounds: int = ROUNDS
+    real: Album | Tensor,
+    fake: Album | Tensor,
+    config: ClassifierConfig,
+    size: int = SIZE,
+    rounds: int = ROUNDS,
 ) -> dict:
     """Accuracy on pictures left out, over several partings of (N, C, S, S) and (N, C, S, S)."""
     count = min(len(real), len(fake))
-    squares = torch.cat([real[:count], fake[:count]]).expand(-1, 3, -1, -1)
-    squares, labels = to_size(squares, size), (torch.arange(2 * count) >= count).float()
+    squares = torch.cat([reduced(part, size)[:count] for part in (real, fake)])
+    labels = (torch.arange(2 * count) >= count).float()
     scores = [_one_parting(squares, labels, config, seed) for seed in range(rounds)]
     return {"accuracy": with_error(scores)}
 

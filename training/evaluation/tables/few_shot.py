@@ -33,7 +33,7 @@ def measure(case: Case) -> Table:
     z, rows = case.reading().codes(squares.pictures), []
     for name in names:
         labels = label_table(squares.rows, [name])[:, 0]
-        real = features(squares.pictures[labels == 1])
+        real = features(squares.pictures.at((labels == 1).nonzero()[:, 0].tolist()))
         for shots in case.sizes.shots:
             for kind in ("binary", "positive-unlabelled", "naive"):
                 rows.append(_row(case, (name, kind, shots), (z, labels), real))
@@ -69,7 +69,7 @@ def _row(case: Case, what: tuple[str, str, int], known: tuple[Tensor, Tensor], r
     for seed in range(case.sizes.seeds):
         z, tries = _accepted(case, kind, _examples(known, shots, seed), seed)
         how = Decoding(case.model.own_stepping, _steps(case), unguided=0.3, drawn=True)
-        made = case.model.decoded(z, case.model.noise(len(z), seed + 1), how)
+        made = case.drawn(z, len(z), how, seed + 1)
         found.append(frechet(real, features(made)))
         tried.append(tries)
         counts.append(len(made))

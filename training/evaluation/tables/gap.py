@@ -6,7 +6,7 @@ from torch import Tensor
 from pdae_app.diffusion.process import Time
 from training.evaluation.case import Case
 from training.evaluation.distances import squared_error
-from training.evaluation.reconstruction import Coded, coded, gap, predicted
+from training.evaluation.reconstruction import Coded, coded, gaps, predicted
 from training.evaluation.table import Curve, LeftOutError, Table, with_error
 
 TITLE = "Posterior-mean gap and one-step pictures"
@@ -21,15 +21,20 @@ def measure(case: Case) -> Table:
     Raises:
         LeftOutError: the model cannot go without its code.
     """
-    if not case.reading().family.guides:
+    squares = case.held_out.spread(case.sizes.gap)
+    z = case.codes_of(squares)
+    if not case.model.family.guides:
         raise LeftOutError(f"{case.model.name} has no average code to stand for none")
-    subject = coded(case.model, case.held_out.spread(case.sizes.gap).pictures)
-    rows, shown = gap(subject), {"photographs": _row(subject.pictures)}
-    for row in rows:
-        for name, pictures in _one_step(case, subject, row["t"]).items():
+    subject = coded(case.model, squares.pictures[:], z)
+    rows, shown = [], {"photographs": _row(subject.pictures)}
+    for t, without, shifted in gaps(subject):
+        row = {"t": t, "without": with_error(without), "with": with_error(shifted)}
+        row["filled"] = 1 - float(shifted.mean() / without.mean())
+        for name, pictures in _one_step(case, subject, t).items():
             row[f"one-step MSE {name}"] = with_error(squared_error(pictures, subject.pictures))
-            shown[f"one step from t = {row['t']:g}, {name} z"] = _row(pictures)
-    lines = {name: [(row["t"], row[name]) for row in rows] for name in ("without", "with")}
+            shown[f"one step from t = {t:g}, {name} z"] = _row(pictures)
+        rows.append(row)
+    lines = {n: [(row["t"], *row[n].values()) for row in rows] for n in ("without", "with")}
     return Table(
         rows,
         [

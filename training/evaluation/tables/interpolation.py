@@ -54,7 +54,7 @@ def measure(case: Case) -> Table:
     Raises:
         LeftOutError: fewer than two pictures.
     """
-    model = case.reading()
+    model = case.model
     count = min(case.sizes.pairs, len(case.held_out) // 2)
     if count < 1:
         raise LeftOutError("an interpolation needs two pictures")

@@ -1,8 +1,7 @@
 """Bits per dimension of held-out pictures, for models that have a likelihood."""
 
-import torch
-
 from training.bits import PARTS, bits_of_pictures
+from training.evaluation.albums import grey_levels
 from training.evaluation.case import Case
 from training.evaluation.table import LeftOutError, Table, with_error
 
@@ -22,8 +21,7 @@ def measure(case: Case) -> Table:
             f"{case.model.name} was trained to denoise, not as a model of 256 grey levels, and has "
             "no likelihood"
         )
-    squares = case.held_out.spread(case.sizes.gap).pictures
-    pixels = ((squares + 1) * 127.5).round().to(torch.uint8)
+    pixels = grey_levels(case.held_out.spread(case.sizes.gap).pictures[:])
     bits = bits_of_pictures(model, pixels, draws=4)
     parts = {name: with_error(getattr(bits, name)) for name in PARTS}
     return Table(

@@ -45,10 +45,7 @@ def _runs(case: Case, squares) -> dict:
     if family.has_codes:
         if not family.guides:
             raise LeftOutError(f"{model.name} has no average code to stand for none")
-        if model.bundle.classes:
-            z = model.class_codes(case.class_numbers(squares))
-        else:
-            z = model.codes(squares.pictures)
+        z = case.codes_of(squares)
         return {
             "unconditional": (lambda z: model.denoiser(z, 0.0), z),
             "conditional": (lambda z: model.denoiser(z), z),

@@ -92,7 +92,7 @@ def _distances(case: Case, subject: Subject, edited: Edited) -> dict[str, Cell]:
     labels = label_table(subject.rows, [edited.name])[:, 0]
     found = {}
     for kind, value, place in (("positives", 1, -1), ("negatives", 0, 0)):
-        real = subject.squares[labels == value]
+        real = case.held_out.pictures.at((labels == value).nonzero()[:, 0].tolist())
         if len(real) > 1:
             distance = frechet(features(real), features(edited.pictures[place]))
             found[f"{features.title} to real {kind}"] = distance

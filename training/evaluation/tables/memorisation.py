@@ -6,8 +6,10 @@ import torch
 from scipy.stats import binomtest
 from torch import Tensor
 
+from training.evaluation.albums import Album, pieces
 from training.evaluation.case import Case
 from training.evaluation.table import LeftOutError, Table, with_error
+from training.sources import spread_places
 
 TITLE = "Memorisation"
 OF = "Diff-AE, Appendix C"
@@ -20,7 +22,7 @@ Vectors = Callable[[Tensor], Tensor]
 
 
 def measure(case: Case) -> Table:
-    """For pixels, features and codes: how near new pictures are to training and to held-out ones.
+    """How near new pictures are to training and held-out ones: by pixels, LPIPS, features, codes.
 
     Raises:
         LeftOutError: no training pictures to be memorised.
@@ -28,55 +30,77 @@ def measure(case: Case) -> Table:
     if case.training is None:
         raise LeftOutError("memorisation needs the training pictures; name their part by --train")
     steps = min(max(case.sizes.draw_steps), case.model.process.most_steps)
-    made = case.new_pictures(steps, case.sizes.drawn)
+    made = case.new_pictures(steps, min(case.sizes.memorised, case.sizes.drawn))
+    train, held_out = case.training.pictures, case.held_out.pictures
     rows, shown = [], {}
     for name, vectors in _ways(case).items():
-        train, held_out, new = (
-            vectors(p) for p in (case.training.pictures, case.held_out.pictures, made)
-        )
-        rows.append({"by": name} | verdict(new, train, held_out))
-        places = torch.cdist(new, train).argmin(dim=1)[:SHOWN]
-        pairs = torch.stack([made[:SHOWN], case.training.pictures[places]])
+        row, places = verdict((made, train, held_out), vectors)
+        rows.append({"by": name} | row)
+        pairs = torch.stack([made[:SHOWN], train[places[:SHOWN]]])
         shown[f"new pictures above the nearest training pictures, by {name}"] = torch.cat(
             [row.permute(1, 2, 0, 3).flatten(2) for row in pairs], dim=1
         )
+    lpips = case.tools.lpips
     return Table(
         rows,
         [
-            f"{len(made)} new pictures, T = {steps}, against {len(case.training)} training and "
-            f"{len(case.held_out)} held-out pictures. A model that has memorised nothing lies "
+            f"{len(made)} new pictures, T = {steps}, against {len(train)} training and "
+            f"{len(held_out)} held-out pictures. A model that has memorised nothing lies "
             "nearer to a training picture as often as there are more of them (expected); flagged: "
-            f"so much oftener that chance does it in less than {CERTAIN:.0%}."
+            f"so much oftener that chance does it in less than {CERTAIN:.0%}. Distances are "
+            "Euclidean; LPIPS is the square of one between its layers' weighted unit features."
         ],
-        ["Distances are Euclidean. The paper's LPIPS is not measured here."],
+        [] if lpips else [case.tools.missing["lpips"]],
         pictures=shown,
     )
 
 
-def verdict(new: Tensor, train: Tensor, held_out: Tensor) -> dict:
-    """How often new vectors (N, D) lie nearer to training ones than to held-out ones.
+def verdict(
+    sets: tuple[Album | Tensor, Album | Tensor, Album | Tensor], vectors: Vectors
+) -> tuple[dict, list[int]]:
+    """How often new pictures lie nearer to training ones than to held-out ones.
 
     Args:
-        train: (M, D); held_out: (K, D).
+        sets: new, training and held-out pictures (N, C, S, S), of which the latter two are gone
+            through piece by piece.
+
+    Returns:
+        A row of the table, and the place of the training picture that is nearest to each new one.
     """
-    near, far = (torch.cdist(new, known).min(dim=1).values for known in (train, held_out))
+    new, train, held_out = sets
+    found = torch.cat([vectors(part) for part in pieces(new)])
+    (near, places), (far, _) = (nearest(found, known, vectors) for known in (train, held_out))
     nearer, expected = int((near < far).sum()), len(train) / (len(train) + len(held_out))
     p_value = float(binomtest(nearer, len(new), expected, alternative="greater").pvalue)
-    usual = torch.cdist(held_out, train).min(dim=1).values
-    return {
+    some = spread_places(len(held_out), len(new))
+    real = torch.cat([vectors(part) for part in pieces(held_out[some])])
+    row = {
         "to training": with_error(near),
         "to held-out": with_error(far),
-        "held-out to training": with_error(usual),
+        "held-out to training": with_error(nearest(real, train, vectors)[0]),
         "nearer to training": nearer / len(new),
         "expected": expected,
         "by chance": p_value,
         "flagged": "yes" if p_value < CERTAIN else "no",
     }
+    return row, places.tolist()
+
+
+def nearest(found: Tensor, known: Album | Tensor, vectors: Vectors) -> tuple[Tensor, Tensor]:
+    """Distance (N,) and place (N,) of the picture that is nearest to each vector (N, D)."""
+    best, places, start = torch.full((len(found),), torch.inf), torch.zeros(len(found)).long(), 0
+    for part in pieces(known):
+        distances, here = torch.cdist(found, vectors(part)).min(dim=1)
+        places = torch.where(distances < best, start + here, places)
+        best, start = torch.minimum(distances, best), start + len(part)
+    return best, places
 
 
 def _ways(case: Case) -> dict[str, Vectors]:
     ways: dict[str, Vectors] = {"pixels": lambda p: p.flatten(1)}
-    features = case.tools.features
+    lpips, features = case.tools.lpips, case.tools.features
+    if lpips is not None and lpips.vectors is not None:
+        ways["LPIPS (root)"] = lpips.vectors
     if features is not None:
         ways[f"{features.name}'s features"] = lambda p: features(p).float()
     if case.model.family.reads_pictures:

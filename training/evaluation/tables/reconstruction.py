@@ -17,7 +17,8 @@ SHOWN = 6
 
 def measure(case: Case) -> Table:
     """SSIM, LPIPS and MSE with inferred and random x_T, for each protocol and number of steps."""
-    subject = coded(case.reading(), case.held_out.spread(case.sizes.reconstructed).pictures)
+    squares = case.held_out.spread(case.sizes.reconstructed)
+    subject = coded(case.model, squares.pictures[:], case.codes_of(squares))
     rows, notes, shown = [], [], {}
     for protocol in (pdae, diffae, exact, random):
         try:

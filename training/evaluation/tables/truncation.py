@@ -22,9 +22,10 @@ def measure(case: Case) -> Table:
         raise LeftOutError(f"the guidance of {model.name} has no scale")
     z = _codes(case)
     steps = min(min(case.sizes.draw_steps), model.process.most_steps)
-    noise, rows, shown = model.noise(len(z), case.seed + 1), [], {}
+    rows, shown = [], {}
     for scale in case.sizes.scales:
-        made = model.decoded(z, noise, Decoding(model.own_stepping, steps, scale, drawn=True))
+        how = Decoding(model.own_stepping, steps, scale, drawn=True)
+        made = case.drawn(z, len(z), how, case.seed + 1)
         found = features(made)
         precision, recall = precision_recall(case.real_features, found)
         row = {"scale": scale, features.title: frechet(case.real_features, found)}

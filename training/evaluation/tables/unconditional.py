@@ -2,6 +2,7 @@
 
 from torch import Tensor
 
+from training.evaluation.albums import Album
 from training.evaluation.case import Case
 from training.evaluation.frechet import bias_note, frechet, kernel
 from training.evaluation.model import Decoding
@@ -57,28 +58,25 @@ def measure(case: Case) -> Table:
     )
 
 
-def alone(case: Case, steps: int, count: int) -> Tensor:
+def alone(case: Case, steps: int, count: int) -> Album:
     """The unconditional model; told classes in turn where it knows them."""
-    model = case.model
-    how = Decoding(model.own_stepping, steps, drawn=True)
-    if model.bundle.classes and not model.family.has_codes:
-        return model.decoded_classes(case.classes_in_turn(count), _noise(case, count), how)
-    return model.decoded(None, _noise(case, count), how)
+    how = Decoding(case.model.own_stepping, steps, drawn=True)
+    return case.drawn(None, count, how, case.seed + 1)
 
 
-def with_new_codes(case: Case, steps: int, count: int) -> Tensor:
+def with_new_codes(case: Case, steps: int, count: int) -> Album:
     """Codes of the latent diffusion model, or of classes."""
     if not case.model.family.has_codes:
         raise LeftOutError("the model has no codes")
     return case.new_pictures(steps, count)
 
 
-def with_true_codes(case: Case, steps: int, count: int) -> Tensor:
+def with_true_codes(case: Case, steps: int, count: int) -> Album:
     """Codes of real pictures, x_T drawn: what a perfect prior would give."""
     model = case.reading()
     z = model.codes(case.real.spread(count).pictures)
     how = Decoding(model.own_stepping, steps, unguided=UNGUIDED, drawn=True)
-    return model.decoded(z, _noise(case, len(z)), how)
+    return case.drawn(z, len(z), how, case.seed + 1)
 
 
 NAMES = {
@@ -86,10 +84,6 @@ NAMES = {
     "with_new_codes": "with new codes",
     "with_true_codes": "with true codes",
 }
-
-
-def _noise(case: Case, count: int) -> Tensor:
-    return case.model.noise(count, case.seed + 1)
 
 
 def _row(pictures: Tensor) -> Tensor:

@@ -20,11 +20,11 @@ STEPS = 20
 def measure(case: Case) -> Table:
     """Statistics of x_T and z for held-out pictures, the same ones changed, and other things."""
     model = case.reading()
-    familiar = case.held_out.spread(case.sizes.unfamiliar).pictures
+    familiar = case.held_out.spread(case.sizes.unfamiliar).pictures[:]
     kinds = {name: change(familiar) for name, change in CHANGES.items()}
     kinds["checkerboards"] = checkerboards(familiar)
     if case.others is not None:
-        kinds["other pictures"] = case.others.spread(case.sizes.unfamiliar).pictures
+        kinds["other pictures"] = case.others.spread(case.sizes.unfamiliar).pictures[:]
     mean, std = case.codes.mean(dim=0), case.codes.std(dim=0).clamp(min=1e-6)
     rows = [{"pictures": name} | _row(case, p, (mean, std)) for name, p in kinds.items()]
     shown = {name: p[:6].permute(1, 2, 0, 3).flatten(2) for name, p in kinds.items()}

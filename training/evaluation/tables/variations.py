@@ -15,7 +15,7 @@ SHOWN = 4
 
 def measure(case: Case) -> Table:
     """How far pictures of one code are apart, and how near their mean is to the photograph."""
-    model = case.reading()
+    model = case.model
     z, places = case.true_codes(case.sizes.varied)
     draws, steps = case.sizes.variations, min(20, model.process.most_steps)
     how = Decoding(model.own_stepping, steps, drawn=True)
