@@ -6,7 +6,9 @@ The app that answers may leave no traceback in its log (`tests.running`).
 import io
 import json
 import random
+import urllib.error
 import urllib.request
+import uuid
 
 import pytest
 from gradio_client import Client, handle_file
@@ -16,6 +18,7 @@ from PIL import Image
 from pdae_app.ui.checked_inputs import NOT_FETCHED, NOT_UPLOADED, UNFIT
 from pdae_app.ui.session import EXAMPLES
 from tests.fuzz.mutations import changed_bytes, hostile
+from tests.fuzz.subjects import slider_files
 from tests.test_api import upload
 
 
@@ -153,3 +156,28 @@ def test_random_arguments_of_new_endpoints(address, seed):
     ):
         kind, held = answer(address, name, data)
         assert kind == "complete" or held["error"]
+
+
+def loaded_on_the_page(address, data, chosen="own-load"):
+    """What the page's own event answers that loads a slider's file: None, or why it cannot."""
+    with urllib.request.urlopen(f"{address}/config") as answered:
+        config = json.loads(answered.read())
+    ids = {part["id"] for part in config["components"] if part["props"].get("elem_id") == chosen}
+    events = config["dependencies"]
+    (number,) = {event["id"] for event in events for target in event["targets"] if target[0] in ids}
+    (path,) = upload(address, "a.safetensors", data)
+    sent = {"data": [None, file(path)], "fn_index": number, "session_hash": uuid.uuid4().hex}
+    url, kind = f"{address}/gradio_api/run/predict", {"Content-Type": "application/json"}
+    try:
+        urllib.request.urlopen(urllib.request.Request(url, json.dumps(sent).encode(), kind)).close()
+    except urllib.error.HTTPError as refused:
+        return json.loads(refused.read())["error"]
+    return None
+
+
+def test_crafted_slider_files_are_a_sentence_on_the_page(address, editor, tmp_path):
+    sliders = slider_files(editor, tmp_path / "s")
+    assert loaded_on_the_page(address, (tmp_path / "s" / "grin.safetensors").read_bytes()) is None
+    said = [loaded_on_the_page(address, sliders.make(random.Random(seed))) for seed in range(30)]
+    refused = [sentence for sentence in said if sentence is not None]
+    assert len(refused) > 20 and all(10 < len(sentence) < 3000 for sentence in refused)
