@@ -366,6 +366,10 @@ BAD = {
         with_json("unet/config.json", _class_name="DiTTransformer2DModel"),
         "this is a 'DiTTransformer2DModel'; only an unconditional",
     ),
+    "a language model": (
+        lambda folder: (folder / "unet" / "config.json").write_text('{"model_type": "bert"}'),
+        "says no block_out_channels, .*no UNet2DModel's of diffusers",
+    ),
     "no U-Net": (without("unet"), "names the part unet, but .* is missing"),
     "no U-Net named": (with_index(unet=None), "this LDMPipeline has no unet"),
     "no scheduler": (without("scheduler"), "names the part scheduler, but .* is missing"),

@@ -4,7 +4,9 @@ import pytest
 import torch
 
 from pdae_app.bundle import Bundle, load_bundle, save_bundle
+from pdae_app.convert.dpm import convert_dpm
 from pdae_app.convert.errors import ConvertError
+from pdae_app.convert.samples import drawn_states
 from pdae_app.convert.scheduler import read_scheduler
 from pdae_app.diffusion.inversion import exact_states
 from pdae_app.diffusion.prediction import Diffusion
@@ -13,6 +15,7 @@ from pdae_app.diffusion.schedule import LEAST_ALPHA_BAR, Schedule
 from pdae_app.diffusion.solvers import ddim_states, last_x
 from pdae_app.diffusion.spacing import Spacing
 from pdae_app.models.unet import UNet
+from tests.test_bases import QUIET, filled
 from tests.tiny import UNET
 
 diffusers = pytest.importorskip("diffusers")
@@ -119,6 +122,37 @@ def test_a_sample_is_that_of_the_scheduler(settings, steps):
     # The table would prove little if a switch changed nothing.
     default = theirs(diffusers.DDIMScheduler(), steps)
     assert settings == {} or (default - expected).abs().max() > 1e-3
+
+
+@pytest.fixture(scope="module")
+def unet():
+    """Of one resolution, so that twenty steps take a moment."""
+    network = diffusers.UNet2DModel(
+        sample_size=8,
+        block_out_channels=(32,),
+        down_block_types=("DownBlock2D",),
+        up_block_types=("UpBlock2D",),
+        layers_per_block=1,
+    )
+    # A random network does not denoise; a large output would make much of the last bits.
+    filled(network).conv_out.weight.data *= 0.01
+    return network
+
+
+@pytest.mark.parametrize("settings", SWITCHES.values(), ids=SWITCHES)
+def test_a_pipeline_draws_what_diffusers_own_draws(settings, unet, tmp_path):
+    """Converted, written, read again; against `DDIMPipeline` as it is called, of 20 steps."""
+    pipeline = diffusers.DDIMPipeline(unet, diffusers.DDIMScheduler(**settings))
+    pipeline.set_progress_bar_config(disable=True)
+    pipeline.save_pretrained(tmp_path / "p")
+    save_bundle(convert_dpm(tmp_path / "p", QUIET), tmp_path / "b", torch.float32)
+    bundle = load_bundle(tmp_path / "b")
+    seeded = [torch.Generator().manual_seed(5) for _ in range(2)]
+    (theirs,) = pipeline(generator=seeded[0], num_inference_steps=20, output_type="np").images
+    x_T = torch.randn(1, *bundle.state_shape, generator=seeded[1])
+    (states,) = drawn_states(bundle, x_T, steps=20)
+    ours = (states.clamp(-1, 1) / 2 + 0.5).movedim(0, -1)
+    torch.testing.assert_close(ours, torch.from_numpy(theirs), atol=1e-4, rtol=0)
 
 
 @pytest.mark.parametrize("kind", ["leading", "trailing", "linspace"])

@@ -33,6 +33,8 @@ RES = {
 }
 # Names of attention before diffusers 0.17, and since.
 OLD_ATTENTION = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.0"}
+# Without these no config.json is of a U-Net, whatever it is.
+BLOCKS = ("block_out_channels", "down_block_types", "up_block_types")
 # What Python says of values of other kinds than a program expects.
 UNREADABLE = (KeyError, TypeError, IndexError, AttributeError, ArithmeticError)
 # Of each kind of block: whether it has attention, and by which setting it resamples.
@@ -83,6 +85,11 @@ def unet_config(settings: dict, hints: Hints) -> UNetConfig:
         raise ConvertError(
             f"this is a {short(name)}; only an unconditional UNet2DModel can be used, such as that "
             f"of {UNCONDITIONAL}"
+        )
+    if lacking := [key for key in BLOCKS if key not in settings]:
+        raise ConvertError(
+            f"this config.json says no {', '.join(lacking)}: it is no UNet2DModel's of diffusers, "
+            f"which is needed, such as that of {UNCONDITIONAL}"
         )
     try:
         _refuse_variants(settings)

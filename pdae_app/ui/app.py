@@ -14,6 +14,7 @@ from pdae_app.memory import resident_mb, settle
 from pdae_app.private_folder import Sweep
 from pdae_app.ui import api, log
 from pdae_app.ui.about_tab import AboutTab
+from pdae_app.ui.checked_inputs import CheckedBlocks
 from pdae_app.ui.connections import be_patient
 from pdae_app.ui.edit_tab import EditTab
 from pdae_app.ui.events import HIDDEN, LAST_WINS, ONE_AT_A_TIME, ModelThread, Newest, explained
@@ -317,7 +318,7 @@ def introduction(editor: Editor) -> str:
 def build(models: Models, model: ModelThread) -> gr.Blocks:
     """The whole page; the models run on their thread only."""
     # Files of the cache are looked at every ten minutes and deleted after an hour.
-    with gr.Blocks(title=TITLE, analytics_enabled=False, delete_cache=(600, 3600)) as page:
+    with CheckedBlocks(title=TITLE, analytics_enabled=False, delete_cache=(600, 3600)) as page:
         # First, so that the endpoints have their names before the page's own events.
         api.build(models, model)
         whole = Page(models, model)

@@ -182,7 +182,7 @@ class ModelThread:
 
 def in_words(error: Exception) -> str:
     """What an error says to a person, who is warned too; of an unexpected one the log has all."""
-    text = _sentence(error)
+    text = sentence(error)
     if text is None:
         traceback.print_exception(error)
         text = WENT_WRONG
@@ -205,11 +205,11 @@ def explained(function: Callable) -> Callable:
 
 def _for_page(error: Exception) -> Exception:
     """The error for the page, where a person can do something about it; else as it is."""
-    text = _sentence(error)
+    text = sentence(error)
     return error if text is None else gr.Error(text, print_exception=False)
 
 
-def _sentence(error: Exception) -> str | None:
+def sentence(error: Exception) -> str | None:
     """What an expected error says."""
     if isinstance(error, gr.Error):  # as ZeroGPU's, of its quota
         return str(error.message)

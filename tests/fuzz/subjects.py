@@ -73,7 +73,7 @@ def whole_pictures() -> list[bytes]:
     exif[0x0112] = 6
     more = {"save_all": True, "append_images": [colour.rotate(90)]}
     return [
-        *(encoded(colour, kind) for kind in ("PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF")),
+        *(encoded(colour, kind) for kind in ("PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "HEIF")),
         encoded(colour, "JPEG", exif=exif),
         encoded(colour, "JPEG", progressive=True),
         encoded(colour.convert("CMYK"), "JPEG"),
@@ -83,6 +83,7 @@ def whole_pictures() -> list[bytes]:
         encoded(gradient.convert("I;16"), "PNG"),
         encoded(gradient.convert("F"), "TIFF"),
         encoded(clear, "WEBP", lossless=True),
+        encoded(clear, "HEIF"),
         encoded(gradient, "TIFF", compression="tiff_lzw"),
         encoded(colour, "TIFF", compression="jpeg"),
         *(encoded(colour.copy(), kind, **more) for kind in ("GIF", "WEBP", "AVIF", "PNG")),
