@@ -9,6 +9,7 @@ from safetensors.torch import load_file, save_file
 from pdae_app.bundle import BundleError, load_bundle, save_bundle
 from pdae_app.engine import EditError, Editor
 from pdae_app.hub import local_folder
+from pdae_app.latents.affine import AffineEdit, AffineSide
 from pdae_app.latents.typical import Typical
 from tests.tiny import tiny_bundle
 
@@ -39,6 +40,22 @@ def test_what_is_typical_travels_with_the_bundle(tmp_path):
     (tmp_path / "bundle" / "config.json").write_text(json.dumps(config))
     with pytest.raises(BundleError, match="above 0"):
         load_bundle(tmp_path / "bundle")
+
+
+def test_affine_edits_travel_with_the_bundle(tmp_path):
+    bundle, side = tiny_bundle(), AffineSide("Smiling", up=True, rank=3)
+    dim = len(bundle.latents.mean)
+    parts = [torch.randn(shape) for shape in side.shapes(dim).values()]
+    edited = replace(bundle.latents, affine=(AffineEdit(side, *parts),))
+    save_bundle(replace(bundle, latents=edited), tmp_path / "bundle")
+    again = load_bundle(tmp_path / "bundle").latents
+    assert again.affine[0].side == side and again.attributes == edited.attributes
+    code = torch.randn(dim)
+    ours, theirs = (space.move(code, {"Smiling": 1.0}) for space in (edited, again))
+    torch.testing.assert_close(theirs, ours, atol=2e-2, rtol=1e-2)  # half precision
+    for strength, same in ((1.0, False), (-1.0, True)):
+        slider, plain = {"Smiling": strength}, bundle.latents
+        assert torch.allclose(again.move(code, slider), plain.move(code, slider)) == same
 
 
 def test_a_bad_attribute_is_told(folder):
@@ -261,6 +278,11 @@ def at_depth(config, path, value):
         ("attributes.0.auroc", 7, "auroc must be between 0 and 1"),
         ("attributes.0.bias", float("nan"), "finite number"),
         ("attributes.0.name", "Male", "two attributes have the same name"),
+        ("affine", 5, "affine must be a list"),
+        ("affine", [{"attribute": "Wings", "up": True}], "no attribute with medians"),
+        ("affine", [{"attribute": "Male", "up": True, "rank": 10**9}], "rank must be between"),
+        ("affine", [{"attribute": "Male", "up": True}] * 2, "one side of an attribute twice"),
+        ("affine", [{"attribute": "Male", "up": True}], "left is missing"),
         ("stepping", ["clean"], "unknown stepping"),
         ("framing", {}, "unknown framing"),
         ("info", [], "info must be a mapping"),

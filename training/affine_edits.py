@@ -69,9 +69,9 @@ def fit_affine_edits(
         still = 1 - changed_positions(space, sketch, shown, side)
         elsewhere = sum((j * still.flatten()).flatten(1) @ j.flatten(1).T for j in jacobians)
         examples = codes[torch.from_numpy(labels[side.attribute] == int(side.up))]
-        aim = _aim(space, side, how.along.get(side.attribute, ()))
+        aim = _aim(space, side, examples, how.along.get(side.attribute, ()))
         weights, cost = how.weights, elsewhere / len(jacobians)
-        edits.append(fit_affine_edit(side, whitening, examples, aim, cost, weights))
+        edits.append(fit_affine_edit(side, whitening, aim, cost, weights))
     return tuple(edits)
 
 
@@ -89,13 +89,13 @@ def changed_positions(space: LatentSpace, sketch: Sketch, z: Tensor, side: Affin
     return torch.maximum(part, part.flip(-1)).square()
 
 
-def _aim(space: LatentSpace, side: AffineSide, along: tuple[str, ...]) -> Aim:
+def _aim(space: LatentSpace, side: AffineSide, examples: Tensor, along: tuple[str, ...]) -> Aim:
     gaps = torch.tensor([a.positive_logit - a.negative_logit for a in space.attributes])
     row, weights = space.names.index(side.attribute), space.weights / gaps[:, None]
     attribute, gap = space.attributes[row], float(gaps[row])
     target = attribute.positive_logit if side.up else attribute.negative_logit
     held = [i for i, name in enumerate(space.names) if i != row and name not in along]
-    return Aim(weights[row], attribute.bias / gap, target / gap, weights[held])
+    return Aim(examples, weights[row], attribute.bias / gap, target / gap, weights[held])
 
 
 def _jacobians(

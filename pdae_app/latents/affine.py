@@ -122,11 +122,13 @@ class Whitening:
 
 @dataclass(frozen=True)
 class Aim:
-    """The logit that an edit goes to and those that it leaves, each in units of its own gap.
+    """What an edit goes to: like its `examples`, normalised codes (N, D) of this side, and to a
+    logit; and the logits that it leaves. Each logit is in units of its own attribute's gap.
 
     weights (D,) on normalised codes, bias and target of the attribute; others (A, D).
     """
 
+    examples: Tensor
     weights: Tensor
     bias: float
     target: float
@@ -136,7 +138,6 @@ class Aim:
 def fit_affine_edit(
     side: AffineSide,
     whitening: Whitening,
-    examples: Tensor,
     aim: Aim,
     elsewhere: Tensor,
     balance: AffineWeights,
@@ -144,10 +145,9 @@ def fit_affine_edit(
     """The edit whose step solves the problem above.
 
     Args:
-        examples: normalised codes (N, D) of pictures of this side.
         elsewhere: C (K, K) in white codes: d' C d is what d changes in the picture elsewhere.
     """
-    own = whitening.white(examples)
+    own = whitening.white(aim.examples)
     typical, pull = own.mean(0), _pull(own, balance.shrinkage)
     u, others = whitening.outward @ aim.weights, aim.others @ whitening.outward.T
     cost = (

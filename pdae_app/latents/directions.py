@@ -17,6 +17,8 @@ SMALLEST_STEP = 0.25
 # One that lies far beyond the opposite median moves by at most this part: longer steps leave what
 # the model has seen, and come as blotches (teeth taken from a broad smile, beards on women).
 LARGEST_STEP = 1.25
+# Of a logit; below it, a step says nothing of its own way.
+SMALLEST_CHANGE = 1e-4
 # Beyond this condition number, sliders are told apart by rounding errors alone.
 LARGEST_CONDITION = 1e4
 
@@ -195,6 +197,8 @@ class LatentSpace:
         if reached < least:
             step = step + sign * (least - reached) * self.directions[row]
         change = max(reached, least)
+        if change < SMALLEST_CHANGE:  # of one whose medians are one and the same
+            return self.directions[row], 0.0
         return sign * step / change, attribute.gain * change
 
     def _row(self, name: str) -> int:
