@@ -14,6 +14,7 @@ import gradio as gr
 import numpy as np
 import pytest
 import torch
+from torch.utils.flop_counter import FlopCounterMode
 
 from pdae_app import Editor
 from pdae_app.bundle import Bundle, load_bundle, save_bundle
@@ -39,7 +40,7 @@ from training.data import (
     load_pictures,
     plain_squares,
 )
-from training.dry_run import count_activations, describe_run
+from training.dry_run import count_activations, count_operations, describe_run
 from training.encode_latents import LatentsConfig, load_latents
 from training.evaluate_likelihood import LikelihoodConfig
 from training.evaluation.card import CardConfig
@@ -675,6 +676,18 @@ def test_the_memory_estimate_counts_activations(precision, monkeypatch):
     kind = {"no": "float32", "bf16": "half precision"}[precision]
     said = describe_run(config.loop, objective, (3, 32, 32))
     assert f"kept for the backward pass in {kind}" in said
+
+
+def test_the_work_of_a_step_is_that_of_a_real_one():
+    config = load(DpmConfig, "smoke/dpm.yaml")
+    objective = DpmObjective(config)
+    counted = count_operations(objective, torch.empty(4, 3, 32, 32, device="meta"))
+    with FlopCounterMode(display=False) as real:
+        objective(torch.zeros(4, 3, 32, 32), *objective.draw((4, 3, 32, 32), "cpu")).backward()
+    assert counted == pytest.approx(real.get_total_flops(), rel=0.01)
+    seconds = counted * config.loop.accumulate / 1e14
+    said = describe_run(config.loop, objective, (3, 32, 32))
+    assert f"{1 / seconds:,.3g} steps a second" in said  # at 100 TFLOP/s
 
 
 def test_checkpointed_blocks_give_the_same_gradients_and_keep_less():

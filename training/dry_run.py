@@ -9,11 +9,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
+from torch.utils.flop_counter import FlopCounterMode
 
 from pdae_app.models.unet import Block, set_checkpointed
 from training.loop import LoopConfig
 from training.objective import Objective
 from training.states import own_device
+
+# Of a device, in TFLOP/s: what speed is told by.
+SUSTAINED = 100
 
 # What is kept, by accelerate's mixed precision.
 PRECISIONS = {"no": "float32", "bf16": "half precision", "fp16": "half precision"}
@@ -56,7 +60,29 @@ def describe_run(config: LoopConfig, objective: Objective, *shapes: tuple[int, .
         lines.append(f"with loop.gradient_checkpointing=true: about {less:,.0f} MB, and slower")
     batches = math.ceil(config.pictures / config.batch_size)
     lines.append(f"{batches:,} steps of {config.batch_size} pictures on one process")
+    lines.append(_speed(config.accumulate * count_operations(objective, *batch), batches))
     return "\n".join(lines)
+
+
+def _speed(operations: int, steps: int) -> str:
+    """How long `steps` of so many operations take, for a device of known speed."""
+    seconds = operations / (SUSTAINED * 1e12)
+    return (
+        f"work: about {operations / 1e12:,.3g} TFLOP a step; at {SUSTAINED} TFLOP/s, kept up, "
+        f"{1 / seconds:,.3g} steps a second and {steps * seconds / 3600:,.3g} hours"
+    )
+
+
+def count_operations(objective: Objective, x_0: Tensor, *labels: Tensor) -> int:
+    """Floating-point operations of a step's forward and backward pass, on tensors without memory.
+
+    A multiplication and an addition are two. For the arguments see `count_activations`.
+    """
+    ghost = copy.deepcopy(objective).to("meta").train()
+    set_checkpointed(ghost, False)
+    with FlopCounterMode(display=False) as counter:
+        ghost(x_0, *ghost.draw(tuple(x_0.shape), x_0.device), *labels).mean().backward()
+    return counter.get_total_flops()
 
 
 def _parameters(module: nn.Module) -> int:
