@@ -17,6 +17,7 @@ from pdae_app.convert import __main__ as convert
 from pdae_app.convert.diffenc import settings_from
 from pdae_app.convert.flax import read_flax, torch_layout
 from pdae_app.diffusion.grids import spaced_levels
+from pdae_app.diffusion.heat import TIMES
 from pdae_app.diffusion.inversion import exact_states
 from pdae_app.diffusion.likelihood import decoded, low_discrepancy_times, scaled
 from pdae_app.diffusion.prediction import Diffusion
@@ -25,6 +26,7 @@ from pdae_app.diffusion.sampling import drawn_pictures
 from pdae_app.diffusion.solvers import ddim_states, dpm_solver_states, last_x
 from pdae_app.diffusion.variational import VariationalDiffusion
 from pdae_app.engine import Editor
+from pdae_app.engine.inside import encodes, encoding_maps
 from pdae_app.models.presets import VDM_PRESETS, vdm_preset
 from pdae_app.models.vdm import KINDS
 from tests.oracle import fill
@@ -165,6 +167,29 @@ def test_an_editor_opens_pdae_on_a_variational_model(kind, tmp_path):
     assert np.abs(edited - back).max() > 2
     halfway = editor.interpolate(code, code, frames=3, mode="trajectory")
     assert len(list(halfway)) == 3
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_an_encoder_moves_is_seen_inside(kind, tmp_path):
+    bundle, frozen = tiny_pdae_on_vdm(kind), tiny_vdm(kind, size=16)
+    assert not encodes(bundle)  # nothing is known of an encoder
+    config = replace(frozen.config, unet=bundle.unet.config)
+    process, encoder = bundle.process, frozen.networks.encoder
+    bundle.variational = VariationalDiffusion.around(config, bundle.unet, encoder, process)
+    save_bundle(bundle, tmp_path / "bundle")
+    editor = Editor.from_pretrained(tmp_path / "bundle", device="cpu")
+    square = editor.align(Image.open(f"{FACES}/1-young-man.jpg"))
+    assert encodes(editor.bundle) == (kind in ("diffenc", "diffenc_fixed"))
+    if not encodes(editor.bundle):
+        with pytest.raises(ValueError, match="nothing moves"):
+            encoding_maps(editor, square)
+        return
+    maps = encoding_maps(editor, square)
+    assert [t for t, _ in maps] == list(TIMES)
+    assert all(image.size == (16, 16) for _, image in maps)
+    colours = np.stack([np.asarray(image, int) for _, image in maps])
+    # Red where it rises, blue where it falls; the strongest place of all has no green.
+    assert (colours.max(axis=-1) == 255).all() and colours[..., 1].min() == 0
 
 
 @pytest.mark.parametrize("kind", ["vdm_v", "diffenc_fixed", "diffenc"])

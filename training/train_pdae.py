@@ -239,6 +239,7 @@ def main() -> None:
         classes=tuple(dataset.classes),
         info=frozen.info | counted(config, seen),
         first_stage=frozen.first_stage,
+        variational=frozen.variational,
     )
     finish(
         trained,

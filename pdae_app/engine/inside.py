@@ -7,6 +7,8 @@ import numpy as np
 import torch
 from PIL import Image
 
+from pdae_app.bundle import Bundle
+from pdae_app.diffusion.heat import TIMES, coloured, heat_maps
 from pdae_app.diffusion.posterior import posterior
 from pdae_app.diffusion.process import Process
 from pdae_app.diffusion.weighting import WEIGHTINGS, loss_weight
@@ -92,6 +94,23 @@ def variations(
     return Variations(
         pictures, *(Image.fromarray(p.round().astype(np.uint8)) for p in (mean, scaled))
     )
+
+
+def encodes(bundle: Bundle) -> bool:
+    """Whether the frozen model encodes pictures before it noises them (DiffEnc)."""
+    return bundle.variational is not None and bundle.variational.encoding.counters
+
+
+def encoding_maps(editor: Editor, square: Image.Image) -> list[tuple[float, Image.Image]]:
+    """Where the encoder of a DiffEnc model moves a square, by time (DiffEnc, Fig. 2).
+
+    Raises:
+        ValueError: the model encodes nothing.
+    """
+    variational = editor.bundle.variational
+    _, x = editor.sampler.read(to_tensor(square, editor.bundle.first_stage.picture_channels))
+    maps = coloured(heat_maps(variational, x.to(variational.dtype)))[0]
+    return [(t, to_image(2 * part - 1)) for t, part in zip(TIMES, maps, strict=True)]
 
 
 def weighting_curves(process: Process, points: int = 100) -> list[dict]:

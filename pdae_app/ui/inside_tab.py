@@ -2,11 +2,20 @@
 
 import gradio as gr
 import pandas as pd
+from PIL import Image
 
 from pdae_app.engine import EditError, Editor
 from pdae_app.engine.framing import Square, frame
 from pdae_app.engine.generation import check_seed
-from pdae_app.engine.inside import EVALUATIONS, OneStep, one_step, variations, weighting_curves
+from pdae_app.engine.inside import (
+    EVALUATIONS,
+    OneStep,
+    encodes,
+    encoding_maps,
+    one_step,
+    variations,
+    weighting_curves,
+)
 from pdae_app.engine.waiting import run_seconds, run_sentence
 from pdae_app.ui.events import ModelThread, long_run, shown
 from pdae_app.ui.models import Chosen, Models
@@ -25,6 +34,10 @@ model's. Where the curve is low, the code supplies what the frozen model cannot 
 VARIATION_NOTE = """
 **What the code alone holds.** The same code under drawn noise: what the pictures share lies in the
 code (mean), what differs in the noise (standard deviation, scaled).
+"""
+ENCODING_NOTE = """
+**What the encoder moves.** DiffEnc noises an encoded picture: where the encoding makes it brighter
+(red) and darker (blue) with time, from little noise to much (DiffEnc, Fig. 2).
 """
 WEIGHTING_NOTE = """
 **Weightings of the training loss** over t, relative to the variational bound's, each divided by its
@@ -47,7 +60,7 @@ class InsideTab:
                 self.stop = gr.Button("Stop", elem_id="stop-inside")
                 self.status = gr.Markdown(elem_id="inside-status")
         self._lay_out_results()
-        outputs = [self.steps, self.gap, self.variations, self.status]
+        outputs = [self.steps, self.gap, self.variations, self.encoding, self.status]
         long_run(
             model,
             (self.run, self.stop),
@@ -76,6 +89,11 @@ class InsideTab:
         self.variations = gr.Gallery(
             label="Variations", height=200, elem_id="inside-variations", **pictures
         )
+        with gr.Column(visible=encodes(self.models.first.bundle)) as self.encoding_part:
+            gr.Markdown(ENCODING_NOTE)
+            self.encoding = gr.Gallery(
+                label="Encoding", height=200, elem_id="inside-encoding", **pictures
+            )
         gr.Markdown(WEIGHTING_NOTE)
         self.weightings = gr.LinePlot(
             self.curves(self.models.first),
@@ -94,7 +112,8 @@ class InsideTab:
     @property
     def adapting(self) -> list:
         """What changes with the model."""
-        return [self.steps, self.gap, self.variations, self.weightings, self.status]
+        results = [self.steps, self.gap, self.variations, self.encoding, self.weightings]
+        return [*results, self.encoding_part, self.status]
 
     def adapted(self, editor: Editor) -> dict:
         """The tab for another model."""
@@ -102,6 +121,8 @@ class InsideTab:
             self.steps: [],
             self.gap: None,
             self.variations: [],
+            self.encoding: [],
+            self.encoding_part: gr.update(visible=encodes(editor.bundle)),
             self.weightings: self.curves(editor),
             self.status: "",
         }
@@ -133,8 +154,16 @@ class InsideTab:
         named += [(found.mean, "mean"), (found.deviation, "deviation")]
         yield {
             self.variations: [(shown(image), caption) for image, caption in named],
+            self.encoding: encoding_rows(editor, square),
             self.status: "Done.",
         }
+
+
+def encoding_rows(editor: Editor, square: Image.Image) -> list[tuple]:
+    """Maps of the encoding, named by their times; none where nothing is encoded."""
+    if not encodes(editor.bundle):
+        return []
+    return [(shown(image), f"t = {t:g}") for t, image in encoding_maps(editor, square)]
 
 
 def rows_of(steps: list[OneStep]) -> list[tuple]:
