@@ -4,6 +4,7 @@ import csv
 import sys
 from pathlib import Path
 
+import gradio as gr
 import pytest
 import torch
 from PIL import Image, ImageChops
@@ -14,6 +15,9 @@ from pdae_app.engine import Editor
 from pdae_app.engine.pictures import to_tensor
 from pdae_app.engine.sampler import Sampler
 from pdae_app.engine.waiting import opening_seconds, waiting_sentence
+from pdae_app.ui.app import build
+from pdae_app.ui.events import ModelThread
+from pdae_app.ui.models import Models
 from tests.test_bases import LDM_SCHEDULE, SMALL_LDM, SMALL_VQ, write_pipeline
 from training import encode_latents, train_attributes, train_pdae
 
@@ -99,6 +103,15 @@ def test_the_finished_model_edits_a_picture(own):
     assert difference.getextrema()[1] <= 2
     whole = editor.paste(own / "pictures" / "0.png", code, seen[-1].image, editor.decode(code))
     assert whole.size == (64, 64)
+
+
+def test_the_page_opens_on_the_finished_model(own):
+    editor = Editor.from_pretrained(own / "bundle", device="cpu")
+    blocks = list(build(Models(editor), ModelThread()).blocks.values())
+    tabs = {block.label: block.interactive for block in blocks if isinstance(block, gr.Tab)}
+    assert tabs["Edit"] and tabs["Interpolate"]
+    shown = [b.label for b in blocks if isinstance(b, gr.Slider) and b.visible and b.label]
+    assert "Lying" in shown
 
 
 def tensor(path):
