@@ -46,7 +46,7 @@ SMALL = Sizes(
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """Forty pictures of 20 px with two attributes, a number, classes and two splits."""
+    """48 pictures of 20 px with two attributes, a number, classes and two splits."""
     place, rng = tmp_path_factory.mktemp("pictures"), np.random.default_rng(0)
     lines = ["file,split,person,Smiling,Male,Age,class"]
     for i in range(48):

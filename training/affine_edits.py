@@ -59,7 +59,10 @@ class AffineConfig:
 def fit_affine_edits(
     space: LatentSpace, sketch: Sketch, z: Tensor, labels: dict[str, np.ndarray], how: AffineConfig
 ) -> tuple[AffineEdit, ...]:
-    """An edit for every side that `how` names, from codes z (N, D) with their labels (N,)."""
+    """An edit for every side that `how` names, from codes z (N, D) with their labels (N,).
+
+    `space` has directions alone: along them it is seen where a slider changes a picture.
+    """
     codes = space.normalize(z)
     whitening = Whitening.of(codes)
     jacobians = _jacobians(space, sketch, whitening, codes[:: max(1, len(codes) // POINTS)])
@@ -81,9 +84,8 @@ def changed_positions(space: LatentSpace, sketch: Sketch, z: Tensor, side: Affin
 
     Mirror images change alike.
     """
-    straight = LatentSpace(space.mean, space.std, space.weights, space.directions, space.attributes)
     slider = {side.attribute: 1.0 if side.up else -1.0}
-    moved = torch.stack([straight.move(code, slider) for code in z])
+    moved = torch.stack([space.move(code, slider) for code in z])
     change = (sketch(moved) - sketch(z)).square().mean((0, 1)).sqrt()
     part = (change / change.quantile(STRONGEST)).clamp(max=1)
     return torch.maximum(part, part.flip(-1)).square()
