@@ -215,7 +215,7 @@ def test_a_slider_of_ones_own(page, tmp_path):
     page.set_input_files("#own-load input[type=file], input[accept*=safetensors]", path)
     status(page, "Grin is loaded", "own-status")
     tab(page, "Edit")
-    assert slider(page, "Grin").is_visible()
+    slider(page, "Grin").wait_for()  # the sliders are drawn anew
 
 
 def test_many_pictures_and_their_zip(page, tmp_path):

@@ -14,6 +14,7 @@ import gradio as gr
 import numpy as np
 import pytest
 import torch
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from pdae_app import Editor
@@ -682,9 +683,10 @@ def test_the_work_of_a_step_is_that_of_a_real_one():
     config = load(DpmConfig, "smoke/dpm.yaml")
     objective = DpmObjective(config)
     counted = count_operations(objective, torch.empty(4, 3, 32, 32, device="meta"))
-    with FlopCounterMode(display=False) as real:
+    # Attention as plain products: not every version of torch counts the CPU's own kernel.
+    with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as real:
         objective(torch.zeros(4, 3, 32, 32), *objective.draw((4, 3, 32, 32), "cpu")).backward()
-    assert counted == pytest.approx(real.get_total_flops(), rel=0.01)
+    assert counted == real.get_total_flops()
     seconds = counted * config.loop.accumulate / 1e14
     said = describe_run(config.loop, objective, (3, 32, 32))
     assert f"{1 / seconds:,.3g} steps a second" in said  # at 100 TFLOP/s
