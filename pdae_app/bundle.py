@@ -34,6 +34,7 @@ from pdae_app.diffusion.prediction import Diffusion
 from pdae_app.diffusion.process import Process
 from pdae_app.diffusion.spacing import Spacing
 from pdae_app.diffusion.variational import VariationalDiffusion
+from pdae_app.drawing import Drawing
 from pdae_app.faces.detect import ALIGNER
 from pdae_app.families import Family, family
 from pdae_app.latents.affine import AffineEdit, AffineSide
@@ -61,7 +62,7 @@ class Bundle:
     the time from which new pictures jump to x0_hat (`jumping`), 0 for networks that denoise at all
     levels. `coupled_from` is the time from which photographs are edited by
     `pdae_app.diffusion.coupled`; None edits through the inferred x_T, as the papers do. `repaint`
-    says where such edits take the photograph's own detail away.
+    says where such edits take the photograph's own detail away; `drawing` how new ones are drawn.
     `typical` tells pictures like the training pictures from others. `first_stage` stands between
     pictures and the states that `unet` knows; None is `Pixels`.
     `classes` are the names of the classes that the U-Net, or PDAE in place of images, is told.
@@ -83,6 +84,7 @@ class Bundle:
     floor: int = 0
     coupled_from: int | None = None
     repaint: Repaint | None = None
+    drawing: Drawing = field(default_factory=Drawing)
     classes: tuple[str, ...] = ()
     typical: Typical | None = None
     info: dict = field(default_factory=dict)
@@ -226,6 +228,8 @@ def _config(bundle: Bundle) -> dict:
         "floor": bundle.floor,
         "coupled_from": bundle.coupled_from,
     }
+    if bundle.drawing != Drawing():
+        config["drawing"] = dataclasses.asdict(bundle.drawing)
     if bundle.repaint is not None:
         config["repaint"] = dataclasses.asdict(bundle.repaint)
     if bundle.spacing is not None:

@@ -14,6 +14,7 @@ from pdae_app.diffusion.process import LinearLogSNR
 from pdae_app.diffusion.schedule import Schedule
 from pdae_app.diffusion.spacing import Spacing
 from pdae_app.diffusion.variational import VariationalDiffusion
+from pdae_app.drawing import Drawing
 from pdae_app.faces.align import FRAMINGS
 from pdae_app.families import Family, family, family_named
 from pdae_app.latents.affine import AffineSide
@@ -104,6 +105,7 @@ def empty_parts(config: dict) -> dict:
         "floor": floor,
         "coupled_from": coupled_from,
         "repaint": build(Repaint, config["repaint"], "repaint.") if "repaint" in config else None,
+        "drawing": build(Drawing, config.get("drawing", {}), "drawing."),
         "classes": classes,
         "typical": typical,
         "info": info,

@@ -46,6 +46,11 @@ from pdae_app.limits import LimitError
 STILL_KINDS = {suffix: kind for kind, suffix in STILLS.items()} | {".jpeg": "JPEG"}
 FILM_KINDS = {suffix: kind for kind, suffix in FILMS.items()}
 CLIP_KINDS = {FILMS[kind]: kind for kind in WRITERS}
+DRAWING = {
+    "variety": "below 1, people who are less unlike one another",
+    "temperature": "of the noise; below 1, smoother pictures",
+    "unguided": "last part without the code",
+}
 EXPECTED = (
     BundleError,
     CredentialsError,
@@ -131,7 +136,8 @@ def _add_generate(commands) -> None:
     command.add_argument("--without", nargs="+", default=[], metavar="ATTRIBUTE")
     command.add_argument("--class", dest="label", help="of models that know classes")
     command.add_argument("--scale", type=float, default=1.0, help="guidance scale")
-    command.add_argument("--unguided", type=float, default=0.3, help="last part without the code")
+    for name, said in DRAWING.items():
+        command.add_argument(f"--{name}", type=float, help=f"{said} (default: the model's own)")
     command.add_argument("-o", "--out", required=True, help="folder")
     _quality(command)
 
@@ -232,10 +238,11 @@ def interpolate(parsed: argparse.Namespace) -> None:
 
 def generate(parsed: argparse.Namespace) -> None:
     """Write new pictures, named by their seeds."""
+    settings = {name: getattr(parsed, name) for name in DRAWING}
     request = GenerationRequest(
         parsed.seeds,
         (parsed.scale,),
-        parsed.unguided,
+        {name: value for name, value in settings.items() if value is not None},
         wanted=wanted_attributes(parsed.wanted, parsed.without),
         label=parsed.label,
         steps=quality_steps(parsed.quality),

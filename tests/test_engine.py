@@ -14,12 +14,15 @@ from pdae_app import Code, Editor
 from pdae_app.bundle import save_bundle
 from pdae_app.clips import Clip
 from pdae_app.diffusion.weighting import WEIGHTINGS
+from pdae_app.drawing import Drawing
 from pdae_app.engine import EditError
+from pdae_app.engine.carry_out import generate
 from pdae_app.engine.framing import Photograph, Square, frame
 from pdae_app.engine.generation import accepts
 from pdae_app.engine.inside import one_step, variations, weighting_curves
 from pdae_app.engine.pictures import to_tensor
 from pdae_app.engine.preset import read_preset
+from pdae_app.engine.requests import GenerationRequest
 from pdae_app.engine.sliders import load_slider_for
 from pdae_app.faces.align import FRAMINGS, NoFaceError, center_square, find_alignment
 from pdae_app.faces.photo import PhotoError, open_photo
@@ -249,10 +252,29 @@ def test_new_pictures_follow_from_their_seed_alone(tmp_path):
     assert not same(*several)
     unguided = editor.generate([5], steps=STEPS, unguided=1.0)[0]
     assert same(unguided, editor.generate([5], steps=STEPS, scale=0.0)[0])
-    with pytest.raises(EditError, match="unguided part"):
+    with pytest.raises(EditError, match="unguided must be"):
         editor.generate([5], unguided=1.5)
+    with pytest.raises(EditError, match="no setting 'warmth'"):
+        editor.generate([5], warmth=1)
     code = editor.draw(5).code
     assert same(editor.edit(code, {}, steps=STEPS), editor.decode(code, steps=STEPS))
+
+
+def test_new_pictures_are_drawn_as_the_bundle_says(tmp_path):
+    """Variety scales the way of a code from the mean code, temperature the noise."""
+    bundle = tiny_bundle()
+    bundle.drawing = Drawing(variety=0.5, temperature=0.8, unguided=0.0)
+    save_bundle(bundle, tmp_path / "b")
+    editor = Editor.from_pretrained(tmp_path / "b", device="cpu")
+    assert editor.bundle.drawing == bundle.drawing
+    code, plain = editor.draw(5).code, editor.draw(5, drawing=Drawing()).code
+    mean = editor.bundle.latents.mean
+    assert torch.allclose(code.z - mean, (plain.z - mean) / 2, atol=1e-5)
+    assert torch.allclose(code.x_T, 0.8 * plain.x_T)
+    own, guided = editor.generate([5], steps=STEPS)[0], editor.render_drawn(code, STEPS, 1.0, 0.0)
+    assert same(own, guided)
+    (made,) = generate(editor, GenerationRequest([5], drawing={"variety": 0.7}, steps=STEPS))
+    assert made.provenance.recipe | {"variety": 0.7, "temperature": 0.8} == made.provenance.recipe
 
 
 def test_a_bundle_without_a_prior_says_so():

@@ -13,6 +13,7 @@ from torchvision.transforms.v2.functional import pil_to_tensor
 
 from pdae_app.bundle import Bundle, load_bundle
 from pdae_app.diffusion.schedule import Schedule
+from pdae_app.drawing import Drawing
 from pdae_app.engine import Editor
 from pdae_app.latents.directions import LatentSpace
 from pdae_app.latents.prior import Prior
@@ -30,7 +31,8 @@ class LatentDpmConfig:
     """Everything that `train_latent_dpm.py` takes.
 
     `latents` is a file of `encode_latents.py`, `split` the part of it to learn from; `model` the
-    bundle that made the codes, `bundle` the one to write: the same with a prior.
+    bundle that made the codes, `bundle` the one to write: the same with a prior, and with
+    `drawing`, how new pictures are drawn by default.
     """
 
     model: str
@@ -40,6 +42,7 @@ class LatentDpmConfig:
     loop: LoopConfig
     schedule: Schedule = field(default_factory=lambda: Schedule("constant"))
     split: str | None = None
+    drawing: Drawing = field(default_factory=Drawing)
 
 
 class Codes(Dataset):
@@ -61,7 +64,7 @@ class LatentObjective(Objective):
     def __init__(self, config: LatentDpmConfig, bundle: Bundle):
         super().__init__()
         self.mlp, self.schedule = LatentMLP(config.mlp), config.schedule
-        self.bundle = replace(bundle, prior=Prior(self.mlp, self.schedule))
+        self.bundle = replace(bundle, prior=Prior(self.mlp, self.schedule), drawing=config.drawing)
 
     def trained(self) -> dict[str, nn.Module]:
         return {"mlp": self.mlp}

@@ -1,7 +1,7 @@
 """Requests carried out: one function a kind, for the page, the endpoints and the command line."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from PIL import Image
@@ -135,10 +135,11 @@ def generate(editor: Editor, request: GenerationRequest) -> Iterator[Generated]:
     wanted = request.wanted
     if wanted and not editor.classes:
         wanted = by_known_names(wanted, editor.attributes)
+    drawing = editor.drawing(**request.drawing)
+    made = replace(request, wanted=wanted, drawing=asdict(drawing))
     for seed in request.seeds:
-        drawn = editor.draw(seed, label=request.label, wanted=wanted)
+        drawn = editor.draw(seed, label=request.label, wanted=wanted, drawing=drawing)
         for scale in request.scales:
-            image = editor.render_drawn(drawn.code, request.steps, scale, request.unguided)
-            made = replace(request, wanted=wanted)
+            image = editor.render_drawn(drawn.code, request.steps, scale, drawing.unguided)
             provenance = made.provenance(editor.title, seed, scale)
             yield Generated(image, seed, scale, drawn.tries, provenance)

@@ -11,10 +11,11 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from pdae_app.drawing import Drawing
 from pdae_app.engine.code import Code, EditError, Progress
 from pdae_app.engine.encoding import square_steps, squares_to_codes
 from pdae_app.engine.framing import Framed, Square, as_framed, frame
-from pdae_app.engine.generation import Drawn, draw_class, draw_code
+from pdae_app.engine.generation import Drawn, draw_class, draw_code, drawing_with
 from pdae_app.engine.loaded import LoadedModel
 from pdae_app.engine.quality import FAST
 from pdae_app.engine.rendering import (
@@ -205,42 +206,54 @@ class Editor(LoadedModel):
         steps: int = 100,
         label: str | None = None,
         wanted: Mapping[str, bool] | None = None,
+        drawing: Drawing | None = None,
     ) -> Drawn:
-        """A new picture's code from the latent diffusion model; x_T is plain noise.
+        """A new picture's code from the latent diffusion model; x_T is noise.
 
         Args:
             seed: the same seed gives the same code, alone or among others.
             steps: evaluations of the latent network.
             label: the class, where the model knows classes; it has no latent model then.
             wanted: attributes that it is to have (True) or not (False); see `draw_code`.
+            drawing: None is the model's own.
         """
+        drawing = drawing or self.bundle.drawing
         if self.classes:
-            return draw_class(self.sampler, seed, label)
-        return draw_code(self.sampler, seed, steps, wanted)
+            return draw_class(self.sampler, seed, label, drawing)
+        return draw_code(self.sampler, seed, steps, wanted, drawing)
 
     def generate(
         self,
         seeds: list[int],
         steps: int = FAST,
         scale: float = 1.0,
-        unguided: float = 0.3,
         label: str | None = None,
+        **drawing: float,
     ) -> list[Image.Image]:
         """New pictures, one a seed.
 
         Args:
-            unguided: the last part of the steps that the frozen model does alone (PDAE,
-                Section 4.8); of no effect on Diff-AE.
+            drawing: settings of `Drawing` that are not to be the model's own.
             label: the class of the pictures, where the model knows classes; a scale above 1 then
                 drives towards what is typical of it (PDAE, Section 4.6).
         """
-        codes = (self.draw(seed, label=label).code for seed in seeds)
-        return [self.render_drawn(code, steps, scale, unguided) for code in codes]
+        how = self.drawing(**drawing)
+        codes = (self.draw(seed, label=label, drawing=how).code for seed in seeds)
+        return [self.render_drawn(code, steps, scale, how.unguided) for code in codes]
+
+    def drawing(self, **settings: float) -> Drawing:
+        """How new pictures are drawn: the model's own way, but for these settings.
+
+        Raises:
+            EditError: an unknown setting, or a value that cannot be.
+        """
+        return drawing_with(self.bundle.drawing, settings)
 
     def render_drawn(
-        self, code: Code, steps: int = FAST, scale: float = 1.0, unguided: float = 0.3
+        self, code: Code, steps: int = FAST, scale: float = 1.0, unguided: float | None = None
     ) -> Image.Image:
-        """The picture of a drawn code, as `generate` makes it."""
+        """The picture of a drawn code, as `generate` makes it; None is the model's own tail."""
+        unguided = self.bundle.drawing.unguided if unguided is None else unguided
         options = {"unguided": unguided, "floor": self.bundle.floor}
         return result(self.decode_steps(code, steps, scale, **options))
 

@@ -1,16 +1,18 @@
 """New codes: from the prior, with wanted attributes or without, or of a class."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 
 import torch
 from torch import Tensor
 
-from pdae_app.engine.checks import check_known
+from pdae_app.drawing import Drawing
+from pdae_app.engine.checks import check_known, is_number
 from pdae_app.engine.code import Code, EditError
 from pdae_app.engine.pictures import plain
 from pdae_app.engine.sampler import Sampler
 from pdae_app.latents.directions import LatentSpace
+from pdae_app.typed_config import short
 
 # Candidates that are drawn together when attributes are wanted.
 TOGETHER = 16
@@ -32,6 +34,7 @@ def draw_code(
     seed: int,
     steps: int,
     wanted: Mapping[str, bool] | None = None,
+    drawing: Drawing | None = None,
 ) -> Drawn:
     """A code from the prior, by the few-shot rule where attributes are wanted.
 
@@ -41,21 +44,45 @@ def draw_code(
     Raises:
         EditError: an unknown attribute, or `MOST_TRIES` candidates and none accepted.
     """
-    generator = _seeded(seed)
+    generator, drawing = _seeded(seed), drawing or Drawing()
     if not wanted:
-        z, tries = _candidates(sampler, 1, steps, generator)[0], 1
+        z, tries = _candidates(sampler, 1, steps, generator, drawing.variety)[0], 1
     else:
-        z, tries = _accepted(sampler, wanted, steps, generator)
-    x_T = torch.randn(sampler.shape, generator=generator)
+        z, tries = _accepted(sampler, wanted, steps, generator, drawing.variety)
+    x_T = drawing.temperature * torch.randn(sampler.shape, generator=generator)
     return Drawn(Code(plain(z), x_T, None, sampler.bundle.identity), tries)
 
 
+def drawing_with(default: Drawing, settings: Mapping[str, float]) -> Drawing:
+    """The default, but for some settings.
+
+    Raises:
+        EditError: an unknown one, or a value that cannot be.
+    """
+    known = [field.name for field in fields(Drawing)]
+    for name, value in settings.items():
+        if name not in known:
+            raise EditError(
+                f"New pictures have no setting {short(name)}. Known: {', '.join(known)}."
+            )
+        if not is_number(value):
+            raise EditError(f"{name} must be a number, got {short(value)}.")
+    try:
+        return replace(default, **settings)
+    except ValueError as error:
+        raise EditError(f"{error}.") from error
+
+
 def _accepted(
-    sampler: Sampler, wanted: Mapping[str, bool], steps: int, generator: torch.Generator
+    sampler: Sampler,
+    wanted: Mapping[str, bool],
+    steps: int,
+    generator: torch.Generator,
+    variety: float,
 ) -> tuple[Tensor, int]:
     """The first candidate that is accepted, and how many were looked at."""
     for first in range(0, MOST_TRIES, TOGETHER):
-        candidates = _candidates(sampler, TOGETHER, steps, generator)
+        candidates = _candidates(sampler, TOGETHER, steps, generator, variety)
         good = accepts(sampler.bundle.latents, candidates, wanted, generator).nonzero()
         if len(good):
             number = int(good[0])
@@ -83,7 +110,9 @@ def unlabelled_codes(sampler: Sampler, count: int = 512, steps: int = 20, seed: 
     return _candidates(sampler, count, steps, _seeded(seed))
 
 
-def draw_class(sampler: Sampler, seed: int, label: str | None) -> Drawn:
+def draw_class(
+    sampler: Sampler, seed: int, label: str | None, drawing: Drawing | None = None
+) -> Drawn:
     """The code of a class, with noise drawn from the seed."""
     classes = sampler.bundle.classes
     if label not in classes:
@@ -92,7 +121,8 @@ def draw_class(sampler: Sampler, seed: int, label: str | None) -> Drawn:
     number = torch.tensor([classes.index(label)], device=sampler.device)
     with torch.inference_mode():
         z = sampler.bundle.model.encoder(number)[0]
-    x_T = torch.randn(sampler.shape, generator=_seeded(seed))
+    temperature = (drawing or Drawing()).temperature
+    x_T = temperature * torch.randn(sampler.shape, generator=_seeded(seed))
     return Drawn(Code(plain(z), x_T, None, sampler.bundle.identity), 1)
 
 
@@ -111,7 +141,9 @@ def _seeded(seed: int) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
-def _candidates(sampler: Sampler, count: int, steps: int, generator: torch.Generator) -> Tensor:
+def _candidates(
+    sampler: Sampler, count: int, steps: int, generator: torch.Generator, variety: float = 1.0
+) -> Tensor:
     """Codes (N, D) on the CPU."""
     prior, space = sampler.bundle.prior, sampler.bundle.latents
     if prior is None:
@@ -121,4 +153,4 @@ def _candidates(sampler: Sampler, count: int, steps: int, generator: torch.Gener
         z_n = prior.sample(noise.to(sampler.device), steps, sampler.stepping)
     except ValueError as error:
         raise EditError(f"The number of latent steps cannot be used: {error}.") from error
-    return plain(z_n) * space.std + space.mean
+    return variety * plain(z_n) * space.std + space.mean

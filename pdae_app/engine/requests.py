@@ -8,10 +8,11 @@ from dataclasses import dataclass, field, replace
 
 from torch import Tensor
 
-from pdae_app.engine.checks import check_part, check_scale
+from pdae_app.drawing import Drawing
+from pdae_app.engine.checks import check_scale
 from pdae_app.engine.code import EditError
 from pdae_app.engine.framing import Square
-from pdae_app.engine.generation import check_seed
+from pdae_app.engine.generation import check_seed, drawing_with
 from pdae_app.engine.keep import KeepMask
 from pdae_app.engine.preset import Preset
 from pdae_app.engine.quality import FAST
@@ -101,15 +102,15 @@ class GenerationRequest:
     """New pictures: one a seed and guidance scale.
 
     `wanted` attributes are to be there (True) or not; `label` is the class, of models that know
-    classes; the last part `unguided` of the steps goes without the code.
+    classes; `drawing` are settings of `Drawing` that are not to be the model's own.
 
     Raises:
-        EditError: a seed, a scale or a part that cannot be.
+        EditError: a seed, a scale or a setting that cannot be.
     """
 
     seeds: Sequence[int] = (0,)
     scales: Sequence[float] = (1.0,)
-    unguided: float = 0.3
+    drawing: Mapping[str, float] = field(default_factory=dict)
     wanted: Mapping[str, bool] = field(default_factory=dict)
     label: str | None = None
     steps: int = FAST
@@ -119,7 +120,7 @@ class GenerationRequest:
             check_seed(seed)
         for scale in self.scales:
             check_scale(scale)
-        check_part("unguided", self.unguided)
+        drawing_with(Drawing(), self.drawing)
 
     @property
     def count(self) -> int:
@@ -133,7 +134,7 @@ class GenerationRequest:
             "wanted": dict(self.wanted),
             "class": self.label,
             "scale": scale,
-            "unguided": self.unguided,
+            **self.drawing,
             "steps": self.steps,
         }
         return Provenance(model, recipe, from_photo=False)

@@ -84,7 +84,8 @@ class Endpoints:
             self.generate: (
                 [
                     *(number_arg("count", 1), number_arg("seed", 0), scale),
-                    *(number_arg("unguided", 0.3), wanted, text_arg("label", ""), name, quality),
+                    *(number_arg("unguided", None), wanted, text_arg("label", ""), name, quality),
+                    *(number_arg("variety", None), number_arg("temperature", None)),
                 ],
                 [gr.Gallery(label="pictures", format="png"), json_arg("tries")],
             ),
@@ -191,11 +192,13 @@ class Endpoints:
         count=1,
         seed=0,
         scale=1,
-        unguided=0.3,
+        unguided=None,
         wanted=None,
         label="",
         model="",
         quality="Fast",
+        variety=None,
+        temperature=None,
     ):
         """New pictures of people who do not exist, one a seed.
 
@@ -203,11 +206,14 @@ class Endpoints:
             count: how many.
             seed: of the first; the next ones follow.
             scale: guidance scale.
-            unguided: the last part of the steps that the model does without the code.
+            unguided: the last part of the steps that the model does without the code; like the
+                last two, the model's own where it is not given.
             wanted: attributes that they are to have or not, such as {"Smiling": true}.
             label: the class, of models that know classes.
             model: one of the models that the page offers; empty is the first.
             quality: "Fast" or "Best".
+            variety: below 1, people who are more typical and less unlike one another.
+            temperature: of the noise; below 1, smoother pictures.
 
         Returns:
             The pictures, and how many candidates each took.
@@ -215,7 +221,8 @@ class Endpoints:
         editor, steps = editor_named(self.models, model), quality_steps(quality)
         count = whole_number(count, "count", 1, MOST_PICTURES)
         seed = whole_number(seed, "seed", 0, LARGEST_SEED - count)
-        scale, unguided = number_in(scale, "scale", 0, 10), number_in(unguided, "unguided", 0, 1)
+        scale = number_in(scale, "scale", 0, 10)
+        settings = {"unguided": unguided, "variety": variety, "temperature": temperature}
         if not isinstance(wanted or {}, dict) or not all(
             isinstance(value, bool) for value in (wanted or {}).values()
         ):
@@ -223,7 +230,7 @@ class Endpoints:
         request = GenerationRequest(
             range(seed, seed + count),
             (scale,),
-            unguided,
+            {name: value for name, value in settings.items() if value is not None},
             wanted=wanted or {},
             label=label or None,
             steps=steps,

@@ -72,7 +72,7 @@ def photo_arg(label: str) -> PhotoInput:
     return PhotoInput(label=label, type="filepath", image_mode=None)
 
 
-def number_arg(label: str, value: float) -> RawNumber:
+def number_arg(label: str, value: float | None) -> RawNumber:
     """A number, and what it is when it is left out."""
     return RawNumber(value, label=label)
 

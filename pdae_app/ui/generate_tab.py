@@ -1,9 +1,11 @@
 """The Generate tab: people who do not exist, from the latent diffusion model."""
 
 import time
+from dataclasses import asdict
 
 import gradio as gr
 
+from pdae_app.drawing import MOST_TEMPERATURE, MOST_VARIETY, Drawing
 from pdae_app.engine import QUALITY, EditError, Editor
 from pdae_app.engine.carry_out import generate
 from pdae_app.engine.quality import quality_steps
@@ -16,6 +18,8 @@ from pdae_app.ui.slider_pool import label
 
 SWEEP = (0.0, 0.5, 1.0, 1.5, 2.0)
 COLUMNS = 6
+VARIETY_INFO = "Below 1 the people are more typical, and less unlike one another."
+TEMPERATURE_INFO = "Of the noise that a picture begins from: below 1 it is smoother."
 UNGUIDED_INFO = "The last part of the steps that the model does without the code."
 SCALE_INFO = "1 follows the code, 0 ignores it; above 1 the pictures become more typical."
 WANTED_INFO = "Candidates are drawn until one is accepted (p ≥ 0.5, and then with probability p)."
@@ -61,17 +65,32 @@ class GenerateTab:
         with gr.Row():
             self.having = gr.Dropdown(label="With", elem_id="with", **wishes[1])
             self.lacking = gr.Dropdown(label="Without", elem_id="without", **wishes[1])
+        self.quality = gr.Radio(list(QUALITY), value="Fast", label="Quality")
+        with gr.Accordion("Advanced", open=False, elem_id="generation-advanced"):
+            self._lay_out_drawing(self.models.first.bundle.drawing)
+
+    def _lay_out_drawing(self, drawing: Drawing) -> None:
+        with gr.Row():
+            self.drawing = {
+                "variety": BoundedSlider(
+                    *(0, MOST_VARIETY, drawing.variety, 0.05), label="Variety", info=VARIETY_INFO
+                ),
+                "temperature": BoundedSlider(
+                    *(0, MOST_TEMPERATURE, drawing.temperature, 0.05),
+                    label="Temperature",
+                    info=TEMPERATURE_INFO,
+                ),
+                "unguided": BoundedSlider(
+                    *(0, 1, drawing.unguided, 0.05), label="Unguided tail", info=UNGUIDED_INFO
+                ),
+            }
         with gr.Row():
             self.scale = BoundedSlider(
                 0, 3, value=1, step=0.05, label="Guidance scale", info=SCALE_INFO, buttons=[]
             )
-            self.unguided = BoundedSlider(
-                0, 1, value=0.3, step=0.05, label="Unguided tail", info=UNGUIDED_INFO, buttons=[]
-            )
             self.sweep = gr.Checkbox(
                 label="Every picture at guidance scales 0 to 2", elem_id="sweep"
             )
-            self.quality = gr.Radio(list(QUALITY), value="Fast", label="Quality")
 
     def wishes(self, editor: Editor) -> tuple[dict, dict]:
         """What can be asked of an editor: a class, or attributes."""
@@ -91,12 +110,14 @@ class GenerateTab:
     def adapting(self) -> list:
         """What changes with the model."""
         wishes = [self.label, self.having, self.lacking]
-        return [*wishes, self.gallery, self.picked, self.edit, self.status]
+        return [*wishes, *self.drawing.values(), self.gallery, self.picked, self.edit, self.status]
 
     def adapted(self, editor: Editor) -> dict:
         """The tab for another model."""
         classes, conditions = self.wishes(editor)
+        settings = asdict(editor.bundle.drawing)
         return {
+            **{slider: settings[name] for name, slider in self.drawing.items()},
             self.label: gr.Dropdown(**classes),
             self.having: gr.Dropdown(**conditions),
             self.lacking: gr.Dropdown(**conditions),
@@ -114,8 +135,8 @@ class GenerateTab:
             self.status,
             self.generate,
             inputs=[
-                *(chosen, self.count, self.seed, self.scale, self.unguided, self.label),
-                *(self.having, self.lacking, self.sweep, self.quality),
+                *(chosen, self.count, self.seed, self.scale, self.label),
+                *(self.having, self.lacking, self.sweep, self.quality, *self.drawing.values()),
             ],
             outputs=[self.gallery, self.picked, self.edit, self.status],
         )
@@ -135,12 +156,12 @@ class GenerateTab:
         count: float,
         seed: float | None,
         scale: float,
-        unguided: float,
         label: str | None,
         having: list[str],
         lacking: list[str],
         sweep: bool,
         quality: str,
+        *drawing: float,
     ):
         """Yield the growing gallery with a status line; captions name the seeds."""
         if seed is None:
@@ -149,7 +170,7 @@ class GenerateTab:
         request = GenerationRequest(
             range(int(seed), int(seed) + int(count)),
             SWEEP if sweep else (scale,),
-            unguided,
+            dict(zip(self.drawing, drawing, strict=True)),
             wanted=wanted_attributes(having, lacking),
             label=label,
             steps=quality_steps(quality),
