@@ -77,6 +77,23 @@ def test_a_gain_makes_every_step_longer():
         replace(space.attributes[0], gain=float("nan"))
 
 
+def test_beyond_one_steps_may_be_shorter():
+    plain, z = tiny_latents(), torch.randn(8)
+    short = replace(plain.attributes[0], at_two=1.25)
+    space = replace(plain, attributes=(short, *plain.attributes[1:]))
+    for strength, units in ((0.5, 0.5), (-1, -1), (1.5, 1.125), (-2, -1.25), (3, 1.5)):
+        assert short.units(strength) == pytest.approx(units)
+        assert short.strength(units) == pytest.approx(strength)
+        assert plain.attributes[0].units(strength) == pytest.approx(strength)
+    name = short.name
+    assert torch.allclose(space.move(z, {name: 2}), plain.move(z, {name: 1.25}))
+    aim = float(space.logits(space.move(z, {name: 1.6}))[0])
+    assert space.sliders_to(z, {name: aim})[name] == pytest.approx(1.6, abs=0.01)
+    assert "at_two" in short.facts() and "at_two" not in plain.attributes[0].facts()
+    with pytest.raises(ValueError, match="at_two"):
+        replace(short, at_two=1.0)
+
+
 def test_a_slider_goes_neither_too_short_nor_too_far_beyond_the_median():
     space = tiny_latents()
     z = space.mean + 9 * space.directions[0]

@@ -3,6 +3,7 @@
 Diff-AE (Preechakul et al., CVPR 2022, Section 5.1 and Eq. 11); PDAE, Section 4.5.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 
@@ -43,7 +44,8 @@ class Attribute:
     logit that a slider's 1 makes, whatever the picture. `auroc` was measured on held-out people;
     where there are no two kinds of pictures, `score` is, by a `measure` of `MEASURES`.
     `gain` multiplies a slider's steps: pictures follow their codes only in part (see
-    `training/calibrate_sliders.py`).
+    `training/calibrate_sliders.py`). `at_two` is how many full units a slider at 2 goes: below 2,
+    where pictures wear out soon after 1.
     """
 
     name: str
@@ -55,12 +57,15 @@ class Attribute:
     negatives: int = 0
     unit: float | None = None
     gain: float = 1.0
+    at_two: float = FARTHEST
     score: float | None = None
     measure: str = ""
 
     def __post_init__(self):
         if not 0 < self.gain <= MOST_GAIN:
             raise ValueError(f"an attribute's gain must be between 0 and {MOST_GAIN:g}")
+        if not 1 < self.at_two <= FARTHEST:
+            raise ValueError(f"at_two must be above 1, and {FARTHEST:g} at most")
         if self.unit is None and None in (self.positive_logit, self.negative_logit):
             raise ValueError("an attribute needs positive_logit and negative_logit, or unit")
         for name in ("bias", "positive_logit", "negative_logit", "unit"):
@@ -73,8 +78,19 @@ class Attribute:
 
     def facts(self) -> dict:
         """What files say of it; earlier versions of this program do not know scores."""
-        unscored = ("score", "measure") if self.score is None else ()
-        return {name: value for name, value in asdict(self).items() if name not in unscored}
+        left_out = ("score", "measure") if self.score is None else ()
+        left_out += ("at_two",) if self.at_two == FARTHEST else ()
+        return {name: value for name, value in asdict(self).items() if name not in left_out}
+
+    def units(self, strength: float) -> float:
+        """How many full units a strength goes: beyond 1, in steps that `at_two` shortens."""
+        beyond = max(abs(strength) - 1, 0.0)
+        return math.copysign(min(abs(strength), 1) + beyond * (self.at_two - 1), strength)
+
+    def strength(self, units: float) -> float:
+        """The slider's strength that goes so many full units."""
+        beyond = max(abs(units) - 1, 0.0)
+        return math.copysign(min(abs(units), 1) + beyond / (self.at_two - 1), units)
 
     def standing(self, logit: float) -> float | None:
         """-1 at the typical negative, +1 at the typical positive; None where they are unknown, or
@@ -133,7 +149,7 @@ class LatentSpace:
 
         A slider at 0 changes nothing; at +1 it carries this picture's logit to the median of the
         real positives (Diff-AE Eq. 11), at -1 to that of the negatives, further in proportion;
-        the step is bounded by `SMALLEST_STEP` and `LARGEST_STEP`.
+        the step is bounded by `SMALLEST_STEP` and `LARGEST_STEP`, beyond 1 by `at_two`.
         Several sliders are solved for together, so that each reaches its own logit whatever the
         others do.
 
@@ -148,12 +164,11 @@ class LatentSpace:
         if not active:
             return z
         rows = [self._row(name) for name in active]
-        strengths = torch.tensor(list(active.values()))
-        steps = [
-            self._full_step(z, row, s > 0) for row, s in zip(rows, active.values(), strict=True)
-        ]
+        asked = list(zip(rows, active.values(), strict=True))
+        units = [self.attributes[row].units(strength) for row, strength in asked]
+        steps = [self._full_step(z, row, strength > 0) for row, strength in asked]
         directions = torch.stack([way for way, _ in steps])
-        change = strengths * torch.tensor([size for _, size in steps])
+        change = torch.tensor(units) * torch.tensor([size for _, size in steps])
         # directions^T a with weights . (directions^T a) = change
         amounts = solved(self.weights[rows] @ directions.T, change)
         return z + amounts @ directions * self.std
@@ -173,7 +188,8 @@ class LatentSpace:
             row = self._row(name)
             gap = wanted - float(here[row])
             _, step = self._full_step(z, row, gap > 0)
-            strength = gap / step if step else 0.0  # of one whose medians are one and the same
+            units = gap / step if step else 0.0  # of one whose medians are one and the same
+            strength = self.attributes[row].strength(units)
             found[name] = round(max(-farthest, min(farthest, strength)), 2)
         return {name: strength for name, strength in found.items() if strength}
 
