@@ -21,6 +21,7 @@ from pdae_app.models.unet_config import SketchConfig
 from tests.tiny import UNET
 from training.affine_edits import AffineConfig, changed_positions, fit_affine_edits
 from training.config import ConfigError
+from training.train_attributes import with_at_two
 
 DIM = 8
 HAIR = slice(0, 3)  # of the codes: what hair is like; it is 0 where there is none
@@ -156,6 +157,15 @@ def test_edits_are_found_by_what_a_sketch_draws(space):
 def test_a_side_that_there_is_not_is_told(space, how):
     with pytest.raises(ConfigError, match=r"affine names '(Bald|Wings)'; known: -Bald, \+Bald"):
         how.of(space)
+
+
+def test_at_two_is_told_by_attribute(space):
+    first, *others = with_at_two(space, {space.names[0]: 1.2}).attributes
+    assert first.at_two == 1.2 and all(a.at_two == 2 for a in others)
+    with pytest.raises(ConfigError, match="at_two names 'Wings'; known"):
+        with_at_two(space, {"Wings": 1.2})
+    with pytest.raises(ConfigError, match="at_two must be above 1"):
+        with_at_two(space, {space.names[0]: 0.5})
 
 
 def test_weights_have_bounds():

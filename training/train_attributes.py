@@ -3,7 +3,8 @@
 python training/train_attributes.py --config training/configs/faces128/attributes.yaml
 """
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -15,6 +16,7 @@ from pdae_app.diffusion.coupled import Repaint
 from pdae_app.latents.directions import LatentSpace
 from pdae_app.latents.few_shot import FewShot, fit_few_shot
 from pdae_app.latents.fit import Labelled, fit_latent_space
+from pdae_app.typed_config import short
 from training.affine_edits import AffineConfig, fit_affine_edits
 from training.config import ConfigError, parse
 from training.encode_latents import Latents, load_latents
@@ -33,7 +35,7 @@ class AttributesConfig:
     `coupled_from`, `repaint` and `info` go into the bundle as they are.
 
     `affine` makes sides of sliders go each person's own way (`training/affine_edits.py`); the model
-    needs a sketch for it.
+    needs a sketch for it. `at_two` is, for an attribute, how many full units its slider goes at 2.
 
     `few_shot` fits on so many positives and as many negatives, drawn by `seed`, and nothing else;
     with `unlabelled`, on the positives and so many codes whose labels are not looked at.
@@ -53,6 +55,7 @@ class AttributesConfig:
     coupled_from: int | None = None
     repaint: Repaint | None = None
     affine: AffineConfig | None = None
+    at_two: dict[str, float] = field(default_factory=dict)
     info: dict[str, str] | None = None
     few_shot: int | None = None
     unlabelled: int | None = None
@@ -139,6 +142,22 @@ def with_affine_edits(bundle: Bundle, train: Labelled, config: AttributesConfig)
     return replace(bundle.latents, affine=edits)
 
 
+def with_at_two(space: LatentSpace, at_two: Mapping[str, float]) -> LatentSpace:
+    """The space whose sliders go so far at 2.
+
+    Raises:
+        ConfigError: an unknown attribute, or a value that cannot be.
+    """
+    if unknown := [name for name in at_two if name not in space.names]:
+        known = ", ".join(space.names)
+        raise ConfigError(f"at_two names {short(unknown[0])}; known: {known}")
+    try:
+        found = [replace(a, at_two=at_two.get(a.name, a.at_two)) for a in space.attributes]
+    except ValueError as error:
+        raise ConfigError(f"{error}") from error
+    return replace(space, attributes=tuple(found))
+
+
 def main() -> None:
     """The command line."""
     config = parse(AttributesConfig, __doc__)
@@ -157,6 +176,7 @@ def main() -> None:
         bundle.latents = fit_latent_space(train, test, config.folds, statistics)
     if config.affine:
         bundle.latents = with_affine_edits(bundle, train, config)
+    bundle.latents = with_at_two(bundle.latents, config.at_two)
     bundle.info |= config.info or {}
     for name in ("stepping", "floor", "coupled_from", "repaint"):
         if getattr(config, name) is not None:

@@ -35,6 +35,9 @@ def reconstruction(subject: Coded, steps: int) -> dict[str, dict]:
     x_T = model.inverted(subject.states, subject.z, plain.stepping, steps)
     random = torch.randn(x_T.shape, generator=torch.Generator().manual_seed(0))
     ways = {"inferred x_T": (x_T, plain), "random x_T": (random, plain)}
+    temperature = model.bundle.drawing.temperature
+    if temperature != 1:
+        ways[f"random x_T of temperature {temperature:g}"] = (temperature * random, plain)
     if floor:
         jumping = Decoding(plain.stepping, steps, drawn=True)
         ways[f"random x_T, last step from t = {floor}"] = (random, jumping)
