@@ -46,7 +46,7 @@ def running_app(*arguments, **environment):
     url = f"http://127.0.0.1:{port}"
     for _ in range(PATIENCE // 250):
         try:
-            urllib.request.urlopen(url, timeout=1)
+            urllib.request.urlopen(url, timeout=PATIENCE / 1000)
             break
         except OSError:
             assert server.poll() is None, server.stdout.read().decode()
@@ -55,7 +55,7 @@ def running_app(*arguments, **environment):
         yield url
     finally:
         server.terminate()
-        output = server.communicate(timeout=20)[0].decode()
+        output = server.communicate(timeout=PATIENCE / 3000)[0].decode()
     assert "Traceback" not in output, output
 
 
