@@ -69,7 +69,7 @@ def chromium():
         if path is None:
             message = "no browser: apt-get install chromium, or playwright install chromium"
             pytest.fail(message) if os.environ.get("CI") else pytest.skip(message)
-        browser = driver.chromium.launch(executable_path=path, args=BROWSER_FLAGS)
+        browser = driver.chromium.launch(executable_path=path, args=BROWSER_FLAGS, timeout=PATIENCE)
         yield browser
         browser.close()
 
