@@ -391,7 +391,9 @@ def test_a_judge_that_has_seen_the_test_pictures_is_refused():
 
 def test_cells():
     assert with_error([1.0, 3.0]) == {"mean": 2.0, "error": 1.0}
-    assert with_error([1.0])["error"] == 0
+    assert with_error([1.0]) == {"mean": 1.0, "error": None}
+    assert written(with_error([1.0])) == "1" and written(0.0) == "0"
+    assert written({"mean": 1.0, "error": 1.6e-17}) == "1 ± 0"
     assert written({"mean": 0.12345, "error": 0.0123}) == "0.1235 ± 0.012"
     assert [written(c) for c in (None, 3, "a", 1e-5, 12.3456)] == [
         "",

@@ -29,7 +29,7 @@ from training.evaluation.held_out import load_squares
 from training.evaluation.model import load_model
 from training.evaluation.names import told_apart
 from training.evaluation.overlap import keep_hashes, kept_hashes, pass_on_hashes
-from training.evaluation.page import markdown, page
+from training.evaluation.page import markdown, page, sentences
 from training.evaluation.reconstruction import coded
 from training.evaluation.suite import TABLES, SuiteConfig, prepared, result_path, run
 from training.evaluation.tables import (
@@ -88,9 +88,13 @@ def test_every_table(kind, data, tmp_path, small):
             assert record["rows"] and record["protocol"], record["table"]
         saved = json.loads(result_path(wanted, model(bundle, kind), record["table"]).read_text())
         assert saved == json.loads(json.dumps(record))
+    drawn = next(r["rows"] for r in records if r["table"] == "unconditional")
+    true_codes = set() if kind == "classes" else {"with true codes"}
+    assert {row["way"] for row in drawn} == {"DPM alone", "with new codes"} | true_codes
     text, whole = markdown(records), page(records, tmp_path / "out", "evaluate")
     for record in records:
-        assert record["title"] in text and record["title"] in whole
+        assert record["title"] in text and f"<a href=#{record['table']}" in whole
+        assert ("Measured in" in sentences([record])[-1]) == ("left out" not in record)
     assert "<svg" in whole and "data:image/png" in whole
     assert "do not say" not in text and "does not say what it was trained on" in text
 

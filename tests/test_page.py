@@ -7,6 +7,8 @@ import pytest
 from PIL import Image
 
 from pdae_app.engine.aims import averaged
+from pdae_app.engine.framing import Photograph
+from pdae_app.ui.photo_panel import reduced
 from pdae_app.ui.session import EXAMPLES
 from tests.running import (
     click_example,
@@ -111,6 +113,39 @@ def test_every_face_keeps_its_edit_and_all_are_saved(page, two_people):
     status(page, "Done in")
     assert float(slider(page, "Smiling").input_value()) > 1.5
     assert slider(page, "Male").input_value() == "0"
+
+
+def click_on_photograph(page, x, y, width, height):
+    """At a point of a photograph of that size, which is shown whole and in the middle."""
+    box = page.locator("#photo img").bounding_box()
+    scale = min(box["width"] / width, box["height"] / height)
+    left, top = (box["width"] - scale * width) / 2, (box["height"] - scale * height) / 2
+    page.locator("#photo img").click(position={"x": left + scale * x, "y": top + scale * y})
+    settled(page)
+
+
+def test_a_face_is_chosen_by_a_click_on_it(page, two_people):
+    upload(page, two_people)
+    first = picture(page)
+    click_on_photograph(page, 470, 120, 620, 320)
+    assert page.get_by_label("Face 2").is_checked()
+    status(page, "Ready: drag a slider")
+    assert picture(page) != first
+    click_on_photograph(page, 600, 310, 620, 320)
+    page.wait_for_selector("text=There is no face where you clicked")
+    assert page.get_by_label("Face 2").is_checked()
+    click_on_photograph(page, 160, 160, 620, 320)
+    assert page.get_by_label("Face 1 (largest)").is_checked()
+    status(page, "Ready: drag a slider")
+    assert picture(page) == first
+
+
+def test_a_click_on_a_large_jpeg_is_where_the_smaller_decoded_one_has_it(two_people, monkeypatch):
+    path = two_people.with_suffix(".jpg")
+    Image.open(two_people).save(path)
+    assert reduced(Photograph(path)) == 1
+    monkeypatch.setenv("PDAE_MEGAPIXELS", "0.1")
+    assert reduced(Photograph(path)) == 0.5
 
 
 def test_files_have_the_photographs_name_in_the_kind_that_is_wanted(page, tmp_path):

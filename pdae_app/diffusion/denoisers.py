@@ -124,7 +124,8 @@ class ConditionedDenoiser:
 
     A mix of codes is blended by the weighted sum of their outputs. Where PDAE has its unconditional
     model, the average code `neutral` (1, D) stands in: eps = eps(neutral) + scale (eps(z) -
-    eps(neutral)); at scale 1 it is not run. `dtype` and `times` as in `ShiftedDenoiser`.
+    eps(neutral)); at scale 1 it is not run. A single code (1, D) is that of all pictures. `dtype`
+    and `times` as in `ShiftedDenoiser`.
     """
 
     model: nn.Module
@@ -138,12 +139,13 @@ class ConditionedDenoiser:
     def __call__(self, x: Tensor, t: Tensor) -> Tensor:
         output = self.codes.blended(self._asked(x, t, z) for z in self.codes.codes)
         if self.scale != 1:
-            base = self._asked(x, t, self.neutral.to(x.device).expand(len(x), -1))
+            base = self._asked(x, t, self.neutral.to(x.device))
             output = base + self.scale * (output - base)
         return self.diffusion.eps(output, x, t)
 
     def _asked(self, x: Tensor, t: Tensor, z: Tensor) -> Tensor:
         emb = _of(self.times, t)
+        z = z.expand(len(x), -1) if len(z) == 1 else z
         return self.model.unet(x.to(self.dtype), t, z.to(self.dtype), emb=emb).to(x.dtype)
 
 

@@ -25,6 +25,9 @@ NO_FACE = (
 
 Eyes = tuple[tuple[float, float], ...]
 
+# From the point between the eyes to the end of a head, in distances between the eyes.
+HEAD = 2.2
+
 
 @dataclass(frozen=True)
 class Square:
@@ -88,6 +91,12 @@ class Photograph:
         if self._faces is None:
             self._faces = detect_faces(self.image)
         return self._faces
+
+    def face_at(self, x: float, y: float) -> int | None:
+        """The number of the face at a point in pixels, the largest being 1; None: there is none."""
+        far = [math.dist(face.center, (x, y)) / face.eye_distance for face in self.faces]
+        nearest = min(far, default=math.inf)
+        return far.index(nearest) + 1 if nearest <= HEAD else None
 
     def release(self, above: int = 0) -> None:
         """Forget the pixels, if there are more than so many: those of all visitors take room."""

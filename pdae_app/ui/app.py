@@ -359,6 +359,8 @@ def launch(page: gr.Blocks, host: str | None = None, port: int | None = None, **
         max_file_size=MAX_UPLOAD,
         run_history=False,
         footer_links=["api"],
+        # Else Gradio asks its own page, and ends the app where the answer takes over 3 s.
+        _frontend=False,
         **options,
     )
     if not waits:

@@ -40,9 +40,11 @@ class EditPanels:
         self.finished = gr.State(None, time_to_live=TIME_TO_LIVE)
         self.rendering = gr.State(Newest())
         self.faces = gr.State({}, time_to_live=TIME_TO_LIVE)
+        # Another model opens the photograph that is there, or was chosen meanwhile, anew.
+        self.adapted_to = gr.State(models.first.title)
         with gr.Row(elem_id="edit-row"):
             with gr.Column(scale=3, min_width=240, elem_id="photo-column"):
-                self.panel = PhotoPanel(models.first)
+                self.panel = PhotoPanel(models, chosen)
             with gr.Column(scale=5, min_width=320, elem_id="picture-column"):
                 self.notice = gr.Markdown("", visible=False, elem_id="notice")
                 self.result = ResultPanel()
@@ -162,12 +164,17 @@ class EditPanels:
     @property
     def adapting(self) -> list:
         """What changes with the model."""
-        others = [self.panel.photo, self.panel.examples]
+        others = [self.adapted_to, self.panel.photo, self.panel.examples]
         return [*self.emptying, *self.choosing_sliders, *others]
 
     def adapted(self, editor: Editor) -> dict:
         """The tab for another model."""
-        return self.emptied(editor) | self.panel.adapted(editor) | self.adapted_sliders(editor)
+        return {
+            **self.emptied(editor),
+            **self.panel.adapted(editor),
+            **self.adapted_sliders(editor),
+            self.adapted_to: editor.title,
+        }
 
     def adapted_sliders(self, editor: Editor, sliders: dict[str, float] | None = None) -> dict:
         """The sliders of an editor, and the strip's choice of them."""

@@ -59,7 +59,8 @@ class PhotographOpening:
             **ONE_AT_A_TIME,
             **LAST_WINS,
         }
-        chosen = panels.panel.photo.change(
+        chosen = gr.on(
+            [panels.panel.photo.change, panels.adapted_to.change],
             self.choose,
             [
                 *(panels.chosen, panels.opening, panels.rendering, panels.result.pasting),
@@ -67,6 +68,7 @@ class PhotographOpening:
             ],
             panels.emptying,
             **QUIET,
+            **LAST_WINS,
             api_name="ui_choose",
             **OURS,
         )
@@ -101,7 +103,7 @@ class PhotographOpening:
         history: History,
         path: str | None,
     ) -> dict:
-        """A new picture: offer its faces and its centre, and forget the last one.
+        """A new picture, or another model: offer its faces and its centre, and forget the last one.
 
         The first one of a session is edited as the sliders stand.
         """
@@ -112,7 +114,7 @@ class PhotographOpening:
         editor = self.panels.models.of(chosen)
         wish, offer = Opening(None, None, status=WELCOME), {}
         try:
-            if path is not None:
+            if path is not None and not editor.classes:
                 wish, offer = self.panels.panel.offered(editor, Photograph(path))
                 wish.photograph.release(above=LARGEST_WAITING)
         except PhotoError as error:

@@ -4,16 +4,21 @@ import gradio as gr
 from gradio.events import Dependency
 from PIL import Image, ImageDraw
 
-from pdae_app.engine import QUALITY, Editor
+from pdae_app.engine import QUALITY, EditError, Editor
 from pdae_app.engine.framing import Eyes, Photograph
+from pdae_app.faces.photo import opened
 from pdae_app.ui.events import HIDDEN, LAST_WINS, Newest, explained
 from pdae_app.ui.framing import BY_HAND, CENTER, FACE, made_here, squares
+from pdae_app.ui.models import Chosen, Models
 from pdae_app.ui.photo_input import photo_input
 from pdae_app.ui.session import EXAMPLES, TIME_TO_LIVE, Opening
 
 NO_FACE = (
     "No face was found. Use a picture where the face looks towards the camera and is well lit, "
     f"or choose **{CENTER}** or **{BY_HAND}** on the left."
+)
+NO_FACE_THERE = (
+    "There is no face where you clicked. Click on a face, or choose a part of the picture below."
 )
 READING = "Reading the picture…"
 CLICK = "Click on one eye, then on the other."
@@ -28,7 +33,8 @@ MARK = 7
 class PhotoPanel:
     """What is opened, and how."""
 
-    def __init__(self, editor: Editor):
+    def __init__(self, models: Models, chosen: gr.State):
+        self.models, self.chosen, editor = models, chosen, models.first
         self.opening = gr.State(Newest(), time_to_live=TIME_TO_LIVE)
         self.eyes = gr.State(())
         self.photo = photo_input("Photograph", elem_id="photo", height=260)
@@ -49,7 +55,7 @@ class PhotoPanel:
                 **LAST_WINS,
             )
         self.people = gr.Gallery(
-            label="Faces in this photograph",
+            label="Faces: click on one, here or in the photograph",
             format="png",
             columns=4,
             fit_columns=False,
@@ -93,8 +99,9 @@ class PhotoPanel:
         }
 
     def adapted(self, editor: Editor) -> dict:
-        """The column for another model."""
-        return {self.photo: None, self.examples: gr.Column(visible=editor.of_faces)}
+        """The column for another model; a photograph stays, where the model reads any."""
+        gone = {self.photo: None} if editor.classes else {}
+        return gone | {self.examples: gr.Column(visible=editor.of_faces)}
 
     def offered(self, editor: Editor, photograph: Photograph) -> tuple[Opening, dict]:
         """The square that is opened first, and the choice of a picture's faces and its centre.
@@ -134,7 +141,11 @@ class PhotoPanel:
             **quiet,
         }
         picked = self.people.select(self.pick, None, self.framing, **quiet)
-        framed = [self.framing.input(**shown), picked.success(**shown)]
+        pointed = self.photo.select(
+            explained(self.pick_at), [self.chosen, self.opening, self.photo], self.framing, **quiet
+        )
+        picks = [picked.success(**shown), pointed.success(**shown)]
+        framed = [self.framing.input(**shown), *picks]
         clicked = self.by_hand.select(
             self.click_eye,
             [self.opening, self.photo, self.eyes],
@@ -146,6 +157,20 @@ class PhotoPanel:
     def pick(self, event: gr.SelectData) -> str:
         """The name of the face that was clicked on."""
         return event.value["caption"]
+
+    def pick_at(self, chosen: Chosen, opening: Newest, path: str, event: gr.SelectData) -> str:
+        """The name of the face where the photograph was clicked on.
+
+        Raises:
+            EditError: there is none.
+        """
+        editor, photograph = self.models.of(chosen), wanted_photograph(opening, path)
+        if not editor.of_faces:
+            return CENTER
+        number = photograph.face_at(*(reduced(photograph) * part for part in event.index))
+        if number is None:
+            raise EditError(NO_FACE_THERE)
+        return list(squares(photograph, editor.framing))[number - 1]
 
     def show_by_hand(self, opening: Newest, path: str | None, choice: str | None) -> dict:
         """The photograph to click on, where that was chosen."""
@@ -173,6 +198,12 @@ def wanted_photograph(opening: Newest, path: str) -> Photograph:
     wish = opening.wish
     known = wish is not None and wish.photograph is not None and wish.photograph.source == path
     return wish.photograph if known else Photograph(path)
+
+
+def reduced(photograph: Photograph) -> float:
+    """How much smaller it was decoded than the browser shows it: a very large JPEG is."""
+    with opened(photograph.source) as whole:
+        return max(photograph.size) / max(whole.size)
 
 
 def marked(photograph: Photograph, eyes: Eyes) -> Image.Image:

@@ -4,11 +4,8 @@ A subject makes a damaged thing from a source of chance, and reads it. Reading s
 be read; it raises nothing but what is a fault of ours.
 """
 
-import io
 import json
 import random
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -26,10 +23,9 @@ from pdae_app.engine import EditError, Editor
 from pdae_app.engine.preset import parse_preset
 from pdae_app.engine.sliders import load_slider_for, save_slider_for
 from pdae_app.export.provenance import Provenance
-from pdae_app.faces.photo import PhotoError, open_layer, open_photo
 from pdae_app.latents.slider_file import SliderFileError
-from tests.attacks import encoded
 from tests.fuzz.mutations import changed_bytes, changed_json, hostile
+from tests.fuzz.subject import Subject, one_sentence
 from tests.test_films import write_film
 
 PRESET = {
@@ -53,58 +49,6 @@ UNET_SHAPES = {
     "output_blocks.2.0.in_layers.0.weight": (128,),
     "output_blocks.3.0.in_layers.0.weight": (128,),
 }
-
-
-@dataclass(frozen=True)
-class Subject:
-    """One kind of thing that strangers send."""
-
-    make: Callable[[random.Random], bytes]
-    read: Callable[[bytes], bool]
-
-
-def whole_pictures() -> list[bytes]:
-    """Small pictures in every format that is read, in several of its ways."""
-    gradient = Image.linear_gradient("L").resize((40, 30))
-    colour = Image.merge("RGB", (gradient, gradient.rotate(180), gradient))
-    clear = colour.copy()
-    clear.putalpha(gradient)
-    exif = Image.Exif()
-    exif[0x0112] = 6
-    more = {"save_all": True, "append_images": [colour.rotate(90)]}
-    return [
-        *(encoded(colour, kind) for kind in ("PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "HEIF")),
-        encoded(colour, "JPEG", exif=exif),
-        encoded(colour, "JPEG", progressive=True),
-        encoded(colour.convert("CMYK"), "JPEG"),
-        encoded(colour, "MPO", **more),
-        encoded(clear, "PNG"),
-        encoded(colour.quantize(16), "PNG"),
-        encoded(gradient.convert("I;16"), "PNG"),
-        encoded(gradient.convert("F"), "TIFF"),
-        encoded(clear, "WEBP", lossless=True),
-        encoded(clear, "HEIF"),
-        encoded(gradient, "TIFF", compression="tiff_lzw"),
-        encoded(colour, "TIFF", compression="jpeg"),
-        *(encoded(colour.copy(), kind, **more) for kind in ("GIF", "WEBP", "AVIF", "PNG")),
-    ]
-
-
-def pictures() -> Subject:
-    """Photographs, as an upload is read; and as a painted layer is."""
-    whole = whole_pictures()
-
-    def read(data: bytes) -> bool:
-        seen = False
-        for opened, mode in ((open_photo, "RGB"), (open_layer, "RGBA")):
-            try:
-                assert opened(data).mode == mode
-                seen = True
-            except PhotoError as error:
-                assert one_sentence(error)
-        return seen
-
-    return Subject(lambda chance: changed_bytes(chance.choice(whole), chance), read)
 
 
 def films(folder: Path) -> Subject:
@@ -264,14 +208,3 @@ def changed_slider(data: bytes, chance: random.Random) -> bytes:
         factor = np.float32(chance.choice((0, -1, 1e-30, 1e-6, 3, 1e6, 1e30, np.inf, np.nan)))
         numbers = (np.frombuffer(numbers, np.float32) * factor).tobytes()
     return len(text).to_bytes(8, "little") + text + numbers
-
-
-def one_sentence(error: Exception) -> bool:
-    """An error that a person can read: neither empty nor endless."""
-    assert 0 < len(str(error)) < 3000, str(error)[:100]
-    return True
-
-
-def is_whole(data: bytes) -> bool:
-    """Whether a picture of `whole_pictures` can be read."""
-    return Image.open(io.BytesIO(data)).size == (40, 30) and open_photo(data).mode == "RGB"

@@ -13,6 +13,8 @@ from hypothesis import strategies as st
 
 from tests.attacks import ENDLESS_EPS, corrupt_exif_jpeg, many_scans_jpeg
 from tests.fuzz import subjects
+from tests.fuzz.pictures import is_whole, whole_pictures
+from tests.fuzz.pictures import pictures as damaged_pictures
 
 run = settings(max_examples=60, deadline=None, database=None, derandomize=True)
 seeds = st.integers(0, 2**63)
@@ -24,7 +26,7 @@ def passed(subject, seed):
 
 @pytest.fixture(scope="module")
 def pictures():
-    return subjects.pictures()
+    return damaged_pictures()
 
 
 @given(seed=seeds)
@@ -112,6 +114,6 @@ def test_slider_files(slider_files, seed):
 
 def test_what_is_damaged_was_whole_and_some_of_it_can_still_be_read(pictures):
     """Else the tests above would try nothing but the first bytes of a file."""
-    assert all(subjects.is_whole(data) for data in subjects.whole_pictures())
+    assert all(is_whole(data) for data in whole_pictures())
     read = sum(passed(pictures, seed) for seed in range(100))
     assert 20 < read < 90

@@ -75,7 +75,9 @@ class Case:
             LeftOutError: it is not.
         """
         if not self.model.bundle.classes:
-            raise LeftOutError(f"{self.model.name} knows no classes")
+            raise LeftOutError(
+                f"{self.model.name} is told no classes; this is measured on models of classes only"
+            )
         return self.model
 
     @cached_property

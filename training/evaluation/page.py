@@ -19,7 +19,7 @@ table{border-collapse:collapse;margin:1rem 0;display:block;overflow-x:auto}
 td,th{border:1px solid #ccc;padding:.2rem .6rem;text-align:right;white-space:nowrap}
 td:first-child,th:first-child{text-align:left}
 img{max-width:100%}.warning{border-left:4px solid #c60;padding-left:.8rem}
-small,figcaption{color:#555}figure{margin:1rem 0}"""
+small,figcaption,.missing{color:#555}nav{line-height:2}figure{margin:1rem 0}"""
 
 
 def cells(records: list[dict]) -> tuple[list[str], list[list[str]]]:
@@ -48,8 +48,10 @@ def sentences(records: list[dict]) -> list[str]:
     times = ", ".join(
         f"{r['model']} {r['seconds']:.0f} s ({r['processor seconds']:.0f} s of processors)"
         for r in records
+        if "left out" not in r
     )
-    return [*dict.fromkeys(said), f"Measured in {times}, {records[0]['threads']} thread(s)."]
+    measured = [f"Measured in {times}, {records[0]['threads']} thread(s)."] if times else []
+    return [*dict.fromkeys(said), *measured]
 
 
 def warnings(records: list[dict]) -> list[str]:
@@ -76,8 +78,9 @@ def page(records: list[dict], out: Path, command: str) -> str:
     """One HTML page that needs no other file."""
     body = [f"<h1>Evaluation</h1><p><code>{html.escape(command)}</code></p>"]
     body += [f"<p class=warning>{html.escape(line)}</p>" for line in warnings(records)]
+    body.append(f"<nav>{' · '.join(_link(group) for group in by_table(records))}</nav>")
     for group in by_table(records):
-        body.append(f"<h2>{html.escape(group[0]['title'])}</h2>")
+        body.append(f"<h2 id={group[0]['table']}>{html.escape(group[0]['title'])}</h2>")
         body.append(f"<small>{html.escape(group[0]['of'])}</small>")
         body.append(_table(group))
         body += [f"<p>{html.escape(line)}</p>" for line in sentences(group)]
@@ -85,6 +88,12 @@ def page(records: list[dict], out: Path, command: str) -> str:
         body += [_picture(out, r, caption) for r in group for caption in r.get("pictures", {})]
     head = f"<meta charset=utf-8><title>Evaluation</title><style>{STYLE}</style>"
     return f"<!doctype html><html lang=en><head>{head}</head><body>{''.join(body)}</body></html>\n"
+
+
+def _link(group: list[dict]) -> str:
+    """To a table; one that no model has is grey."""
+    kind = "" if cells(group)[1] else " class=missing"
+    return f"<a href=#{group[0]['table']}{kind}>{html.escape(group[0]['title'])}</a>"
 
 
 def _table(group: list[dict]) -> str:
@@ -97,8 +106,13 @@ def _table(group: list[dict]) -> str:
 
 
 def _together(group: list[dict]) -> list[list[tuple[str, dict]]]:
-    """Curves of the same title, of all models."""
-    titles = dict.fromkeys(curve["title"] for r in group for curve in r.get("curves", []))
+    """Curves of the same title, of all models; a single point is no curve."""
+    titles = dict.fromkeys(
+        curve["title"]
+        for r in group
+        for curve in r.get("curves", [])
+        if any(len(points) > 1 for points in curve["lines"].values())
+    )
     return [
         [(r["model"], c) for r in group for c in r.get("curves", []) if c["title"] == title]
         for title in titles

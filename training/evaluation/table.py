@@ -6,8 +6,10 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+# Decimal places beyond which an error is the computer's own.
+ROUNDING = 12
 # A cell: a word, a number, a number with its standard error, or nothing.
-Cell = str | float | int | dict[str, float] | None
+Cell = str | float | int | dict[str, float | None] | None
 
 
 class LeftOutError(ValueError):
@@ -41,10 +43,10 @@ class Table:
     people: bool = True
 
 
-def with_error(values: Tensor | Iterable[float]) -> dict[str, float]:
-    """The mean over (N,) with its standard error."""
+def with_error(values: Tensor | Iterable[float]) -> dict[str, float | None]:
+    """The mean over (N,) with its standard error, which one value alone does not tell."""
     values = torch.as_tensor(list(values) if not isinstance(values, Tensor) else values).double()
-    error = float(values.std() / len(values) ** 0.5) if len(values) > 1 else 0.0
+    error = float(values.std() / len(values) ** 0.5) if len(values) > 1 else None
     return {"mean": float(values.mean()), "error": error}
 
 
@@ -59,9 +61,12 @@ def written(cell: Cell) -> str:
     if cell is None:
         return ""
     if isinstance(cell, dict):
-        return f"{written(cell['mean'])} ± {cell['error']:.2g}"
+        mean, error = written(cell["mean"]), cell["error"]
+        return mean if error is None else f"{mean} ± {round(error, ROUNDING):.2g}"
     if isinstance(cell, bool) or not isinstance(cell, float):
         return str(cell)
-    if cell and (abs(cell) < 1e-3 or abs(cell) >= 1e5):
+    if cell == 0:
+        return "0"
+    if abs(cell) < 1e-3 or abs(cell) >= 1e5:
         return f"{cell:.2e}"
     return f"{cell:.4g}" if abs(cell) >= 1 else f"{cell:.4f}"

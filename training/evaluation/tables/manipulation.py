@@ -148,9 +148,9 @@ def _plots(rows: list[dict], by_chance: list[dict], strengths: Sequence[float]) 
             here = [r[key] for r in rows if r["strength"] == strength and r[key] is not None]
             if here:
                 cell = with_error(here)
-                points.append((strength, cell["mean"], cell["error"]))
+                points.append((strength, cell["mean"], cell["error"] or 0.0))
         chance = sorted(
-            (r["strength"], r[name]["mean"], r[name]["error"]) for r in by_chance if r[name]
+            (r["strength"], r[name]["mean"], r[name]["error"] or 0.0) for r in by_chance if r[name]
         )
         lines = {"sliders": points, "random directions": chance}
         if points:
