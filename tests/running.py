@@ -131,6 +131,24 @@ def eventually(page, holds, message):
     pytest.fail(message)
 
 
+def expect(locator):
+    """Playwright's assertions, which wait until they hold."""
+    sync_api = pytest.importorskip("playwright.sync_api")
+    sync_api.expect.set_options(timeout=PATIENCE)
+    return sync_api.expect(locator)
+
+
+def wait_for_picture(page, wanted):
+    """Wait until the edited picture is that of this digest."""
+    eventually(page, lambda: picture(page) == wanted, "the picture did not come")
+
+
+def wait_for_change(page, before):
+    """Wait until the edited picture is another than that of this digest, and return its own."""
+    eventually(page, lambda: picture(page) not in (before, None), "the picture did not change")
+    return picture(page)
+
+
 @contextmanager
 def joining_the_line(page):
     """Within this context an event joins the line of the model, which is waited for."""
@@ -178,8 +196,11 @@ def drag(page, name, part):
 
 
 def picture(page, elem_id="result"):
-    """A digest of the edited picture that is on the page."""
-    source = page.locator(f"#{elem_id} img").last.get_attribute("src")
+    """A digest of the edited picture that is on the page; None without one."""
+    images = page.locator(f"#{elem_id} img")
+    if not images.count():
+        return None
+    source = images.last.get_attribute("src")
     return hashlib.sha256(page.request.get(source).body()).hexdigest()
 
 
