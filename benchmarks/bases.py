@@ -16,6 +16,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from benchmarks.tables import publish
 from pdae_app.bundle import Bundle, load_bundle
 from pdae_app.convert.scheduler import read_scheduler
 from pdae_app.diffusion.grids import spaced_levels
@@ -192,9 +193,11 @@ def main() -> None:
     out = arguments.out
     if arguments.what == "speed":
         rows = speed(out, arguments.width, arguments.rounds)
+        notes = f"Medians of {arguments.rounds}; batch 1, an edit of ten steps with the decoder."
+        publish("latent_base", rows, notes)
     else:
         rows = {"convert": convert, "step": step}[arguments.what](out)
-    print(json.dumps(rows, indent=2))
+        print(json.dumps(rows, indent=2))
 
 
 if __name__ == "__main__":

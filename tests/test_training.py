@@ -83,6 +83,25 @@ def test_shipped_configurations_are_valid(path):
         assert config.encoder == preset(path.parent.name).encoder
 
 
+# Millions of pictures that PDAE (its Table 1, and the names of its models) and its bases saw.
+LENGTHS = {
+    "ffhq128": (130, 64),
+    "horse128": (130, 64),
+    "bedroom128": (120, 70),
+    "celeba64": (72, 38),
+    "celebahq128": (52, 25),
+}
+
+
+@pytest.mark.parametrize("name", LENGTHS)
+def test_the_papers_models_are_trained_as_in_the_papers(name):
+    dpm, pdae = (
+        load(cls, f"{name}/{file}.yaml").loop.pictures / 1e6
+        for cls, file in ((DpmConfig, "dpm"), (PdaeTrainConfig, "pdae"))
+    )
+    assert (dpm, pdae) == LENGTHS[name]
+
+
 def test_the_sketch_stage_wants_a_sketch():
     assert load(PdaeTrainConfig, "faces128/sketch.yaml").stage == "sketch"
     with pytest.raises(ConfigError, match="together with sketch"):
