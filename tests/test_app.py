@@ -296,11 +296,11 @@ def test_what_is_painted_stays(page):
     canvas.click(trial=True)  # once the panel has opened and stands still
     box = canvas.bounding_box()
     x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
-    page.mouse.move(x - 60, y - 60)
+    page.mouse.move(x - 60, y - 20)
     page.mouse.down()
-    for down in range(-60, 61, 20):
-        page.mouse.move(x + 60, y + down, steps=4)
-        page.mouse.move(x - 60, y + down + 10, steps=4)
+    for down in (-20, 0, 20):  # with a brush of 40
+        page.mouse.move(x + 60, y + down, steps=2)
+        page.mouse.move(x - 60, y + down + 10, steps=2)
     page.mouse.up()
     settled(page)
     page.click("#keep-take")
