@@ -101,7 +101,7 @@ def settled(page, quiet=400, silent=5000):
         page.wait_for_timeout(step)
         waiting = page.traffic.waiting
         still = 0 if waiting else still + step
-        now = (len(waiting), page.inner_text("body"))
+        now = (len(waiting), page.inner_text("body")) if waiting else ()
         unchanged, before = (unchanged + step if now == before else 0), now
         streams = all("/queue/data" in request.url for request in waiting)
         if still >= quiet or (streams and unchanged >= silent):
