@@ -58,12 +58,14 @@ def test_an_edit_is_added_to_the_photograph_s_own_pixels(large, tmp_path):
     assert np.abs(array(portrait.reconstruction) - detail).mean() > 20  # the first stage's loss
     unchanged = portrait.whole_with(portrait.reconstruction)
     assert np.array_equal(array(unchanged), detail)
-    edited = large.edit(portrait.code, {"Smiling": 3.0})
-    assert edited.size == (SIDE, SIDE)
-    change = array(edited) - array(portrait.reconstruction)
-    assert np.abs(change).mean() > 0.5
-    expected = (detail + change * soft_mask(SIDE)[:, :, None]).clip(0, 255)
-    assert np.abs(array(portrait.whole_with(edited)) - expected).max() <= 1
+    slight = large.edit(portrait.code, {"Smiling": 5.0})  # with random weights, one grey level
+    strong = Image.fromarray(255 - np.asarray(portrait.reconstruction))
+    for edited, least in ((slight, 0.01), (strong, 20)):
+        assert edited.size == (SIDE, SIDE)
+        change = array(edited) - array(portrait.reconstruction)
+        assert np.abs(change).mean() > least
+        expected = (detail + change * soft_mask(SIDE)[:, :, None]).clip(0, 255)
+        assert np.abs(array(portrait.whole_with(edited)) - expected).max() <= 1
 
 
 def test_a_face_of_a_photograph_is_edited_where_it_is(large):
