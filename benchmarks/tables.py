@@ -59,6 +59,11 @@ SECTIONS = {
     ),
     "training_speed_compiled": ("Training, half precision and compiled", ""),
     "pdae_or_diffae": ("Training PDAE or Diff-AE", ""),
+    "latent_base": (
+        "PDAE at 256 px: a latent base against one on pixels",
+        "Of equal depth and width, with random weights, in seconds of processor time; the latent "
+        "one has ldm-celebahq-256's first stage.",
+    ),
     "memory": ("Memory", ""),
     "load": ("Many clients at once", ""),
     "soak": (

@@ -8,8 +8,10 @@ import pytest
 
 from pdae_app.bundle import save_bundle
 from pdae_app.engine import Editor
+from pdae_app.ui.session import EXAMPLES
 from tests.running import chromium, opened, running_app
 from tests.tiny import tiny_bundle, tiny_class_bundle
+from training.data import DataConfig
 
 
 @pytest.fixture(scope="session")
@@ -23,6 +25,14 @@ def tiny_folder(tmp_path_factory):
 @pytest.fixture(scope="session")
 def editor(tiny_folder):
     return Editor.from_pretrained(tiny_folder, device="cpu")
+
+
+@pytest.fixture(scope="session")
+def faces(tmp_path_factory):
+    """The examples as training pictures: searched for faces once."""
+    cache = str(tmp_path_factory.mktemp("cache"))
+    folder = str(EXAMPLES[0].parent)
+    return DataConfig(folder, cache=cache, scale_jitter=0.03, color_jitter=0.1)
 
 
 @pytest.fixture(scope="session")

@@ -23,13 +23,13 @@ KILLS = 20
 
 
 def run(out: Path, cache: str) -> None:
-    """300 steps, a checkpoint after every second one."""
+    """150 steps, a checkpoint after every second one."""
     torch.set_num_threads(1)
     config = load(DpmConfig, ROOT / "training/configs/smoke/dpm.yaml")
     data = DataConfig(str(ROOT / "pdae_app/ui/examples"), cache=cache)
     torch.manual_seed(0)
     objective = DpmObjective(config)
-    loop = LoopConfig(str(out), 600, 2, workers=0, save_every=4, sample_every=10**9, ema=0.9)
+    loop = LoopConfig(str(out), 300, 2, workers=0, save_every=4, sample_every=10**9, ema=0.9)
     train(loop, objective, AugmentedSquares(load_pictures(data, 32), data, 32))
 
 
@@ -42,14 +42,28 @@ def forked(out: Path, cache: str) -> int:
     return child
 
 
+def saves(out: Path, child: int, whole: bool) -> None:
+    """Wait until a run saves a checkpoint: has begun to, or has written it `whole`."""
+    before = checkpoints(out)
+    while checkpoints(out) == before and (whole or not list(out.glob(".partial*"))):
+        assert os.waitpid(child, os.WNOHANG) == (0, 0), "the run came to its end"
+        time.sleep(0.001)
+
+
 def main(out: str, cache: str) -> None:
-    """One run to the end, one killed KILLS times and then left to end."""
+    """One run to the end, one killed KILLS times and then left to end.
+
+    It is killed soon after it has begun, after a checkpoint and within one, in turn, a random
+    while later.
+    """
     whole, killed, chance = Path(out, "whole"), Path(out, "killed"), random.Random(0)
     assert os.waitpid(forked(whole, cache), 0)[1] == 0
     interrupted = 0
-    for _ in range(KILLS):
+    for attempt in range(KILLS):
         child = forked(killed, cache)
-        time.sleep(chance.uniform(0.1, 1.0))
+        if attempt % 3:
+            saves(killed, child, whole=attempt % 3 == 1)
+        time.sleep(chance.choice((0, chance.uniform(0, 0.02), chance.uniform(0, 0.2))))
         os.kill(child, signal.SIGKILL)
         interrupted += os.WIFSIGNALED(os.waitpid(child, 0)[1])
         for path in checkpoints(killed):

@@ -102,7 +102,7 @@ def settled(page, quiet=400, silent=5000):
         page.wait_for_timeout(step)
         waiting = page.traffic.waiting
         still = 0 if waiting else still + step
-        now = (len(waiting), page.inner_text("body"))
+        now = (len(waiting), page.inner_text("body")) if waiting else ()
         unchanged, before = (unchanged + step if now == before else 0), now
         streams = all("/queue/data" in request.url for request in waiting)
         if still >= quiet or (streams and unchanged >= silent):
@@ -130,6 +130,24 @@ def eventually(page, holds, message):
             return
         page.wait_for_timeout(100)
     pytest.fail(message)
+
+
+def expect(locator):
+    """Playwright's assertions, which wait until they hold."""
+    sync_api = pytest.importorskip("playwright.sync_api")
+    sync_api.expect.set_options(timeout=PATIENCE)
+    return sync_api.expect(locator)
+
+
+def wait_for_picture(page, wanted):
+    """Wait until the edited picture is that of this digest."""
+    eventually(page, lambda: picture(page) == wanted, "the picture did not come")
+
+
+def wait_for_change(page, before):
+    """Wait until the edited picture is another than that of this digest, and return its own."""
+    eventually(page, lambda: picture(page) not in (before, None), "the picture did not change")
+    return picture(page)
 
 
 @contextmanager
@@ -179,8 +197,11 @@ def drag(page, name, part):
 
 
 def picture(page, elem_id="result"):
-    """A digest of the edited picture that is on the page."""
-    source = page.locator(f"#{elem_id} img").last.get_attribute("src")
+    """A digest of the edited picture that is on the page; None without one."""
+    images = page.locator(f"#{elem_id} img")
+    if not images.count():
+        return None
+    source = images.last.get_attribute("src")
     return hashlib.sha256(page.request.get(source).body()).hexdigest()
 
 

@@ -28,6 +28,22 @@ from pdae_app import Editor
 editor = Editor.from_pretrained(sys.argv[1], revision=sys.argv[2] or None, device="cpu")
 print(editor.bundle.identity, editor.bundle.folder.name)
 """
+# Several commands, one after the other, each given as (the script, its arguments, a token or None).
+# Prints the exit code and the errors of each.
+COMMANDS = """
+import contextlib, io, json, os, sys
+import app
+import pdae_app.convert.__main__ as convert
+answers = []
+for script, arguments, token in json.loads(sys.argv[1]):
+    os.environ.pop("HF_TOKEN", None)
+    os.environ.update({"HF_TOKEN": token} if token else {})
+    sys.argv = [script, *arguments]
+    with contextlib.redirect_stderr(io.StringIO()) as errors:
+        code = {"app": app, "convert": convert}[script].main()
+    answers.append((code, errors.getvalue()))
+print(json.dumps(answers))
+"""
 PUSH = """
 import sys
 from pdae_app import Editor
@@ -66,6 +82,13 @@ def person(hub, tmp_path_factory):
     return run
 
 
+def in_turn(person, *commands, **variables):
+    """The exit code and the errors of each command, all given to one process."""
+    done = person("-c", COMMANDS, json.dumps(commands), **variables)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout.splitlines()[-1])
+
+
 @pytest.fixture(scope="module")
 def pushed(hub, person, tiny_folder):
     """The commit of a bundle that was pushed."""
@@ -93,34 +116,32 @@ def test_pull_by_revision_then_offline_from_the_cache(hub, person, pushed, edito
     assert online.stdout.split() == [editor.bundle.identity, pushed], online.stderr
     del repo.commits["f" * 40]
     asked = len(hub.requests)
-    offline = person("-c", PULL, "me/tiny", pushed, HF_HUB_OFFLINE="1")
+    then = PULL + "import app; sys.argv = ['app.py', '--model', 'me/other']; sys.exit(app.main())"
+    offline = person("-c", then, "me/tiny", pushed, HF_HUB_OFFLINE="1")
     assert offline.stdout == online.stdout, offline.stderr
     assert len(hub.requests) == asked
-    never = person("app.py", "--model", "me/other", HF_HUB_OFFLINE="1")
-    assert never.returncode == 1 and "HF_HUB_OFFLINE is set" in never.stderr
-    one_line(never)
+    assert offline.returncode == 1 and "HF_HUB_OFFLINE is set" in offline.stderr
+    one_line(offline.stderr)
 
 
-def one_line(done):
+def one_line(errors):
     """No traceback, one sentence."""
-    assert done.stderr.strip().count("\n") == 0, done.stderr
+    assert errors.strip().count("\n") == 0, errors
 
 
 def test_what_a_person_reads_when_it_cannot_be_had(hub, person, pushed):
     hub.repos["me/gated"] = Repo(gated=True, commits=dict(hub.repos["me/tiny"].commits))
-    for name, arguments, message in (
-        ("me/absent", [], "no such repository, or it is private"),  # 401 without a token
-        ("me/gated", [], "it is gated. Ask for access on its page"),
-        ("me/gated", ["--revision", "v9"], "it is gated"),
-    ):
-        done = person("app.py", "--model", name, *arguments)
-        assert done.returncode == 1 and message in done.stderr, done.stderr
-        one_line(done)
-    done = person("app.py", "--model", "me/absent", token=TOKEN)  # 404
-    assert "no such repository" in done.stderr
-    done = person("app.py", "--model", "me/tiny", "--revision", "v9", token=TOKEN)
-    assert done.returncode == 1 and "has no revision 'v9'" in done.stderr
-    one_line(done)
+    cases = (
+        ("me/absent", [], None, "no such repository, or it is private"),  # 401 without a token
+        ("me/gated", [], None, "it is gated. Ask for access on its page"),
+        ("me/gated", ["--revision", "v9"], None, "it is gated"),
+        ("me/absent", [], TOKEN, "no such repository"),  # 404
+        ("me/tiny", ["--revision", "v9"], TOKEN, "has no revision 'v9'"),
+    )
+    commands = [("app", ["--model", name, *more], token) for name, more, token, _ in cases]
+    for (code, errors), (*_, message) in zip(in_turn(person, *commands), cases, strict=True):
+        assert code == 1 and message in errors, errors
+        one_line(errors)
 
 
 def test_a_push_with_a_wrong_token_is_one_sentence(person, tiny_folder):
@@ -145,7 +166,7 @@ def test_a_broken_download_is_told_and_the_next_one_works(hub, person, pushed):
 def test_an_unreachable_hub_is_one_sentence(person):
     done = person("app.py", "--model", "me/unseen", HF_ENDPOINT="http://127.0.0.1:9")
     assert done.returncode == 1 and "cannot be reached" in done.stderr, done.stderr
-    one_line(done)
+    one_line(done.stderr)
 
 
 @pytest.mark.parametrize("name", ["nowhere", "a/b/c", "../x", "me/..", "http://x/y"])
@@ -289,23 +310,25 @@ def test_a_pipeline_is_converted_by_its_name(hub, person, tmp_path):
     files = {str(path.relative_to(tmp_path / "p")): path.read_bytes() for path in paths}
     files |= {"unet/diffusion_pytorch_model.bin": b"not wanted", "README.md": b"x"}
     hub.repos["google/tiny"] = Repo(commits={"a" * 40: files})
-    before = len(hub.requests)  # of other tests
-    done = person(*CONVERT, "google/tiny", "--out", tmp_path / "b")
-    assert done.returncode == 0 and (tmp_path / "b" / "unet.safetensors").is_file(), done.stderr
-    asked_for = " ".join(hub.requests[before:])
-    assert "model.bin" not in asked_for and "README" not in asked_for
-    asked = len(hub.requests)
-    again = person(*CONVERT, "google/tiny", "--out", tmp_path / "c", HF_HUB_OFFLINE="1")
-    assert again.returncode == 0 and len(hub.requests) == asked, again.stderr
     index = json.loads(files["model_index.json"]) | {"text_encoder": ["transformers", "X"]}
     prompted = {**files, "model_index.json": json.dumps(index).encode()}
     hub.repos["me/prompted"] = Repo(commits={"b" * 40: prompted})
-    refused = person(*CONVERT, "me/prompted", "--out", tmp_path / "d")
-    assert refused.returncode == 1 and "text-to-image pipeline" in refused.stderr, refused.stderr
+    before = len(hub.requests)  # of other tests
+    commands = [
+        ("convert", ["dpm", "--checkpoint", name, "--out", str(tmp_path / name)], None)
+        for name in ("google/tiny", "me/prompted", "me/absent")
+    ]
+    done, refused, absent = in_turn(person, *commands)
+    assert done[0] == 0 and (tmp_path / "google/tiny/unet.safetensors").is_file(), done
+    asked_for = " ".join(hub.requests[before:])
+    assert "model.bin" not in asked_for and "README" not in asked_for
+    assert refused[0] == 1 and "text-to-image pipeline" in refused[1], refused
     assert not any("prompted" in r and "safetensors" in r for r in hub.requests)
-    one_line(refused)
-    absent = person(*CONVERT, "me/absent", "--out", tmp_path / "e")
-    assert absent.returncode == 1 and "no such repository" in absent.stderr
+    one_line(refused[1])
+    assert absent[0] == 1 and "no such repository" in absent[1]
+    asked = len(hub.requests)
+    again = person(*CONVERT, "google/tiny", "--out", tmp_path / "c", HF_HUB_OFFLINE="1")
+    assert again.returncode == 0 and len(hub.requests) == asked, again.stderr
 
 
 def test_hashes_of_training_pictures_travel(hub, person, tiny_folder, tmp_path):

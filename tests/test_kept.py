@@ -6,7 +6,16 @@ import numpy as np
 from PIL import Image
 
 from pdae_app.ui.kept_settings import remembered_preset
-from tests.running import click_example, drag, picture, settled, slider, status
+from tests.running import (
+    click_example,
+    drag,
+    expect,
+    picture,
+    settled,
+    slider,
+    status,
+    wait_for_picture,
+)
 
 
 def test_the_edit_is_kept_over_a_reload_and_no_face(page):
@@ -19,17 +28,18 @@ def test_the_edit_is_kept_over_a_reload_and_no_face(page):
     smiling, edited = slider(page, "Smiling").input_value(), picture(page)
     page.reload()
     status(page, "The sliders stand as you left them")
-    assert slider(page, "Smiling").input_value() == smiling
-    assert page.locator("#save-kind input").input_value() == "JPEG"
-    assert page.locator("#result img").count() == 0
+    expect(slider(page, "Smiling")).to_have_value(smiling)
+    expect(page.locator("#save-kind input")).to_have_value("JPEG")
+    expect(page.locator("#result img")).to_have_count(0)
     page.locator(".gallery-item").nth(2).click()
     settled(page)
     status(page, "Done in")
-    assert picture(page) == edited and slider(page, "Smiling").input_value() == smiling
+    wait_for_picture(page, edited)
+    expect(slider(page, "Smiling")).to_have_value(smiling)
     page.locator(".gallery-item").nth(4).click()  # another person begins anew
     settled(page)
     status(page, "Ready: drag a slider")
-    assert slider(page, "Smiling").input_value() == "0"
+    expect(slider(page, "Smiling")).to_have_value("0")
 
 
 def test_a_browser_may_remember_anything(editor):
@@ -41,7 +51,7 @@ def test_a_browser_may_remember_anything(editor):
 
 def test_the_result_is_copied_as_a_picture(browser, address, page):
     page.context.grant_permissions(["clipboard-read", "clipboard-write"])
-    assert page.locator("#copy-photo").is_disabled()
+    expect(page.locator("#copy-photo")).to_be_disabled()
     click_example(page)
     drag(page, "Smiling", 0.9)
     status(page, "Done in")

@@ -8,11 +8,13 @@ from tests.running import (
     choose_files,
     click_example,
     drag,
+    expect,
     picture,
     settled,
     slider,
     status,
     tab,
+    wait_for_change,
 )
 
 
@@ -41,7 +43,7 @@ def stands_in_the_edit_tab(page, name):
     rest = picture(page)
     drag(page, name, 0.98)
     status(page, "Done in")
-    assert picture(page) != rest
+    wait_for_change(page, rest)
 
 
 def test_from_before_and_after(page, way, tmp_path):
@@ -78,7 +80,7 @@ def test_from_numbers(page, way, tmp_path):
     page.click("#own-make-numbers")
     status(page, "Pearson", "own-status")
     tab(page, "Edit")
-    assert slider(page, "Age").is_visible()
+    expect(slider(page, "Age")).to_be_visible()
 
 
 def test_without_examples(page, way):
@@ -88,7 +90,7 @@ def test_without_examples(page, way):
     status(page, "Look for directions first", "ways-status")
     page.click("#find-ways")
     status(page, "Click on one to pick it", "ways-status")
-    assert page.locator("#way-strips img").count() == 6
+    expect(page.locator("#way-strips img")).to_have_count(6)
     page.locator("#way-strips img").nth(1).click()
     status(page, "Number 2 is picked", "ways-status")
     page.click("#keep-way")

@@ -11,6 +11,7 @@ from tests.running import (
     choose_files,
     click_example,
     drag,
+    expect,
     joining_the_line,
     opened,
     picture,
@@ -19,6 +20,7 @@ from tests.running import (
     status,
     tab,
     type_number,
+    wait_for_picture,
 )
 
 
@@ -28,7 +30,7 @@ def test_interpolation_frames_scrub_and_film(page):
     page.wait_for_selector("text=Press Interpolate first")
     page.click("#interpolate")
     status(page, "Done in", "interpolation-status")
-    assert page.locator("#frames-gallery .thumbnail-item img").count() == 7
+    expect(page.locator("#frames-gallery .thumbnail-item img")).to_have_count(7)
     first = page.locator("#frame img").get_attribute("src")
     page.locator("#scrub input[type=range]").focus()
     page.keyboard.press("ArrowRight")
@@ -56,8 +58,8 @@ def test_seeds_fill_the_gallery_and_one_is_edited(page):
     type_number(page, "count", 3)
     page.click("#generate")
     status(page, "Done in", "generation-status")
-    captions = page.locator("#generated .caption-label").all_inner_texts()
-    assert [caption.strip() for caption in captions] == ["seed 7", "seed 8", "seed 9"]
+    captions = page.locator("#generated .caption-label")
+    expect(captions).to_have_text(["seed 7", "seed 8", "seed 9"])
     page.locator("#generated .thumbnail-item").nth(1).click()
     page.wait_for_selector("#edit-this:not([disabled])")
     page.click("#edit-this")
@@ -71,8 +73,9 @@ def test_a_sweep_of_the_guidance_scale_is_a_grid(page):
     page.locator("#sweep input").check()
     page.click("#generate")
     status(page, "Done in", "generation-status")
-    captions = page.locator("#generated .caption-label").all_inner_texts()
-    assert len(captions) == 10 and captions[9].strip() == "seed 1, scale 2"
+    captions = page.locator("#generated .caption-label")
+    expect(captions).to_have_count(10)
+    expect(captions.nth(9)).to_have_text("seed 1, scale 2")
 
 
 def test_wanted_attributes_tell_the_acceptance(page):
@@ -170,7 +173,7 @@ def test_stop_takes_what_waits_out_of_the_line(page, browser, address):
         status(other, "Stopped", "generation-status")
     settled(page)
     status(page, "Stopped")
-    assert picture(page) == before
+    wait_for_picture(page, before)
 
 
 def prepare(page, name):
@@ -210,7 +213,7 @@ def test_a_slider_of_ones_own(page, tmp_path):
     status(page, "Done in")
     page.reload()
     page.wait_for_selector("#photo")
-    assert slider(page, "Grin").count() == 0
+    expect(slider(page, "Grin")).to_have_count(0)
     tab(page, "Your own slider")
     page.set_input_files("#own-load input[type=file], input[accept*=safetensors]", path)
     status(page, "Grin is loaded", "own-status")
@@ -241,10 +244,10 @@ def test_looking_inside(page):
     tab(page, "Look inside")
     page.click("#inside")
     status(page, "Done.", "inside-status")
-    assert page.locator("#inside-steps .thumbnail-item img").count() == 32
-    assert page.locator("#inside-variations .thumbnail-item img").count() == 8
-    assert page.locator("#inside-gap canvas, #inside-gap svg").count() > 0
-    assert page.locator("#inside-weightings canvas, #inside-weightings svg").count() > 0
+    expect(page.locator("#inside-steps .thumbnail-item img")).to_have_count(32)
+    expect(page.locator("#inside-variations .thumbnail-item img")).to_have_count(8)
+    expect(page.locator("#inside-gap canvas, #inside-gap svg").first).to_be_attached()
+    expect(page.locator("#inside-weightings canvas, #inside-weightings svg").first).to_be_attached()
 
 
 def test_the_about_tab_lists_the_attributes(page):
@@ -258,7 +261,7 @@ def test_an_emptied_box_is_the_least_and_no_stop(page):
     page.locator("#count input[type=number]").fill("")
     page.click("#generate")
     status(page, "Done in", "generation-status")
-    assert page.locator("#generated .thumbnail-item").count() == 1
+    expect(page.locator("#generated .thumbnail-item")).to_have_count(1)
 
 
 def test_what_does_not_come_into_the_line_was_not_stopped(page):
