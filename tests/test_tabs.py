@@ -67,10 +67,15 @@ def test_seeds_fill_the_gallery_and_one_is_edited(page):
     assert page.locator("#framing input:checked").get_attribute("value") == "Centre square"
 
 
+def sweep(page):
+    page.click("#generation-advanced button")
+    page.locator("#sweep input").check()
+
+
 def test_a_sweep_of_the_guidance_scale_is_a_grid(page):
     tab(page, "Generate")
     type_number(page, "count", 2)
-    page.locator("#sweep input").check()
+    sweep(page)
     page.click("#generate")
     status(page, "Done in", "generation-status")
     captions = page.locator("#generated .caption-label")
@@ -93,7 +98,7 @@ def test_wanted_attributes_tell_the_acceptance(page):
 def begin_sixty_pictures(page):
     tab(page, "Generate")
     type_number(page, "count", 12)
-    page.locator("#sweep input").check()
+    sweep(page)
     page.click("#generate")
     status(page, "of 60", "generation-status")
 
