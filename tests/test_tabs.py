@@ -95,24 +95,6 @@ def test_wanted_attributes_tell_the_acceptance(page):
     page.wait_for_selector("text=seed must be a whole number")
 
 
-def begin_sixty_pictures(page):
-    tab(page, "Generate")
-    type_number(page, "count", 12)
-    sweep(page)
-    page.click("#generate")
-    status(page, "of 60", "generation-status")
-
-
-def test_generation_stops(page):
-    begin_sixty_pictures(page)
-    page.click("#stop-generation")
-    status(page, "Stopped", "generation-status")
-    settled(page)
-    status(page, "Stopped", "generation-status")
-    tab(page, "Edit")
-    click_example(page)  # and the line is free again
-
-
 # In the page itself, as soon as a run reports: the tiny model may end before a test's click comes.
 STOP_AT_ONCE = """([told, stop]) => new MutationObserver((_, observer) => {
     if (/Finding|Frame|One step| of /.test(document.getElementById(told).innerText)) {
@@ -120,6 +102,24 @@ STOP_AT_ONCE = """([told, stop]) => new MutationObserver((_, observer) => {
         document.getElementById(stop).click();
     }
 }).observe(document.body, {subtree: true, childList: true, characterData: true})"""
+
+
+def begin_sixty_pictures(page):
+    tab(page, "Generate")
+    type_number(page, "count", 12)
+    sweep(page)
+    page.locator("#generation-quality").get_by_text("Best", exact=True).click()
+    page.click("#generate")
+
+
+def test_generation_stops(page):
+    page.evaluate(STOP_AT_ONCE, ["generation-status", "stop-generation"])
+    begin_sixty_pictures(page)
+    status(page, "Stopped", "generation-status")
+    settled(page)
+    status(page, "Stopped", "generation-status")
+    tab(page, "Edit")
+    click_example(page)  # and the line is free again
 
 
 @pytest.mark.parametrize(
@@ -164,6 +164,7 @@ def test_stop_takes_what_waits_out_of_the_line(page, browser, address):
     before = picture(page)
     with opened(browser, address) as other:
         begin_sixty_pictures(other)
+        status(other, "of 60", "generation-status")
         with joining_the_line(page):
             drag(page, "Smiling", 0.9)
         status(page, "Waiting for the model")

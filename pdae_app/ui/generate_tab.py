@@ -65,7 +65,9 @@ class GenerateTab:
         with gr.Row():
             self.having = gr.Dropdown(label="With", elem_id="with", **wishes[1])
             self.lacking = gr.Dropdown(label="Without", elem_id="without", **wishes[1])
-        self.quality = gr.Radio(list(QUALITY), value="Fast", label="Quality")
+        self.quality = gr.Radio(
+            list(QUALITY), value="Fast", label="Quality", elem_id="generation-quality"
+        )
         with gr.Accordion("Advanced", open=False, elem_id="generation-advanced"):
             self._lay_out_drawing(self.models.first.bundle.drawing)
 
