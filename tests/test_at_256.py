@@ -109,7 +109,7 @@ def test_new_pictures_go_to_files_one_by_one(large, alive):
     with gr.Blocks():
         chosen = gr.State(Chosen(large.title))
         tab = generate_tab.GenerateTab(Models(large), ModelThread(), chosen)
-    wishes = (MOST_PICTURES, 1, 1.0, 1.0, None, [], [], False, "Fast")
+    wishes = (MOST_PICTURES, 1, 1.0, None, [], [], False, "Fast", 1.0, 1.0, 1.0)
     galleries = [
         changes[tab.gallery]
         for changes in tab.generate(Chosen(large.title), *wishes)
