@@ -238,11 +238,10 @@ def interpolate(parsed: argparse.Namespace) -> None:
 
 def generate(parsed: argparse.Namespace) -> None:
     """Write new pictures, named by their seeds."""
-    settings = {name: getattr(parsed, name) for name in DRAWING}
     request = GenerationRequest(
         parsed.seeds,
         (parsed.scale,),
-        {name: value for name, value in settings.items() if value is not None},
+        {name: getattr(parsed, name) for name in DRAWING},
         wanted=wanted_attributes(parsed.wanted, parsed.without),
         label=parsed.label,
         steps=quality_steps(parsed.quality),

@@ -33,8 +33,8 @@ def draw_code(
     sampler: Sampler,
     seed: int,
     steps: int,
-    wanted: Mapping[str, bool] | None = None,
-    drawing: Drawing | None = None,
+    wanted: Mapping[str, bool] | None,
+    drawing: Drawing,
 ) -> Drawn:
     """A code from the prior, by the few-shot rule where attributes are wanted.
 
@@ -44,7 +44,7 @@ def draw_code(
     Raises:
         EditError: an unknown attribute, or `MOST_TRIES` candidates and none accepted.
     """
-    generator, drawing = _seeded(seed), drawing or Drawing()
+    generator = _seeded(seed)
     if not wanted:
         z, tries = _candidates(sampler, 1, steps, generator, drawing.variety)[0], 1
     else:
@@ -53,8 +53,8 @@ def draw_code(
     return Drawn(Code(plain(z), x_T, None, sampler.bundle.identity), tries)
 
 
-def drawing_with(default: Drawing, settings: Mapping[str, float]) -> Drawing:
-    """The default, but for some settings.
+def drawing_with(default: Drawing, settings: Mapping[str, float | None]) -> Drawing:
+    """The default, but for some settings; one that is None is the default's.
 
     Raises:
         EditError: an unknown one, or a value that cannot be.
@@ -65,10 +65,11 @@ def drawing_with(default: Drawing, settings: Mapping[str, float]) -> Drawing:
             raise EditError(
                 f"New pictures have no setting {short(name)}. Known: {', '.join(known)}."
             )
-        if not is_number(value):
+        if value is not None and not is_number(value):
             raise EditError(f"{name} must be a number, got {short(value)}.")
     try:
-        return replace(default, **settings)
+        given = {name: value for name, value in settings.items() if value is not None}
+        return replace(default, **given)
     except ValueError as error:
         raise EditError(f"{error}.") from error
 
@@ -110,9 +111,7 @@ def unlabelled_codes(sampler: Sampler, count: int = 512, steps: int = 20, seed: 
     return _candidates(sampler, count, steps, _seeded(seed))
 
 
-def draw_class(
-    sampler: Sampler, seed: int, label: str | None, drawing: Drawing | None = None
-) -> Drawn:
+def draw_class(sampler: Sampler, seed: int, label: str | None, drawing: Drawing) -> Drawn:
     """The code of a class, with noise drawn from the seed."""
     classes = sampler.bundle.classes
     if label not in classes:
@@ -121,8 +120,7 @@ def draw_class(
     number = torch.tensor([classes.index(label)], device=sampler.device)
     with torch.inference_mode():
         z = sampler.bundle.model.encoder(number)[0]
-    temperature = (drawing or Drawing()).temperature
-    x_T = temperature * torch.randn(sampler.shape, generator=_seeded(seed))
+    x_T = drawing.temperature * torch.randn(sampler.shape, generator=_seeded(seed))
     return Drawn(Code(plain(z), x_T, None, sampler.bundle.identity), 1)
 
 

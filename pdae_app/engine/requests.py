@@ -110,7 +110,7 @@ class GenerationRequest:
 
     seeds: Sequence[int] = (0,)
     scales: Sequence[float] = (1.0,)
-    drawing: Mapping[str, float] = field(default_factory=dict)
+    drawing: Mapping[str, float | None] = field(default_factory=dict)
     wanted: Mapping[str, bool] = field(default_factory=dict)
     label: str | None = None
     steps: int = FAST

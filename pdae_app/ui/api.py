@@ -222,7 +222,6 @@ class Endpoints:
         count = whole_number(count, "count", 1, MOST_PICTURES)
         seed = whole_number(seed, "seed", 0, LARGEST_SEED - count)
         scale = number_in(scale, "scale", 0, 10)
-        settings = {"unguided": unguided, "variety": variety, "temperature": temperature}
         if not isinstance(wanted or {}, dict) or not all(
             isinstance(value, bool) for value in (wanted or {}).values()
         ):
@@ -230,7 +229,7 @@ class Endpoints:
         request = GenerationRequest(
             range(seed, seed + count),
             (scale,),
-            {name: value for name, value in settings.items() if value is not None},
+            {"unguided": unguided, "variety": variety, "temperature": temperature},
             wanted=wanted or {},
             label=label or None,
             steps=steps,
