@@ -57,12 +57,12 @@ class Bundle:
 
     `model` is None for a U-Net alone; for Diff-AE, `unet` is its conditional one. `stepping` names
     the way of stepping that the model is used with by default (`steppings`), `spacing` holds the
-    settings of one of its own; `framing` says how its
-    training pictures were framed (`FRAMINGS`), `aligner` what found the eyes for that; `floor` is
-    the time from which new pictures jump to x0_hat (`jumping`), 0 for networks that denoise at all
-    levels. `coupled_from` is the time from which photographs are edited by
-    `pdae_app.diffusion.coupled`; None edits through the inferred x_T, as the papers do. `repaint`
-    says where such edits take the photograph's own detail away; `drawing` how new ones are drawn.
+    settings of one of its own; `framing` says how its training pictures were framed (`FRAMINGS`),
+    `aligner` what found the eyes for that; `floor` is the time from which new pictures jump to
+    x0_hat (`jumping`), 0 for networks that denoise at all levels. `coupled_from` is the time from
+    which photographs are edited by `pdae_app.diffusion.coupled`; None edits through the inferred
+    x_T, as the papers do. `repaint` says where such edits take the photograph's own detail away;
+    `drawing` how new ones are drawn.
     `typical` tells pictures like the training pictures from others. `first_stage` stands between
     pictures and the states that `unet` knows; None is `Pixels`.
     `classes` are the names of the classes that the U-Net, or PDAE in place of images, is told.
@@ -230,18 +230,15 @@ def _config(bundle: Bundle) -> dict:
     }
     if bundle.drawing != Drawing():
         config["drawing"] = dataclasses.asdict(bundle.drawing)
-    if bundle.repaint is not None:
-        config["repaint"] = dataclasses.asdict(bundle.repaint)
-    if bundle.spacing is not None:
-        config["spacing"] = dataclasses.asdict(bundle.spacing)
+    for name in ("repaint", "spacing", "typical"):
+        if getattr(bundle, name) is not None:
+            config[name] = dataclasses.asdict(getattr(bundle, name))
     if not isinstance(bundle.first_stage, Pixels):
         config["first_stage"] = dataclasses.asdict(bundle.first_stage.config)
     if bundle.variational is not None:
         config["variational"] = bundle.variational.settings
     if bundle.classes:
         config["classes"] = list(bundle.classes)
-    if bundle.typical is not None:
-        config["typical"] = dataclasses.asdict(bundle.typical)
     config |= bundle.family.config
     if bundle.prior is not None:
         config["prior"] = {

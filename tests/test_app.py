@@ -379,6 +379,7 @@ def test_a_model_of_classes_has_its_own_page(page):
     page.get_by_role("option", name="cats and dogs").click()
     page.wait_for_selector("text=New pictures of a class")
     expect(page.locator("[role=tab]:visible")).to_have_text(["Generate", "About"])
+    assert page.locator(".tabs").first.bounding_box()["width"] > 1100  # as wide as before
     page.click("#generate")
     status(page, "Done in", "generation-status")
     expect(page.locator("#edit-this")).to_be_hidden()

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from pdae_app.bundle import save_bundle
-from tests.running import click_example, opened, running_app, settled, slider, status
+from tests.running import click_example, expect, opened, running_app, settled, slider, status
 from tests.tiny import tiny_bundle, tiny_latents
 
 # Milliseconds after another model was chosen, and after its sliders came.
@@ -36,9 +36,9 @@ def came(page, name):
 def edited_with(page, name):
     """The chosen photograph is there, and a slider of the model moves it."""
     settled(page)
-    assert page.locator("#photo img").count() == 1
+    expect(page.locator("#photo img")).to_have_count(1)
     status(page, "Ready: drag a slider")
-    assert page.locator("#result img").count() > 0
+    expect(page.locator("#result img").first).to_be_visible()
     assert slider(page, name).is_visible()
 
 

@@ -11,17 +11,14 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from pdae_app.drawing import Drawing
 from pdae_app.engine.code import Code, EditError, Progress
 from pdae_app.engine.encoding import square_steps, squares_to_codes
 from pdae_app.engine.framing import Framed, Square, as_framed, frame
-from pdae_app.engine.generation import Drawn, draw_class, draw_code, drawing_with
-from pdae_app.engine.loaded import LoadedModel
+from pdae_app.engine.generator import Generator
 from pdae_app.engine.quality import FAST
 from pdae_app.engine.rendering import (
     Shared,
     checked_keep,
-    decode_states,
     edit_states,
     edited_pictures,
     frames_between,
@@ -29,7 +26,6 @@ from pdae_app.engine.rendering import (
     result,
     shared_start,
 )
-from pdae_app.engine.sampler import Sampling
 from pdae_app.engine.sliders import fitted, moved, notices, standings
 from pdae_app.faces.align import Alignment
 from pdae_app.faces.paste import pasted
@@ -37,7 +33,7 @@ from pdae_app.faces.photo import open_photo
 from pdae_app.latents.few_shot import FewShot
 
 
-class Editor(LoadedModel):
+class Editor(Generator):
     """The one object that the UI, scripts and tests talk to: a loaded model, and what it does."""
 
     def align(self, photo: Image.Image, which: int = 0) -> Image.Image:
@@ -87,23 +83,6 @@ class Editor(LoadedModel):
         """The codes of aligned squares (N, C, S, S) in [-1, 1], found together."""
         return squares_to_codes(self.sampler, squares, steps)
 
-    def decode(self, code: Code, steps: int | None = None, scale: float = 1.0) -> Image.Image:
-        """The picture of a code: with the inferred x_T, the reconstruction.
-
-        Args:
-            steps: by default those that x_T was found for.
-            scale: factor of the shift; 1 reconstructs, 0 is the unconditional model, above 1
-                drives towards what z says (PDAE, Section 4.6).
-        """
-        return result(self.decode_steps(code, steps, scale))
-
-    def decode_steps(
-        self, code: Code, steps: int | None = None, scale: float = 1.0, **options
-    ) -> Iterator[Progress]:
-        """As `decode`, yielding a preview after every step; for the options see `Sampling`."""
-        sampling = self._sampling(code, steps, scale, **options)
-        return previews(self.sampler, decode_states(self.sampler, code, sampling))
-
     def edit(
         self,
         code: Code,
@@ -139,14 +118,14 @@ class Editor(LoadedModel):
         Args:
             start: of this code, by `start`: the first preview then comes sooner.
         """
-        sampling, z = self._sampling(code, steps, scale), self.moved(code, sliders).z[None]
+        sampling, z = self.sampling(code, steps, scale), self.moved(code, sliders).z[None]
         kept = checked_keep(keep, self.image_size)
         states = edit_states(self.sampler, code, z, sampling, start=start, keep=kept)
         return previews(self.sampler, states)
 
     def start(self, code: Code, steps: int | None = None) -> Shared | None:
         """What every edit of this code shares; None where there is nothing."""
-        return shared_start(self.sampler, code, self._sampling(code, steps).steps)
+        return shared_start(self.sampler, code, self.sampling(code, steps).steps)
 
     def strip(
         self,
@@ -159,21 +138,21 @@ class Editor(LoadedModel):
     ) -> Iterator[Image.Image]:
         """The picture at several strengths of one attribute; the `others` stand still meanwhile."""
         z = torch.stack([self.moved(code, {**(others or {}), name: at}).z for at in strengths])
-        return edited_pictures(self.sampler, code, z, self._sampling(code, steps, scale))
+        return edited_pictures(self.sampler, code, z, self.sampling(code, steps, scale))
 
     def moved(self, code: Code, sliders: Mapping[str, float]) -> Code:
         """The code with its attributes changed, nothing rendered yet."""
-        self._check(code)
+        self.check_code(code)
         return code.with_z(moved(self.bundle.latents, code.z, sliders))
 
     def strengths(self, code: Code) -> dict[str, float]:
         """Where the picture stands on each attribute: -1 typical negative, +1 typical positive."""
-        self._check(code)
+        self.check_code(code)
         return standings(self.bundle.latents, code)
 
     def notices(self, code: Code) -> list[str]:
         """What to expect of a picture that is unlike the training pictures; mostly nothing."""
-        self._check(code)
+        self.check_code(code)
         return notices(self.bundle, code)
 
     def interpolate(
@@ -196,66 +175,9 @@ class Editor(LoadedModel):
         self, code_a: Code, code_b: Code, frames: int = 7, mode: str = "trajectory", **sampling
     ) -> Iterator[Image.Image]:
         """As `interpolate`, yielding each frame when it is finished."""
-        self._check(code_b)
-        how = self._sampling(code_a, **sampling)
+        self.check_code(code_b)
+        how = self.sampling(code_a, **sampling)
         return frames_between(self.sampler, (code_a, code_b), frames, mode, how)
-
-    def draw(
-        self,
-        seed: int,
-        steps: int = 100,
-        label: str | None = None,
-        wanted: Mapping[str, bool] | None = None,
-        drawing: Drawing | None = None,
-    ) -> Drawn:
-        """A new picture's code from the latent diffusion model; x_T is noise.
-
-        Args:
-            seed: the same seed gives the same code, alone or among others.
-            steps: evaluations of the latent network.
-            label: the class, where the model knows classes; it has no latent model then.
-            wanted: attributes that it is to have (True) or not (False); see `draw_code`.
-            drawing: None is the model's own.
-        """
-        drawing = drawing or self.bundle.drawing
-        if self.classes:
-            return draw_class(self.sampler, seed, label, drawing)
-        return draw_code(self.sampler, seed, steps, wanted, drawing)
-
-    def generate(
-        self,
-        seeds: list[int],
-        steps: int = FAST,
-        scale: float = 1.0,
-        label: str | None = None,
-        **drawing: float,
-    ) -> list[Image.Image]:
-        """New pictures, one a seed.
-
-        Args:
-            drawing: settings of `Drawing` that are not to be the model's own.
-            label: the class of the pictures, where the model knows classes; a scale above 1 then
-                drives towards what is typical of it (PDAE, Section 4.6).
-        """
-        how = self.drawing(**drawing)
-        codes = (self.draw(seed, label=label, drawing=how).code for seed in seeds)
-        return [self.render_drawn(code, steps, scale, how.unguided) for code in codes]
-
-    def drawing(self, **settings: float) -> Drawing:
-        """How new pictures are drawn: the model's own way, but for these settings.
-
-        Raises:
-            EditError: an unknown setting, or a value that cannot be.
-        """
-        return drawing_with(self.bundle.drawing, settings)
-
-    def render_drawn(
-        self, code: Code, steps: int = FAST, scale: float = 1.0, unguided: float | None = None
-    ) -> Image.Image:
-        """The picture of a drawn code, as `generate` makes it; None is the model's own tail."""
-        unguided = self.bundle.drawing.unguided if unguided is None else unguided
-        options = {"unguided": unguided, "floor": self.bundle.floor}
-        return result(self.decode_steps(code, steps, scale, **options))
 
     def fit_attribute(
         self, name: str, positives: Sequence[Code], negatives: Sequence[Code] = ()
@@ -269,7 +191,7 @@ class Editor(LoadedModel):
             EditError: too few codes, a foreign one, or a model that lacks what this needs.
         """
         for code in (*positives, *negatives):
-            self._check(code)
+            self.check_code(code)
         return fitted(self.sampler, name, positives, negatives)
 
     def paste(
@@ -285,15 +207,3 @@ class Editor(LoadedModel):
         added, and the photograph keeps its sharpness; without it, the square replaces the face.
         """
         return pasted(open_photo(photo), code.alignment, edited, reconstruction)
-
-    def _sampling(self, code: Code, steps: int | None = None, scale=1.0, **options) -> Sampling:
-        """How a code of this model is sampled; by default in the steps that x_T was found for."""
-        self._check(code)
-        made_for = FAST if code.drawn else code.inversion.steps
-        return Sampling(made_for if steps is None else steps, scale, **options)
-
-    def _check(self, code: Code) -> None:
-        if code.bundle != self.bundle.identity:
-            raise EditError(
-                f"This code was made by another model than {self.name}. Encode the picture again."
-            )

@@ -46,7 +46,7 @@ THEME = gr.themes.Soft(
 
 CSS = """
 .gradio-container {
-  max-width: min(1360px, 100vw) !important; margin: 0 auto !important;
+  width: 100%; max-width: min(1360px, 100vw) !important; margin: 0 auto !important;
   overflow: clip !important;  /* not hidden, within which nothing sticks */
 }
 /* On a telephone the row of tabs must not widen the page; what does not fit goes into its menu. */
