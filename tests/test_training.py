@@ -93,6 +93,22 @@ LENGTHS = {
 }
 
 
+# The weight decay of their latent models; the rate is 1e-3 for all.
+LATENT_DECAYS = {
+    "ffhq128": 0.01,
+    "horse128": 0.0,
+    "bedroom128": 0.0,
+    "celeba64": 0.01,
+    "celebahq128": 0.01,
+}
+
+
+@pytest.mark.parametrize("name", LATENT_DECAYS)
+def test_the_papers_latent_models_have_the_official_rates(name):
+    loop = load(SHIPPED["latent_dpm"], f"{name}/latent_dpm.yaml").loop
+    assert (loop.learning_rate, loop.weight_decay) == (1e-3, LATENT_DECAYS[name])
+
+
 @pytest.mark.parametrize("name", LENGTHS)
 def test_the_papers_models_are_trained_as_in_the_papers(name):
     dpm, pdae = (

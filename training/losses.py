@@ -1,6 +1,7 @@
 """The losses of the papers, as functions of networks, images, timesteps and noise."""
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pdae_app.diffusion.prediction import Diffusion
@@ -84,3 +85,8 @@ def noised(
     log_snr = -diffusion.schedule.gamma(t)
     x_t = variational.encoding.mean(x_0, log_snr.to(x_0.dtype))
     return variational.noised(x_t, noise, log_snr.to(x_0.dtype))
+
+
+def laplacian(x: Tensor) -> Tensor:
+    """What a pixel of (N, C, S, S) differs from the mean of its 3 x 3 neighbourhood."""
+    return x - F.avg_pool2d(x, 3, stride=1, padding=1, count_include_pad=False)

@@ -17,6 +17,7 @@ from training.config import parse
 from training.data import DataConfig, example_pictures, training_set
 from training.dry_run import describe_run
 from training.loop import LoopConfig, run_script, train
+from training.losses import laplacian
 from training.objective import Objective
 from training.samples import in_pairs_of_rows
 from training.states import Sizes, held_out_states
@@ -86,11 +87,6 @@ def statistics(states: Tensor) -> tuple[Tensor, Tensor]:
     dims = (0, 2, 3)
     mean, std = states.mean(dims), states.std(dims).clamp(min=1e-6)
     return mean[:, None, None], std[:, None, None]
-
-
-def laplacian(x: Tensor) -> Tensor:
-    """What a pixel of (N, C, S, S) differs from the mean of its 3 x 3 neighbourhood."""
-    return x - F.avg_pool2d(x, 3, stride=1, padding=1, count_include_pad=False)
 
 
 @torch.inference_mode()

@@ -1,0 +1,156 @@
+"""Train the decoder of a latent model's first stage further; the states stay as they are.
+
+What was trained on the states (U-Net, gradient estimator, sliders) stays valid, and pictures get
+sharper.
+
+accelerate launch training/train_decoder.py --config training/configs/faces128/decoder.yaml
+"""
+
+from dataclasses import dataclass, replace
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from pdae_app.bundle import Bundle, load_bundle
+from pdae_app.models.first_stage import PatchAutoencoder, Pixels
+from training.adversary import Discriminator, adversarial_loss
+from training.config import parse
+from training.data import DataConfig, example_pictures, training_set
+from training.dry_run import describe_run
+from training.loop import LoopConfig, finish, run_script, train
+from training.losses import laplacian
+from training.objective import Objective
+from training.resuming import TrainingError
+from training.samples import in_pairs_of_rows
+from training.states import Sizes, held_out_states
+
+
+@dataclass(frozen=True)
+class DecoderTrainConfig:
+    """Everything that `train_decoder.py` takes.
+
+    `model` is the bundle whose decoder is trained, `bundle` where the whole goes. Half of every
+    batch decodes the pictures' own states, with noise of standard deviation `noise`; the other half
+    what the frozen model makes of them in one step from a time up to the part `softened` of the
+    way to noise, for such are the states of edits and new pictures. Their errors count half, for
+    what is gone cannot be guessed. `edges` is the weight of the Laplacian's error beside that of
+    the pixels, `adversarial` that of a discriminator.
+    """
+
+    model: str
+    data: DataConfig
+    loop: LoopConfig
+    bundle: str
+    noise: float = 0.05
+    softened: float = 0.4
+    edges: float = 1.0
+    adversarial: float = 0.03
+
+
+class DecoderObjective(Objective):
+    """L1 on pixels and on their Laplacian, and a discriminator's opinion."""
+
+    def __init__(self, config: DecoderTrainConfig, bundle: Bundle, shown: Tensor):
+        super().__init__()
+        self.config, self.network = config, bundle.first_stage
+        self.network.requires_grad_(False).decoder.requires_grad_(True)
+        self.unet = bundle.unet  # goes to the device with the rest; `frozen` asks it
+        self.process, self.frozen = bundle.process, bundle.family.unconditional()
+        self.discriminator = None
+        if config.adversarial:
+            self.discriminator = Discriminator(self.network.picture_channels)
+        self.register_buffer("shown", shown, persistent=False)
+
+    def trained(self) -> dict[str, nn.Module]:
+        both = {"decoder": self.network.decoder, "discriminator": self.discriminator}
+        return {name: module for name, module in both.items() if module is not None}
+
+    def train(self, mode: bool = True) -> "DecoderObjective":
+        """The frozen model is only asked."""
+        super().train(mode)
+        self.unet.eval()
+        return self
+
+    def draw(self, shape: tuple[int, ...], device: torch.device) -> tuple[Tensor, ...]:
+        """Noise for the states of pictures of this shape, and how far each is softened (N,)."""
+        sides = [side // self.network.factor for side in shape[2:]]
+        noise = torch.randn(shape[0], self.network.state_channels, *sides, device=device)
+        return noise, self.config.softened * torch.rand(shape[0], device=device)
+
+    def forward(self, pictures: Tensor, noise: Tensor, parts: Tensor) -> Tensor:
+        """Pictures (N, C, S, S) in [-1, 1], noise like their states, parts (N,) -> the loss."""
+        half = len(pictures) // 2
+        with torch.no_grad():
+            states = self.network.encode(pictures)
+            own = states[:half] + self.config.noise * noise[:half]
+            soft = self._softened(states[half:], noise[half:], parts[half:])
+        made = self.network.decode(torch.cat([own, soft]))
+        error = made - pictures
+        errors = error.abs() + self.config.edges * laplacian(error).abs()
+        loss = (errors[:half].sum() + 0.5 * errors[half:].sum()) / errors.numel()
+        if self.discriminator is None:
+            return loss
+        weight = self.config.adversarial
+        return loss + adversarial_loss(self.discriminator, pictures, made, weight)
+
+    def _softened(self, states: Tensor, noise: Tensor, parts: Tensor) -> Tensor:
+        """x0_hat of the frozen model, one step from each one's own time."""
+        times = [self.process.at(part) for part in parts.tolist()]
+        t = torch.cat([self.process.asked(time, states[:1]) for time in times])
+        x_t = self.process.noised(states, noise, t)
+        return self.process.predict_x0(x_t, self.frozen(x_t, t), t)
+
+    def _both(self, pictures: Tensor) -> tuple[Tensor, Tensor]:
+        """Pictures through their own states, and through softened ones, always the same."""
+        states = self.network.encode(pictures)
+        generator = torch.Generator().manual_seed(0)
+        noise = torch.randn(states.shape, generator=generator).to(states.device)
+        parts = torch.full((len(states),), self.config.softened / 2)
+        soft = self._softened(states, noise, parts)
+        return self.network.decode(states), self.network.decode(soft)
+
+    def samples(self, device: torch.device) -> Tensor:
+        """Training pictures, and below each what comes back; then the same of softened states."""
+        pictures = self.shown.to(device)
+        return torch.cat([in_pairs_of_rows(pictures, made) for made in self._both(pictures)])
+
+    def validate(self, pictures: Tensor) -> dict[str, float]:
+        """Peak signal-to-noise ratio in dB, and the Laplacian's size, 1 being the pictures' own."""
+        figures = {}
+        for name, made in zip(("own", "softened"), self._both(pictures), strict=True):
+            error = F.mse_loss(made.clamp(-1, 1), pictures)
+            edges = laplacian(made).abs().mean() / laplacian(pictures).abs().mean()
+            figures[f"psnr_{name}"] = float(10 * torch.log10(4 / error))
+            figures[f"edges_{name}"] = float(edges)
+        return figures
+
+
+def with_decoder(bundle: Bundle, first_stage: PatchAutoencoder, seen: int) -> Bundle:
+    """The bundle with this first stage, and how many pictures its decoder has seen since."""
+    earlier = bundle.info.get("decoder", {}).get("pictures", 0)
+    info = bundle.info | {"decoder": {"pictures": earlier + seen}}
+    return replace(bundle, first_stage=first_stage, info=info)
+
+
+def main() -> None:
+    """The command line."""
+    config = parse(DecoderTrainConfig, __doc__)
+    torch.manual_seed(config.loop.seed)  # of the first weights
+    bundle = load_bundle(config.model)
+    if not isinstance(bundle.first_stage, PatchAutoencoder):
+        raise TrainingError(f"{config.model} has no decoder of ours to train")
+    channels, size = bundle.first_stage.picture_channels, bundle.picture_size
+    if config.loop.dry_run:
+        objective = DecoderObjective(config, bundle, torch.empty(0))
+        print(describe_run(config.loop, objective, (channels, size, size)))
+        return
+    dataset = training_set(config.data, size, channels)
+    objective = DecoderObjective(config, bundle, example_pictures(dataset))
+    held_out = held_out_states(config.data, Pixels(channels), Sizes(size))
+    seen = train(config.loop, objective, dataset, held_out)
+    finish(with_decoder(bundle, objective.network, seen), config.bundle, config.loop)
+
+
+if __name__ == "__main__":
+    run_script(main)
