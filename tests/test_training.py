@@ -37,6 +37,7 @@ from training.evaluation.overlap import OverlapConfig
 from training.loop import LoopConfig, learning_rate
 from training.measure_typical import TypicalConfig
 from training.train_attributes import AttributesConfig
+from training.train_decoder import DecoderTrainConfig
 from training.train_diffae import DiffAETrainConfig
 from training.train_dpm import DpmConfig, DpmObjective
 from training.train_first_stage import FirstStageTrainConfig
@@ -50,6 +51,7 @@ SHIPPED = {
     "dpm_class": DpmConfig,
     "dpm_latent": DpmConfig,
     "first_stage": FirstStageTrainConfig,
+    "decoder": DecoderTrainConfig,
     "pdae": PdaeTrainConfig,
     "pdae_class": PdaeTrainConfig,
     "pdae_latent": PdaeTrainConfig,

@@ -1,27 +1,29 @@
 """A discriminator and its losses: pictures that look real, beside pictures that are right."""
 
+from itertools import pairwise
+
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.func import functional_call
+from torch.nn.utils.parametrizations import spectral_norm
 
 
 class Discriminator(nn.Module):
     """Pictures (N, C, S, S) to a map of logits, one a patch (Isola et al., CVPR 2017, 3.2.2).
 
-    Three halvings, so that a logit sees 54 pixels a side; groups are normalised, not batches.
+    Three halvings, so that a logit sees 54 pixels a side. Spectral norms (Miyato et al., ICLR 2018,
+    Eq. 8) bound how steep it is, so that its weight in a loss means the same throughout. Their
+    power iterations begin anew when a run is resumed.
     """
 
     def __init__(self, in_channels: int = 3, channels: int = 32):
         super().__init__()
-        wide = (channels, 2 * channels, 4 * channels)
-        layers: list[nn.Module] = []
-        for before, after in zip((in_channels, *wide), wide, strict=False):
-            layers += [nn.Conv2d(before, after, 4, stride=2, padding=1)]
-            layers += [nn.GroupNorm(8, after)] if before != in_channels else []
-            layers += [nn.LeakyReLU(0.2)]
-        last = wide[-1]
-        layers += [nn.Conv2d(last, last, 3, padding=1), nn.LeakyReLU(0.2)]
-        self.layers = nn.Sequential(*layers, nn.Conv2d(last, 1, 3, padding=1))
+        widths = (in_channels, channels, 2 * channels, 4 * channels)
+        halvings = [nn.Conv2d(*pair, 4, stride=2, padding=1) for pair in pairwise(widths)]
+        flat = [nn.Conv2d(widths[-1], width, 3, padding=1) for width in (widths[-1], 1)]
+        layers = [spectral_norm(layer) for layer in (*halvings, *flat)]
+        between = [part for layer in layers[:-1] for part in (layer, nn.LeakyReLU(0.2))]
+        self.layers = nn.Sequential(*between, layers[-1])
 
     def forward(self, pictures: Tensor) -> Tensor:
         return self.layers(pictures)
