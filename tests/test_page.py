@@ -116,9 +116,10 @@ def test_every_face_keeps_its_edit_and_all_are_saved(page, two_people):
     assert set(recipe["other faces"]["Face 1 (largest)"]["edit"]) == {"Smiling"}
     page.locator("#faces img").nth(0).click()
     settled(page)
-    status(page, "Done in")
+    expect(slider(page, "Smiling")).not_to_have_value("0")
     assert float(slider(page, "Smiling").input_value()) > 1.5
     expect(slider(page, "Male")).to_have_value("0")
+    status(page, "Done in")
 
 
 def click_on_photograph(page, x, y, width, height):

@@ -34,11 +34,15 @@ stage $runs/pdae/bundle train_pdae pdae dpm=$runs/dpm/bundle start=$runs/sketch/
   loop.out=$runs/pdae bundle=$runs/pdae/bundle "${gpu[@]}" \
   loop.pictures=4_000_000 loop.ema=0.9999 loop.decay=cosine
 
+stage $runs/decoder/bundle train_decoder decoder model=$runs/pdae/bundle \
+  loop.out=$runs/decoder bundle=$runs/decoder/bundle "${gpu[@]}" \
+  loop.compile=false loop.pictures=600_000
+
 latents=$runs/latents.safetensors
 [ -e $latents ] || "$python" training/encode_latents.py --config $configs/latents.yaml \
-  model=$runs/pdae/bundle out=$latents
+  model=$runs/decoder/bundle out=$latents
 
-stage $runs/bundle train_attributes attributes model=$runs/pdae/bundle latents=$latents \
+stage $runs/bundle train_attributes attributes model=$runs/decoder/bundle latents=$latents \
   bundle=$runs/bundle
 "$python" training/train_latent_dpm.py --config $configs/latent_dpm.yaml \
   model=$runs/bundle bundle=$runs/bundle latents=$latents loop.out=$runs/prior
