@@ -340,7 +340,7 @@ def test_the_run_on_a_gpu_has_valid_commands():
     )
     assert told.returncode == 0, told.stderr
     commands = [line.split() for line in told.stdout.splitlines() if line.startswith("training/")]
-    assert len(commands) == 10
+    assert len(commands) == 11
     for script, flag, config, *overrides in commands:
         assert (CONFIGS.parent.parent / script).is_file() and flag == "--config"
         path = Path(config)
