@@ -12,8 +12,7 @@ class Discriminator(nn.Module):
     """Pictures (N, C, S, S) to a map of logits, one a patch (Isola et al., CVPR 2017, 3.2.2).
 
     Three halvings, so that a logit sees 54 pixels a side. Spectral norms (Miyato et al., ICLR 2018,
-    Eq. 8) bound how steep it is, so that its weight in a loss means the same throughout. Their
-    power iterations begin anew when a run is resumed.
+    Eq. 8) bound how steep it is, so that its weight in a loss means the same throughout.
     """
 
     def __init__(self, in_channels: int = 3, channels: int = 32):
@@ -30,11 +29,11 @@ class Discriminator(nn.Module):
 
 
 def adversarial_loss(discriminator: nn.Module, real: Tensor, made: Tensor, weight: float) -> Tensor:
-    """The hinge losses of both sides (Lim & Ye 2017, "Geometric GAN", Eq. 8) as one number.
+    """The hinge losses of both sides (Miyato et al., ICLR 2018, Eq. 16 and 17) as one number.
 
-    What made the pictures gets gradients of the second term only, times `weight`, and the
-    discriminator of the first only; so one optimiser serves both.
+    The discriminator learns from its own loss alone; what made the pictures from - weight D(made),
+    through fixed weights. So one optimiser serves both, whose clipping takes them together.
     """
-    told = F.relu(1 - discriminator(real)).mean() + F.relu(1 + discriminator(made.detach())).mean()
+    own = F.relu(1 - discriminator(real)).mean() + F.relu(1 + discriminator(made.detach())).mean()
     fixed = {name: p.detach() for name, p in discriminator.named_parameters()}
-    return told - weight * functional_call(discriminator, fixed, (made,)).mean()
+    return own - weight * functional_call(discriminator, fixed, (made,)).mean()

@@ -81,6 +81,11 @@ class Run:
             for name, parameter in module.named_parameters()
             if parameter.requires_grad
         }
+        self.buffers = {
+            f"{part}.{name}": buffer
+            for part, module in objective.trained().items()
+            for name, buffer in module.named_buffers()
+        }
         self.optimizer = adamw(config, self.parameters, objective.decayed)
         self.ema = Ema(self.parameters, config.ema, config.ema_warmup, config.ema_device)
         self.metrics = Metrics(config.out, config.log_every, self.accelerator)
@@ -106,6 +111,7 @@ class Run:
                 set_aside(other)
         copy_into(self.parameters, state["model"])
         copy_into(self.ema.average, state["ema"])
+        copy_into(self.buffers, state.get("buffers", self.buffers))
         self.optimizer.load_state_dict(state["optimizer"])
         if self.accelerator.scaler is not None and state.get("scaler"):
             self.accelerator.scaler.load_state_dict(state["scaler"])
@@ -263,6 +269,7 @@ class Run:
             "steps": self.steps,
             "model": {name: p.detach() for name, p in self.parameters.items()},
             "ema": self.ema.average,
+            "buffers": self.buffers,
             "optimizer": self.optimizer.state_dict(),
             "scaler": scaler.state_dict() if scaler is not None else None,
             "config": self._facts(),
@@ -329,7 +336,7 @@ def finish(
     if not PartialState().is_main_process:
         return
     # A likelihood is stated to more digits than half precision keeps.
-    save_bundle(bundle, folder, torch.float32 if bundle.variational else torch.float16)
+    save_bundle(bundle, folder, torch.float32 if bundle.variational else None)
     if keep is not None:
         keep()
     print(f"wrote {folder}")

@@ -18,11 +18,12 @@ from training.adversary import Discriminator, adversarial_loss
 from training.config import parse
 from training.data import DataConfig, example_pictures, training_set
 from training.dry_run import describe_run
+from training.evaluation.overlap import keep_hashes
 from training.loop import LoopConfig, finish, run_script, train
 from training.losses import laplacian
 from training.objective import Objective
 from training.resuming import TrainingError
-from training.samples import in_pairs_of_rows
+from training.samples import fixed_noise, in_pairs_of_rows
 from training.states import Sizes, held_out_states
 
 
@@ -47,15 +48,23 @@ class DecoderTrainConfig:
     edges: float = 1.0
     adversarial: float = 0.03
 
+    def __post_init__(self):
+        if not 0 <= self.softened <= 1:
+            raise ValueError(f"softened must be between 0 and 1, got {self.softened:g}")
+        if self.loop.batch_size // self.loop.accumulate % 2:
+            raise ValueError(
+                "half of every batch is softened: loop.batch_size / loop.accumulate must be even"
+            )
+
 
 class DecoderObjective(Objective):
-    """L1 on pixels and on their Laplacian, and a discriminator's opinion."""
+    """L1 on pixels and on their Laplacian, and an adversarial loss."""
 
     def __init__(self, config: DecoderTrainConfig, bundle: Bundle, shown: Tensor):
         super().__init__()
         self.config, self.network = config, bundle.first_stage
         self.network.requires_grad_(False).decoder.requires_grad_(True)
-        self.unet = bundle.unet  # goes to the device with the rest; `frozen` asks it
+        self.unet = bundle.unet  # what `frozen` asks, so that it goes to the device with the rest
         self.process, self.frozen = bundle.process, bundle.family.unconditional()
         self.discriminator = None
         if config.adversarial:
@@ -67,24 +76,29 @@ class DecoderObjective(Objective):
         return {name: module for name, module in both.items() if module is not None}
 
     def train(self, mode: bool = True) -> "DecoderObjective":
-        """The frozen model is only asked."""
+        """The frozen U-Net stays in evaluation mode."""
         super().train(mode)
         self.unet.eval()
         return self
 
     def draw(self, shape: tuple[int, ...], device: torch.device) -> tuple[Tensor, ...]:
-        """Noise for the states of pictures of this shape, and how far each is softened (N,)."""
+        """Noise for the states of pictures of this shape, and the times (N,) to soften from."""
         sides = [side // self.network.factor for side in shape[2:]]
         noise = torch.randn(shape[0], self.network.state_channels, *sides, device=device)
-        return noise, self.config.softened * torch.rand(shape[0], device=device)
+        return noise, self._times(self.config.softened * torch.rand(shape[0]), device)
 
-    def forward(self, pictures: Tensor, noise: Tensor, parts: Tensor) -> Tensor:
-        """Pictures (N, C, S, S) in [-1, 1], noise like their states, parts (N,) -> the loss."""
+    def _times(self, parts: Tensor, device: torch.device) -> Tensor:
+        """The times (N,) at parts (N,) of the way to noise, which no time is."""
+        times = [min(self.process.at(part), self.process.most) for part in parts.tolist()]
+        return torch.tensor(times, device=device)
+
+    def forward(self, pictures: Tensor, noise: Tensor, t: Tensor) -> Tensor:
+        """Pictures (N, C, S, S) in [-1, 1], noise like their states, t (N,) -> the loss."""
         half = len(pictures) // 2
         with torch.no_grad():
             states = self.network.encode(pictures)
             own = states[:half] + self.config.noise * noise[:half]
-            soft = self._softened(states[half:], noise[half:], parts[half:])
+            soft = self._softened(states[half:], noise[half:], t[half:])
         made = self.network.decode(torch.cat([own, soft]))
         error = made - pictures
         errors = error.abs() + self.config.edges * laplacian(error).abs()
@@ -94,31 +108,29 @@ class DecoderObjective(Objective):
         weight = self.config.adversarial
         return loss + adversarial_loss(self.discriminator, pictures, made, weight)
 
-    def _softened(self, states: Tensor, noise: Tensor, parts: Tensor) -> Tensor:
+    def _softened(self, states: Tensor, noise: Tensor, t: Tensor) -> Tensor:
         """x0_hat of the frozen model, one step from each one's own time."""
-        times = [self.process.at(part) for part in parts.tolist()]
-        t = torch.cat([self.process.asked(time, states[:1]) for time in times])
         x_t = self.process.noised(states, noise, t)
         return self.process.predict_x0(x_t, self.frozen(x_t, t), t)
 
-    def _both(self, pictures: Tensor) -> tuple[Tensor, Tensor]:
+    def _reconstructions(self, pictures: Tensor) -> tuple[Tensor, Tensor]:
         """Pictures through their own states, and through softened ones, always the same."""
         states = self.network.encode(pictures)
-        generator = torch.Generator().manual_seed(0)
-        noise = torch.randn(states.shape, generator=generator).to(states.device)
         parts = torch.full((len(states),), self.config.softened / 2)
-        soft = self._softened(states, noise, parts)
+        soft = self._softened(states, fixed_noise(states), self._times(parts, states.device))
         return self.network.decode(states), self.network.decode(soft)
 
     def samples(self, device: torch.device) -> Tensor:
         """Training pictures, and below each what comes back; then the same of softened states."""
         pictures = self.shown.to(device)
-        return torch.cat([in_pairs_of_rows(pictures, made) for made in self._both(pictures)])
+        return torch.cat(
+            [in_pairs_of_rows(pictures, made) for made in self._reconstructions(pictures)]
+        )
 
     def validate(self, pictures: Tensor) -> dict[str, float]:
         """Peak signal-to-noise ratio in dB, and the Laplacian's size, 1 being the pictures' own."""
         figures = {}
-        for name, made in zip(("own", "softened"), self._both(pictures), strict=True):
+        for name, made in zip(("own", "softened"), self._reconstructions(pictures), strict=True):
             error = F.mse_loss(made.clamp(-1, 1), pictures)
             edges = laplacian(made).abs().mean() / laplacian(pictures).abs().mean()
             figures[f"psnr_{name}"] = float(10 * torch.log10(4 / error))
@@ -140,6 +152,8 @@ def main() -> None:
     bundle = load_bundle(config.model)
     if not isinstance(bundle.first_stage, PatchAutoencoder):
         raise TrainingError(f"{config.model} has no decoder of ours to train")
+    if bundle.unet.config.classes or bundle.family.unet is not bundle.unet:
+        raise TrainingError(f"the U-Net of {config.model} knows no pictures without a condition")
     channels, size = bundle.first_stage.picture_channels, bundle.picture_size
     if config.loop.dry_run:
         objective = DecoderObjective(config, bundle, torch.empty(0))
@@ -149,7 +163,12 @@ def main() -> None:
     objective = DecoderObjective(config, bundle, example_pictures(dataset))
     held_out = held_out_states(config.data, Pixels(channels), Sizes(size))
     seen = train(config.loop, objective, dataset, held_out)
-    finish(with_decoder(bundle, objective.network, seen), config.bundle, config.loop)
+    finish(
+        with_decoder(bundle, objective.network, seen),
+        config.bundle,
+        config.loop,
+        lambda: keep_hashes(config.data, config.bundle, config.model),
+    )
 
 
 if __name__ == "__main__":

@@ -101,10 +101,10 @@ class Generator(LoadedModel):
         return Sampling(made_for if steps is None else steps, scale, **options)
 
     def check_code(self, code: Code) -> None:
-        """Whether a code is of this model.
+        """Refuse the code of another model.
 
         Raises:
-            EditError: it is not.
+            EditError: it is one.
         """
         if code.bundle != self.bundle.identity:
             raise EditError(
