@@ -88,7 +88,7 @@ class DecoderObjective(Objective):
         return noise, self._times(self.config.softened * torch.rand(shape[0]), device)
 
     def _times(self, parts: Tensor, device: torch.device) -> Tensor:
-        """The times (N,) at parts (N,) of the way to noise, which no time is."""
+        """The times (N,) at parts (N,) of the way to noise, `most` at the latest."""
         times = [min(self.process.at(part), self.process.most) for part in parts.tolist()]
         return torch.tensor(times, device=device)
 
