@@ -220,6 +220,27 @@ def measured(app: App, folder: Path) -> dict[str, int]:
     }
 
 
+@contextmanager
+def watched(app: App, folder: Path, minutes: float) -> Iterator[list[dict]]:
+    """Measurements at five moments: what goes on growing is told from what was reached once."""
+    rows: list[dict] = []
+    over = threading.Event()
+
+    def watch() -> None:
+        for part in range(1, 6):
+            if over.wait(60 * minutes / 6):
+                return
+            rows.append({"when": f"minute {part * minutes / 6:.3g}"} | measured(app, folder))
+
+    watcher = threading.Thread(target=watch, daemon=True)
+    watcher.start()
+    try:
+        yield rows
+    finally:
+        over.set()
+        watcher.join()
+
+
 @dataclass(frozen=True)
 class Soaked:
     """Measurements before and after, what happened between, and what the end left."""
@@ -242,7 +263,9 @@ def soak(model: str, minutes: float) -> Soaked:
                 rows = [{"when": "started"} | measured(app, folder)]
                 _visits(app, photos, None, record, 0)
                 rows.append({"when": "after a first round"} | measured(app, folder))
-                _visits(app, photos, disk, record, 60 * minutes)
+                with watched(app, folder, minutes) as between:
+                    _visits(app, photos, disk, record, 60 * minutes)
+                rows += between
                 rows.append({"when": "when all have left"} | measured(app, folder))
                 _let_the_hour_pass(app, folder, rows[0]["files of visitors"])
                 rows.append({"when": "an hour later, by the clock"} | measured(app, folder))

@@ -9,6 +9,7 @@ import sys
 import tempfile
 import threading
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
@@ -104,8 +105,11 @@ class Sweep:
         self._kept = set(self._files())
         self._seen: dict[tuple[Path, int], float] = {}
 
-    def start(self, every: float = EVERY) -> None:
-        """Sweep again and again, on a thread that ends with the program."""
+    def start(self, every: float = EVERY, also: Callable[[], None] = lambda: None) -> None:
+        """Sweep again and again, and do what is `also` to be done then.
+
+        It has a thread of its own, which ends with the program.
+        """
 
         def run() -> None:
             while True:
@@ -113,6 +117,7 @@ class Sweep:
                 # A folder that vanishes while it is listed: the next sweep comes soon.
                 with suppress(OSError):
                     self.sweep()
+                also()
 
         threading.Thread(target=run, name="sweep", daemon=True).start()
 

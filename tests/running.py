@@ -6,6 +6,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.request
 from contextlib import contextmanager
@@ -60,8 +61,12 @@ def running_app(*arguments, **environment):
 
 
 @contextmanager
-def chromium():
-    """The system's Chromium, or Playwright's own."""
+def chromium(**options):
+    """The system's Chromium, or Playwright's own, with a profile of its own.
+
+    All pages share the profile, and so the page's compiled scripts: the second opens in half the
+    time of the first.
+    """
     playwright = pytest.importorskip("playwright.sync_api")
     with playwright.sync_playwright() as driver:
         own = driver.chromium.executable_path
@@ -69,9 +74,12 @@ def chromium():
         if path is None:
             message = "no browser: apt-get install chromium, or playwright install chromium"
             pytest.fail(message) if os.environ.get("CI") else pytest.skip(message)
-        browser = driver.chromium.launch(executable_path=path, args=BROWSER_FLAGS, timeout=PATIENCE)
-        yield browser
-        browser.close()
+        with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
+            browser = driver.chromium.launch_persistent_context(
+                profile, executable_path=path, args=BROWSER_FLAGS, timeout=PATIENCE, **options
+            )
+            yield browser
+            browser.close()
 
 
 class Traffic:
@@ -112,15 +120,26 @@ def settled(page, quiet=400, silent=5000):
 
 @contextmanager
 def opened(browser, address, width=1280, height=1000):
-    """A page of its own session."""
-    context = browser.new_context(viewport={"width": width, "height": height})
-    page = context.new_page()
+    """A page of its own session, of which the browser remembers nothing afterwards."""
+    _forget(browser)
+    page = browser.new_page()
+    page.set_viewport_size({"width": width, "height": height})
     page.set_default_timeout(PATIENCE)
     page.traffic = Traffic(page)
     page.goto(address)
     page.wait_for_selector("#photo")
     yield page
-    context.close()
+    _forget(browser)
+    page.close()
+
+
+def _forget(browser):
+    """What the open pages keep in the browser, and what they may do."""
+    for page in browser.pages:
+        if page.url.startswith("http"):
+            page.evaluate("() => { localStorage.clear(); sessionStorage.clear(); }")
+    browser.clear_cookies()
+    browser.clear_permissions()
 
 
 def eventually(page, holds, message):

@@ -79,3 +79,11 @@ def test_the_decoders_training_keeps_the_states_and_the_hashes(out):
     assert not torch.equal(*decoded)
     known = [Path(out / name / "training-pictures.txt").read_text() for name in HASHED]
     assert len(set(known)) == 1 and known[0]
+
+
+def test_the_decoders_dry_run_needs_no_pictures_and_makes_nothing(out, tmp_path, capsys):
+    folders = [f"bundle={tmp_path / 'b'}", f"loop.out={tmp_path / 'run'}"]
+    model = f"model={out / 'train_pdae' / 'bundle'}"
+    run("train_decoder", "decoder.yaml", model, *folders, "data.folder=nowhere", "--dry-run")
+    assert "parameters, trained" in capsys.readouterr().out
+    assert not list(tmp_path.iterdir())

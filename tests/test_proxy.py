@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from pdae_app.ui.session import EXAMPLES
-from tests.running import ROOT, free_port, running_app
+from tests.running import ROOT, chromium, free_port, running_app
 
 HOST = "faces.example.org"
 
@@ -119,15 +119,14 @@ def test_other_sites_are_refused_behind_the_proxy_too(proxy):
     assert answer.status == 403
 
 
-def test_a_browser_gets_the_whole_page(proxy, browser):
+def test_a_browser_gets_the_whole_page(proxy):
     """A page has many files, and the example allows only so many requests at once."""
-    context = browser.new_context(ignore_https_errors=True)
-    page, answers = context.new_page(), []
-    page.set_default_timeout(60_000)
-    page.on("response", lambda answer: answers.append((answer.status, answer.url)))
-    page.goto(f"https://localhost:{proxy}/")
-    page.wait_for_selector("#photo")
-    page.wait_for_load_state("load")
-    context.close()
+    with chromium(ignore_https_errors=True) as browser:
+        page, answers = browser.new_page(), []
+        page.set_default_timeout(60_000)
+        page.on("response", lambda answer: answers.append((answer.status, answer.url)))
+        page.goto(f"https://localhost:{proxy}/")
+        page.wait_for_selector("#photo")
+        page.wait_for_load_state("load")
     assert len(answers) > 20
     assert not [answer for answer in answers if answer[0] >= 400]

@@ -111,7 +111,7 @@ def _jacobians(
 
     def at(point: Tensor) -> Tensor:
         along = torch.func.vmap(
-            lambda way: torch.func.jvp(drawn, (point,), (way,))[1], chunk_size=64
+            lambda axis: torch.func.jvp(drawn, (point,), (axis,))[1], chunk_size=64
         )
         return along(torch.eye(len(point)))
 

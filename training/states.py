@@ -96,8 +96,8 @@ def _kept_side(size: int, read: int | None) -> int:
 
 def _fingerprint(squares: AugmentedSquares, first_stage: FirstStage, side: int) -> str:
     config = squares.config
-    ways = (config.flip, config.scale_jitter, config.shift_jitter, config.color_jitter)
-    facts = (squares.pictures.identity, squares.image_size, config.views, ways)
+    augmentation = (config.flip, config.scale_jitter, config.shift_jitter, config.color_jitter)
+    facts = (squares.pictures.identity, squares.image_size, config.views, augmentation)
     # The usual side is not named, so that states made before others were possible are found.
     whole = [side] if side == squares.image_size else []
     text = json.dumps([*facts, network_identity(first_stage), *whole])

@@ -185,8 +185,8 @@ def _face_at(pixels: np.ndarray, box: Box) -> Face:
     left, top, part = _around(pixels, box)
     part = _lit(part)
     zoom = LANDMARK_SIDE / box.side
-    way = cv2.INTER_CUBIC if zoom > 1 else cv2.INTER_AREA
-    enlarged = cv2.resize(part, None, fx=zoom, fy=zoom, interpolation=way)
+    interpolation = cv2.INTER_CUBIC if zoom > 1 else cv2.INTER_AREA
+    enlarged = cv2.resize(part, None, fx=zoom, fy=zoom, interpolation=interpolation)
     within = Box((box.x - left) * zoom, (box.y - top) * zoom, LANDMARK_SIDE)
     eyes = np.mean([_eyes(enlarged, within.rectangle(*change)) for change in BOXES], axis=0)
     # Pixel index i of the enlarged copy has its centre at i + 0.5.

@@ -167,7 +167,7 @@ class LatentSpace:
         asked = list(zip(rows, active.values(), strict=True))
         units = [self.attributes[row].units(strength) for row, strength in asked]
         steps = [self._full_step(z, row, strength > 0) for row, strength in asked]
-        directions = torch.stack([way for way, _ in steps])
+        directions = torch.stack([direction for direction, _ in steps])
         change = torch.tensor(units) * torch.tensor([size for _, size in steps])
         # directions^T a with weights . (directions^T a) = change
         amounts = solved(self.weights[rows] @ directions.T, change)

@@ -6,15 +6,16 @@ the two (oversampling, done here by weights).
 """
 
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
-from sklearn.linear_model import LogisticRegression
-from sklearn.metrics import roc_auc_score
-from sklearn.model_selection import StratifiedKFold, cross_val_predict
 from torch import Tensor
 
 from pdae_app.latents.directions import Attribute, LatentSpace
 from pdae_app.latents.fit import stacked, unit_logit
+
+if TYPE_CHECKING:
+    from sklearn.linear_model import LogisticRegression
 
 # Strength of the regularisation (scikit-learn's C): little trust in few examples, less in positives
 # among codes that may be positive themselves.
@@ -60,6 +61,8 @@ def fit_few_shot(
     Raises:
         ValueError: fewer than two codes of either kind.
     """
+    from sklearn.linear_model import LogisticRegression  # late: see `fit.py`
+
     for kind, codes in (("with", positives), ("without", others)):
         if len(codes) < FEWEST:
             raise ValueError(f"{name} needs at least {FEWEST} pictures {kind} it, got {len(codes)}")
@@ -86,8 +89,11 @@ def fit_few_shot(
     return FewShot(attribute, weight, unit_logit(weight, effect, codes))
 
 
-def held_out_auroc(model: LogisticRegression, codes: np.ndarray, labels: np.ndarray) -> float:
+def held_out_auroc(model: "LogisticRegression", codes: np.ndarray, labels: np.ndarray) -> float:
     """AUROC of logits that were each predicted without the picture in question."""
+    from sklearn.metrics import roc_auc_score
+    from sklearn.model_selection import StratifiedKFold, cross_val_predict
+
     rarer = int(np.bincount(labels).min())
     if len(labels) <= LEAVE_ONE_OUT:
         logits = _left_out_one_by_one(model, codes, labels)

@@ -7,9 +7,6 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-from sklearn.decomposition import PCA, FastICA
-from sklearn.linear_model import RidgeCV
-from sklearn.model_selection import KFold
 from torch import Tensor
 
 from pdae_app.latents.directions import Attribute, LatentSpace, solved
@@ -78,6 +75,8 @@ def fit_numbers(name: str, z: Tensor, values: np.ndarray, space: LatentSpace) ->
     Raises:
         ValueError: fewer than `FEWEST_NUMBERS` codes, or values that are all the same.
     """
+    from sklearn.linear_model import RidgeCV  # late: see `fit.py`
+
     if len(z) < FEWEST_NUMBERS:
         raise ValueError(f"{name} needs at least {FEWEST_NUMBERS} pictures, got {len(z)}")
     if np.ptp(values) == 0:
@@ -116,6 +115,8 @@ def find_directions(z: Tensor, space: LatentSpace, kind: str, count: int) -> lis
     Raises:
         ValueError: an unknown kind, or more directions than the codes allow.
     """
+    from sklearn.decomposition import PCA, FastICA
+
     codes = space.normalize(z).double().numpy()
     known, left_out = codes[::2], codes[1::2]
     if kind not in KINDS:
@@ -161,6 +162,9 @@ def _left_out_r(codes: np.ndarray, values: np.ndarray) -> float:
     Intercepts are left out: leaving out a high value lowers the mean of the rest, which without
     any signal would rank the pictures backwards.
     """
+    from sklearn.linear_model import RidgeCV
+    from sklearn.model_selection import KFold
+
     predicted = np.zeros(len(values))
     folds = KFold(min(10, len(values)), shuffle=True, random_state=0)
     for rest, left in folds.split(codes):

@@ -1,6 +1,7 @@
 """The page: its tabs put together, its look, and how it is served."""
 
 import os
+from functools import partial
 
 import gradio as gr
 from gradio.utils import get_upload_folder
@@ -26,6 +27,7 @@ from pdae_app.ui.interpolate_tab import InterpolateTab
 from pdae_app.ui.many_tab import ManyTab
 from pdae_app.ui.models import Chosen, Models
 from pdae_app.ui.own_slider_tab import OwnSliderTab
+from pdae_app.ui.sessions import forget_those_who_left
 
 TITLE = "PDAE: edit a photograph by sliders"
 
@@ -331,7 +333,7 @@ def launch(page: gr.Blocks, host: str | None = None, port: int | None = None, **
     """Serve the page; blocks until it is stopped, unless told otherwise in `options`."""
     limits = Limits.of()
     sweep = Sweep(get_upload_folder(), most=limits.disk_mb * 1e6)
-    sweep.start()
+    sweep.start(also=partial(forget_those_who_left, page))
     host = host or os.environ.get("GRADIO_SERVER_NAME", "127.0.0.1")
     rules = Rules(
         answered_hosts(host, os.environ.get("PDAE_HOSTS", "")),

@@ -30,11 +30,11 @@ def encoded(image: Image.Image) -> bytes:
 def stored(data: bytes, name: str) -> str:
     """The path of a file of this name with these bytes; its hour begins anew."""
     folder = Path(get_upload_folder()) / hashlib.sha256(data).hexdigest()
-    folder.mkdir(parents=True, exist_ok=True)
     path = folder / name
-    if path.exists():
+    try:
         os.utime(path)  # it may be on its way to somebody: only its date is changed
-    else:
+    except FileNotFoundError:  # it was never there, or the sweep took it this moment
+        folder.mkdir(parents=True, exist_ok=True)
         partial = folder / f".{uuid.uuid4().hex}"
         partial.write_bytes(data)
         os.replace(partial, path)

@@ -62,8 +62,8 @@ class KeptSettings:
             for choice, (key, known) in choices.items()
             if isinstance(stored.get(key), str) and stored[key] in known
         }
-        told = {panels.status: AS_LAST_TIME} if preset != Preset() else {}
-        return panels.positions(editor, History(preset)) | found | told
+        status = {panels.status: AS_LAST_TIME} if preset != Preset() else {}
+        return panels.positions(editor, History(preset)) | found | status
 
 
 def remembered_preset(editor: Editor, stored: dict) -> Preset:

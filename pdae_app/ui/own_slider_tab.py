@@ -40,35 +40,37 @@ class OwnSliderTab:
                     "Load a slider", file_types=[".safetensors"], size="sm", elem_id="own-load"
                 )
         self.status = gr.Markdown(elem_id="own-status")
-        with gr.Tabs(elem_id="own-ways"):
-            self.ways = [self._lay_out(kind) for kind in (TwoKinds, Pairs, Numbers)]
+        with gr.Tabs(elem_id="own-kinds"):
+            self.kinds = [self._lay_out(kind) for kind in (TwoKinds, Pairs, Numbers)]
             with gr.Tab("Without examples"):
                 self.directions = DirectionsPanel(models, model, chosen, edit.opened)
         self._connect(model)
 
     def _lay_out(self, kind) -> tuple:
-        """What a way of making sliders asks for, and its buttons."""
+        """What a kind of slider is made from, and its buttons."""
         with gr.Tab(kind.title):
-            way = kind(self.models.first)
+            laid_out = kind(self.models.first)
             with gr.Row():
                 make = gr.Button(
                     "Make the slider", variant="primary", elem_id=f"own-make{kind.suffix}"
                 )
                 stop = gr.Button("Stop", elem_id=f"stop-own{kind.suffix}")
-        return way, (make, stop)
+        return laid_out, (make, stop)
 
     @property
     def adapting(self) -> list:
         """What changes with the model."""
-        return [part for way, _ in self.ways for part in way.adapting]
+        return [part for kind, _ in self.kinds for part in kind.adapting]
 
     def adapted(self, editor) -> dict:
         """The tab for another model."""
-        return {part: value for way, _ in self.ways for part, value in way.adapted(editor).items()}
+        return {
+            part: value for kind, _ in self.kinds for part, value in kind.adapted(editor).items()
+        }
 
     def _connect(self, model: ModelThread) -> None:
         quiet = {"queue": False, "show_progress": "hidden", **HIDDEN, **LAST_WINS}
-        made = [self._made(model, way, buttons) for way, buttons in self.ways]
+        made = [self._made(model, kind, buttons) for kind, buttons in self.kinds]
         outputs = [self.fitted, self.status]
         made.append(
             self.load.upload(explained(self.loaded), [self.chosen, self.load], outputs, **quiet)
@@ -90,18 +92,18 @@ class OwnSliderTab:
                 **quiet,
             )
 
-    def _made(self, model: ModelThread, way, buttons: tuple) -> Dependency:
-        """A run that makes a slider in one way."""
+    def _made(self, model: ModelThread, kind, buttons: tuple) -> Dependency:
+        """A run that makes a slider of one kind."""
 
         def fit(chosen: Chosen, name: str, *given):
-            yield from self.fit(chosen, name, way.request(name, *given))
+            yield from self.fit(chosen, name, kind.request(name, *given))
 
         return long_run(
             model,
             buttons,
             self.status,
             fit,
-            inputs=[self.chosen, self.name, *way.inputs],
+            inputs=[self.chosen, self.name, *kind.inputs],
             outputs=[self.fitted, self.status],
         )
 

@@ -153,11 +153,11 @@ class Case:
         Without codes, a model that is told classes is told them in turn.
         """
         model, size = self.model, self.model.bundle.picture_size
-        told = bool(model.bundle.classes) and not model.family.has_codes
+        classes = bool(model.bundle.classes) and not model.family.has_codes
 
         def draw(places: range) -> Tensor:
             noise, part = model.noise(places, seed), slice(places.start, places.stop)
-            if told:
+            if classes:
                 return model.decoded_classes(self.classes_in_turn(count)[part], noise, how)
             return model.decoded(None if z is None else z[part], noise, how)
 

@@ -34,16 +34,16 @@ def reconstruction(subject: Coded, steps: int) -> dict[str, dict]:
     plain, floor = Decoding(model.stepping("clean"), steps), model.bundle.floor
     x_T = model.inverted(subject.states, subject.z, plain.stepping, steps)
     random = torch.randn(x_T.shape, generator=torch.Generator().manual_seed(0))
-    ways = {"inferred x_T": (x_T, plain), "random x_T": (random, plain)}
+    decodings = {"inferred x_T": (x_T, plain), "random x_T": (random, plain)}
     temperature = model.bundle.drawing.temperature
     if temperature != 1:
-        ways[f"random x_T of temperature {temperature:g}"] = (temperature * random, plain)
+        decodings[f"random x_T of temperature {temperature:g}"] = (temperature * random, plain)
     if floor:
         jumping = Decoding(plain.stepping, steps, drawn=True)
-        ways[f"random x_T, last step from t = {floor}"] = (random, jumping)
+        decodings[f"random x_T, last step from t = {floor}"] = (random, jumping)
     figures = {
-        way: compare(model.decoded(subject.z, noise, how), subject.pictures)
-        for way, (noise, how) in ways.items()
+        name: compare(model.decoded(subject.z, noise, how), subject.pictures)
+        for name, (noise, how) in decodings.items()
     }
     figures["inferred x_T"]["x_T std"] = float(x_T.std())
     if model.latent:

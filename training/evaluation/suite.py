@@ -109,7 +109,7 @@ class SuiteConfig:
             )
 
     @property
-    def taken(self) -> Sizes:
+    def in_force(self) -> Sizes:
         """`sizes`, the papers' numbers where nothing else was asked for; or few."""
         return QUICK if self.quick else self.sizes
 
@@ -130,7 +130,7 @@ def prepared(config: SuiteConfig, model: Model) -> Bench:
         ValueError: no pictures, a given file that is not what it is given as, or a judge that has
             seen the pictures.
     """
-    sizes, bundle = config.taken, model.bundle
+    sizes, bundle = config.in_force, model.bundle
     data = replace(config.data, align=config.align or bundle.framing, split=None)
     test_split, train_split = _splits(config, data)
     held = replace(data, split=test_split, most=sizes.held_out)
@@ -219,7 +219,7 @@ def _judge(config: SuiteConfig, training: DataConfig | None, held_out: Squares) 
 
 
 def _judge_config(config: SuiteConfig) -> JudgeConfig:
-    classifier = replace(config.judge_config.classifier, epochs=config.taken.judge_epochs)
+    classifier = replace(config.judge_config.classifier, epochs=config.in_force.judge_epochs)
     return replace(config.judge_config, classifier=classifier)
 
 
@@ -251,7 +251,7 @@ def _key(config: SuiteConfig, case: Case, seen: Seen, learned: DataConfig | None
     source = open_source(learned) if learned else None
     facts = [
         case.model.bundle.identity,
-        asdict(config.taken),
+        asdict(config.in_force),
         seen.hashes,
         [case.held_out.rows, case.class_column],
         source and [source.rows, [source.fingerprint(i) for i in range(len(source.rows))]],

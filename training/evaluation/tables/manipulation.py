@@ -149,10 +149,10 @@ def _plots(rows: list[dict], by_chance: list[dict], strengths: Sequence[float]) 
             if here:
                 cell = with_error(here)
                 points.append((strength, cell["mean"], cell["error"] or 0.0))
-        chance = sorted(
+        baseline = sorted(
             (r["strength"], r[name]["mean"], r[name]["error"] or 0.0) for r in by_chance if r[name]
         )
-        lines = {"sliders": points, "random directions": chance}
+        lines = {"sliders": points, "random directions": baseline}
         if points:
             plots.append(Curve(f"{name} by strength", "strength", name, lines))
     return plots

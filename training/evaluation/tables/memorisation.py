@@ -33,7 +33,7 @@ def measure(case: Case) -> Table:
     made = case.new_pictures(steps, min(case.sizes.memorised, case.sizes.drawn))
     train, held_out = case.training.pictures, case.held_out.pictures
     rows, shown = [], {}
-    for name, vectors in _ways(case).items():
+    for name, vectors in _distances(case).items():
         row, places = verdict((made, train, held_out), vectors)
         rows.append({"by": name} | row)
         pairs = torch.stack([made[:SHOWN], train[places[:SHOWN]]])
@@ -96,16 +96,16 @@ def nearest(found: Tensor, known: Album | Tensor, vectors: Vectors) -> tuple[Ten
     return best, places
 
 
-def _ways(case: Case) -> dict[str, Vectors]:
-    ways: dict[str, Vectors] = {"pixels": lambda p: p.flatten(1)}
+def _distances(case: Case) -> dict[str, Vectors]:
+    vectors: dict[str, Vectors] = {"pixels": lambda p: p.flatten(1)}
     lpips, features = case.tools.lpips, case.tools.features
     if lpips is not None and lpips.vectors is not None:
-        ways["LPIPS (root)"] = lpips.vectors
+        vectors["LPIPS (root)"] = lpips.vectors
     if features is not None:
-        ways[f"{features.name}'s features"] = lambda p: features(p).float()
+        vectors[f"{features.name}'s features"] = lambda p: features(p).float()
     if case.model.family.reads_pictures:
-        ways["z"] = lambda p: _normalised(case, case.model.codes(p))
-    return ways
+        vectors["z"] = lambda p: _normalised(case, case.model.codes(p))
+    return vectors
 
 
 def _normalised(case: Case, z: Tensor) -> Tensor:

@@ -26,20 +26,20 @@ def measure(case: Case) -> Table:
     if len(case.real) < 2:
         raise LeftOutError("a distance of sets needs two real pictures")
     rows, notes, lines, shown = [], [], {}, {}
-    for way in (alone, with_new_codes, with_true_codes):
+    for draw in (alone, with_new_codes, with_true_codes):
         for steps in sorted({min(s, case.model.process.most_steps) for s in case.sizes.draw_steps}):
             try:
-                made = way(case, steps, count)
+                made = draw(case, steps, count)
             except ValueError as reason:
-                notes.append(f"{NAMES[way.__name__]}: left out, {reason}.")
+                notes.append(f"{NAMES[draw.__name__]}: left out, {reason}.")
                 break
             found = features(made)
             distance = frechet(case.real_features, found)
-            name = NAMES[way.__name__]
+            name = NAMES[draw.__name__]
             row = {"way": name, "T": steps, "pictures": len(made), features.title: distance}
             rows.append(row | {"kernel distance": kernel(case.real_features, found)})
             lines.setdefault(name, []).append((steps, distance))
-            if way is not with_true_codes:
+            if draw is not with_true_codes:
                 shown[f"{name}, T = {steps}"] = made[:SHOWN]
     if not rows:
         raise LeftOutError(" ".join(notes))

@@ -1,0 +1,24 @@
+"""What the page keeps of visitors who have left."""
+
+import time
+
+import gradio as gr
+
+from pdae_app.private_folder import AGE
+
+
+def forget_those_who_left(page: gr.Blocks, age: float = AGE) -> None:
+    """Drop the sessions of closed tabs that did nothing for `age` seconds.
+
+    Gradio empties their states after an hour, but keeps its copy of the page's settings, about a
+    megabyte each, for as many sessions as `state_session_capacity` allows. An open tab keeps its
+    session: what it shows would no longer fit the settings that a new one begins with.
+    """
+    holder = getattr(page, "state_holder", None)  # there is none before the page is launched
+    if holder is None:
+        return
+    with holder.lock:
+        for session, used in list(holder.time_last_used.items()):
+            state = holder.session_data.get(session)
+            if state and state.is_closed and time.time() - used.timestamp() > age:
+                del holder.session_data[session], holder.time_last_used[session]
