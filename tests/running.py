@@ -60,7 +60,7 @@ def running_app(*arguments, **environment):
 
 
 @contextmanager
-def chromium():
+def chromium(flags=()):
     """The system's Chromium, or Playwright's own."""
     playwright = pytest.importorskip("playwright.sync_api")
     with playwright.sync_playwright() as driver:
@@ -69,7 +69,8 @@ def chromium():
         if path is None:
             message = "no browser: apt-get install chromium, or playwright install chromium"
             pytest.fail(message) if os.environ.get("CI") else pytest.skip(message)
-        browser = driver.chromium.launch(executable_path=path, args=BROWSER_FLAGS, timeout=PATIENCE)
+        flags = [*BROWSER_FLAGS, *flags]
+        browser = driver.chromium.launch(executable_path=path, args=flags, timeout=PATIENCE)
         yield browser
         browser.close()
 

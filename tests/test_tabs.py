@@ -283,3 +283,19 @@ def test_what_does_not_come_into_the_line_was_not_stopped(page):
     page.unroute("**/queue/join*")
     page.click("#generate")
     status(page, "Done in", "generation-status")
+
+
+def test_on_a_telephone_the_menu_of_tabs_has_those_that_make_sense(browser, address):
+    with opened(browser, address, 390, 844) as page:
+        row = page.locator(".tabs").first.locator("> .tab-wrapper")
+        more, entries = row.get_by_label("More tabs"), row.locator(".overflow-dropdown button")
+        more.click()
+        expect(entries.filter(has_text="Film")).to_be_visible()
+        page.locator("#model input").click()
+        page.get_by_role("option", name="cats and dogs").click()
+        page.wait_for_selector("text=New pictures of a class")
+        settled(page)
+        if more.is_visible() and not entries.first.is_visible():
+            more.click()
+        shown = row.locator("[role=tab]:visible, .overflow-dropdown button:visible")
+        expect(shown).to_have_text(["Generate", "About"])

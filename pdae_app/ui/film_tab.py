@@ -16,6 +16,7 @@ from pdae_app.limits import Limits
 from pdae_app.ui.events import ModelThread, long_run
 from pdae_app.ui.files import preview, stored
 from pdae_app.ui.history import History
+from pdae_app.ui.live_panel import LivePanel
 from pdae_app.ui.models import Chosen, Models
 
 NOTE = """
@@ -49,6 +50,8 @@ class FilmTab:
             self.frame = gr.Image(
                 label="Frame", interactive=False, height=360, buttons=[], elem_id="film-frame"
             )
+        with gr.Accordion("Live, from the webcam", open=False):
+            LivePanel(models, model, chosen, history)
         self.result = gr.File(label="The edited film", interactive=False, elem_id="film-result")
         long_run(
             model,
