@@ -54,7 +54,7 @@ def test_the_webcam_is_edited_as_the_sliders_stand(latent_folder, camera):
     flags = ["--use-fake-ui-for-media-stream", "--use-fake-device-for-media-stream"]
     flags.append(f"--use-file-for-fake-video-capture={camera}")
     with (
-        running_app("--model", latent_folder) as address,
+        running_app("--model", latent_folder, PDAE_LIVE_SECONDS="60") as address,
         chromium(flags) as browser,
         opened(browser, address) as page,
     ):
@@ -95,9 +95,12 @@ def test_a_frame_is_edited_in_its_face_alone(latent):
 
 
 def test_a_slow_machine_says_so_with_its_time(latent, monkeypatch):
+    monkeypatch.setattr(type(latent.sampler), "step_seconds", 0.03)
     assert too_slow(latent) == ""
     monkeypatch.setattr(type(latent.sampler), "step_seconds", 0.25)
     assert "about 2.1 s" in too_slow(latent)
+    monkeypatch.setenv("PDAE_LIVE_SECONDS", "3")
+    assert too_slow(latent) == ""
     monkeypatch.setenv("SPACES_ZERO_GPU", "1")
     assert too_slow(latent) == RENTED
 

@@ -28,8 +28,6 @@ from pdae_app.ui.models import Chosen, Models
 
 # Fewer than for a film: who moves sees no difference.
 STEPS = 4
-# Seconds a frame above which nothing looks live.
-SLOWEST = 0.5
 # Seconds between two frames that a browser sends; one that comes too soon replaces the one before.
 EVERY = 0.1
 # Seconds of the model's time for one visitor, after which it is begun anew.
@@ -118,12 +116,12 @@ def too_slow(editor: Editor) -> str:
     """Why a model edits no webcam here; empty where it does."""
     if os.environ.get("SPACES_ZERO_GPU"):
         return RENTED
-    seconds = clip_seconds(editor, 1, STEPS)
-    if seconds <= SLOWEST:
+    seconds, most = clip_seconds(editor, 1, STEPS), Limits.of().live_seconds
+    if seconds <= most:
         return ""
     return (
         f"On this computer a frame takes about {seconds:.1f} s, too long for a live picture: "
-        f"{SLOWEST:g} s would do. Record a short film instead, and edit it above."
+        f"{most:g} s would do. Record a short film instead, and edit it above."
     )
 
 
