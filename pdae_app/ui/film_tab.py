@@ -50,8 +50,6 @@ class FilmTab:
             self.frame = gr.Image(
                 label="Frame", interactive=False, height=360, buttons=[], elem_id="film-frame"
             )
-        with gr.Accordion("Live, from the webcam", open=False):
-            LivePanel(models, model, chosen, history)
         self.result = gr.File(label="The edited film", interactive=False, elem_id="film-result")
         long_run(
             model,
@@ -61,6 +59,8 @@ class FilmTab:
             inputs=[chosen, history, self.film, self.kind, self.quality],
             outputs=[self.frame, self.result, self.status],
         )
+        with gr.Accordion("Live, from the webcam", open=False):
+            LivePanel(models, model, chosen, history)
 
     def edit(self, chosen: Chosen, history: History, path: str | None, kind: str, quality: str):
         """Edit frame after frame; yields what is done, at last the film."""

@@ -30,7 +30,7 @@ from pdae_app.ui.models import Chosen, Models
 STEPS = 4
 # Seconds between two frames that a browser sends; one that comes too soon replaces the one before.
 EVERY = 0.1
-# Seconds of the model's time for one visitor, after which it is begun anew.
+# Seconds for one visitor, after which the browser joins the line anew.
 LONGEST = 60
 # Visitors who do this at a time; their frames take turns on the model's thread.
 SEVERAL = {"concurrency_limit": 4, "concurrency_id": "live"}
@@ -106,7 +106,7 @@ class LivePanel:
                 edited = self.model.call(edit_frame, self.models.of(chosen), frame, request)
         except (*EXPECTED, OSError) as error:
             return {self.status: sentence(error) or NOT_THERE}
-        told = f"{1 / (time.monotonic() - begun):.1f} frames a second."
+        told = f"{time.monotonic() - begun:.2f} s a frame."
         if edited is frame:
             told = f"{told} {NO_FACE if request.changes else NO_SLIDER}"
         return {self.picture: written_out(edited), self.status: told}
