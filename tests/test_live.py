@@ -75,7 +75,7 @@ def test_the_webcam_is_edited_as_the_sliders_stand(latent_folder, camera):
         page.click("#camera .capture-button")
         expect(page.locator("#live-status")).not_to_contain_text("No face")
         changed = np.abs(seen(page) - plain).max(axis=2)
-        assert changed[:, 220:420].mean() > 2 + changed[:, :80].mean()  # the face, not the wall
+        assert changed[:, 220:420].any() and not changed[:, :80].any()  # the face, not the wall
 
 
 def test_a_frame_is_edited_in_its_face_alone(latent):

@@ -1,8 +1,10 @@
 """The other tabs in a real browser: their main paths, an error, Stop."""
 
+import io
 import time
 import zipfile
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -299,3 +301,20 @@ def test_on_a_telephone_the_menu_of_tabs_has_those_that_make_sense(browser, addr
             more.click()
         shown = row.locator("[role=tab]:visible, .overflow-dropdown button:visible")
         expect(shown).to_have_text(["Generate", "About"])
+
+
+def test_the_strip_keeps_the_other_sliders(page):
+    click_example(page)
+    page.get_by_text("One attribute, seven strengths").click()
+
+    def middle():
+        page.click("#strip")
+        status(page, "Done in", "strip-status")
+        settled(page)
+        source = page.locator("#strip-gallery .thumbnail-item img").nth(3).get_attribute("src")
+        return np.asarray(Image.open(io.BytesIO(page.request.get(source).body())))
+
+    alone = middle()
+    drag(page, "Male", 0.9)
+    status(page, "Done in")
+    assert not np.array_equal(middle(), alone)
