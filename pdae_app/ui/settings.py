@@ -6,6 +6,7 @@ import gradio as gr
 from gradio.events import Dependency
 
 from pdae_app.engine.aims import averaged
+from pdae_app.engine.keep import KeepMask
 from pdae_app.engine.preset import Preset, read_preset
 from pdae_app.ui.borrow_panel import EVERYTHING
 from pdae_app.ui.edit_panels import MAKE_AVERAGE
@@ -64,11 +65,17 @@ class Settings:
         self,
         chosen: Chosen,
         looks: dict,
-        *wanted,
+        opened: Opened | None,
+        opening: Newest,
+        rendering: Newest,
+        pasting: str,
+        keep: KeepMask | None,
+        history: History,
         event: gr.SelectData,
     ) -> dict:
         """The sliders as the look that was clicked on says."""
-        preset = looks.get(event.value["caption"], wanted[-1].now)  # none while they are drawn
+        preset = looks.get(event.value["caption"], history.now)  # none while they are drawn
+        wanted = (opened, opening, rendering, pasting, keep, history)
         return self.rendering.moved_by(lambda history: history.then(preset))(chosen, *wanted)
 
     def take_over(self, chosen: Chosen, sliders: dict | None, *wanted) -> dict:
