@@ -25,6 +25,10 @@ faces64, the one before faces128: 64 x 64 pixels, edited through x_T.
 # Name of the result: its title, and what it says.
 SECTIONS = {
     "alignment": ("Where the eyes are", ""),
+    "unseen": (
+        "Ten photographs that nobody trained on, through the page",
+        "Made of pictures of the split `test`, as people bring them.",
+    ),
     "reconstruction": (
         "Reconstruction against steps and evaluations",
         "Anderson with stored residuals is what ships: from (z, x_T) alone it is nearly exact "

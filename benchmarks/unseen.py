@@ -133,7 +133,7 @@ def through_the_page(page: Page, photograph: Photograph, keep: Path) -> dict:
         "said to be unusual": "yes" if page.locator("#notice").is_visible() else "no",
     }
     if not told.startswith("Ready"):
-        return row | {"edited in": "", "changed": "", "outcome": told}
+        return row | {"edited in": "", "changed": "", "outcome": outcome(told)}
     start = time.monotonic()
     box = page.locator(".attribute-slider", has_text="Smiling").locator("input[type=number]")
     box.fill("1")

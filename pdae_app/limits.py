@@ -23,7 +23,8 @@ class Limits:
     refused, by default three quarters of the machine's or container's; `disk_mb` of all pictures of
     visitors; `upload_mb` of one upload, `in_flight_mb` of all at a time; `sessions` whose
     photographs and codes are remembered; `model_mb` of a model that a visitor names;
-    `film_seconds` of a film, which the model works on for minutes.
+    `film_seconds` of a film, which the model works on for minutes; `live_seconds` for a frame of a
+    webcam: where it takes longer, none is offered.
     """
 
     megapixels: float = 25
@@ -34,6 +35,7 @@ class Limits:
     sessions: float = 200
     model_mb: float = 2000
     film_seconds: float = 10
+    live_seconds: float = 0.5
 
     @classmethod
     def of(cls, environment: Mapping[str, str] = os.environ) -> "Limits":

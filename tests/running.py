@@ -61,7 +61,7 @@ def running_app(*arguments, **environment):
 
 
 @contextmanager
-def chromium(**options):
+def chromium(flags=(), **options):
     """The system's Chromium, or Playwright's own, with a profile of its own.
 
     All pages share the profile, and so the page's compiled scripts: the second opens in half the
@@ -76,7 +76,11 @@ def chromium(**options):
             pytest.fail(message) if os.environ.get("CI") else pytest.skip(message)
         with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
             browser = driver.chromium.launch_persistent_context(
-                profile, executable_path=path, args=BROWSER_FLAGS, timeout=PATIENCE, **options
+                profile,
+                executable_path=path,
+                args=[*BROWSER_FLAGS, *flags],
+                timeout=PATIENCE,
+                **options,
             )
             yield browser
             browser.close()

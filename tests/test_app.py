@@ -132,7 +132,7 @@ def test_a_photograph_is_read_once_until_its_picture_is_done(editor, edit_tab, m
         monkeypatch.setattr(framing, name, counted)
     tab, chosen = edit_tab
     panels, opening, rendering = tab.panels, Newest(), Newest()
-    wanted = {"pasting": ADD, "history": History(), "path": str(EXAMPLES[0])}
+    wanted = {"pasting": ADD, "opened": None, "history": History(), "path": str(EXAMPLES[0])}
     tab.opening.choose(chosen, opening, rendering, **wanted)
     *_, opened = tab.opening.open(chosen, opening, "Fast", {})
     opened = opened[panels.opened]

@@ -89,6 +89,25 @@ def test_several_faces_come_largest_first(example):
         find_alignment(sheet, which=3)
 
 
+def wall_with(example, heads):
+    """A large photograph of a wall with heads of these widths in pixels, side by side."""
+    wall = Image.new("RGB", (1600, 1200), (120, 130, 140))
+    for number, wide in enumerate(heads):
+        wall.paste(example.resize((2 * wide, 2 * wide)), (100 + 800 * number, 300))
+    return wall
+
+
+def test_a_head_of_a_twentieth_of_the_short_side_is_found(example):
+    (face,) = detect_faces(wall_with(example, [60]))
+    expected = detect_faces(example)[0]
+    assert face.eye_distance == pytest.approx(expected.eye_distance * 120 / example.width, rel=0.1)
+
+
+def test_somebody_far_behind_is_found_beside_a_large_face(example):
+    near, far = detect_faces(wall_with(example, [330, 75]))
+    assert near.eye_distance > 3 * far.eye_distance and far.center[0] > 900
+
+
 def test_no_face_offers_the_centre_square():
     wall = Image.new("RGB", (300, 200), (90, 120, 90))
     with pytest.raises(NoFaceError, match="centre square"):

@@ -8,8 +8,17 @@ from PIL import Image
 
 from pdae_app.engine.aims import averaged
 from pdae_app.engine.framing import Photograph
-from pdae_app.ui.photo_panel import reduced
-from pdae_app.ui.session import EXAMPLES
+from pdae_app.ui.framing import BY_HAND
+from pdae_app.ui.photo_panel import (
+    BEING_READ,
+    CLICK,
+    CLICK_OTHER,
+    NO_FACE,
+    NOTHING_YET,
+    not_open_words,
+    reduced,
+)
+from pdae_app.ui.session import EXAMPLES, Opening
 from tests.running import (
     click_example,
     drag,
@@ -76,6 +85,29 @@ def test_a_number_box_takes_whatever_is_typed(page):
 def test_a_slider_without_a_photograph_says_what_is_missing(page):
     drag(page, "Smiling", 0.9)
     status(page, "Choose a photograph first")
+
+
+def test_a_slider_that_is_set_while_nothing_is_open_is_for_what_comes(page, tmp_path):
+    Image.new("RGB", (300, 200), (90, 120, 90)).save(tmp_path / "wall.png")
+    page.set_input_files("#photo input[type=file]", tmp_path / "wall.png")
+    status(page, "No face was found")
+    drag(page, "Smiling", 0.9)
+    settled(page)
+    status(page, "No face was found")
+    smiling = slider(page, "Smiling").input_value()
+    page.locator(".gallery-item").nth(4).click()
+    settled(page)
+    status(page, "Done in")
+    expect(slider(page, "Smiling")).to_have_value(smiling)
+
+
+def test_why_a_slider_changes_nothing_yet():
+    assert not_open_words(None) == NOTHING_YET
+    photograph = Photograph(EXAMPLES[0])
+    assert not_open_words(Opening(photograph, "Face 1")) == BEING_READ
+    assert not_open_words(Opening(photograph, BY_HAND)) == CLICK
+    assert not_open_words(Opening(photograph, BY_HAND, ((9, 9),))) == CLICK_OTHER
+    assert not_open_words(Opening(photograph, None, status=NO_FACE)) == NO_FACE
 
 
 def test_undo_and_redo_are_grey_at_the_ends_and_have_keys(page):

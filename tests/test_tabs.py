@@ -1,8 +1,10 @@
 """The other tabs in a real browser: their main paths, an error, Stop."""
 
+import io
 import time
 import zipfile
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -283,3 +285,37 @@ def test_what_does_not_come_into_the_line_was_not_stopped(page):
     page.unroute("**/queue/join*")
     page.click("#generate")
     status(page, "Done in", "generation-status")
+
+
+def test_on_a_telephone_the_menu_of_tabs_has_those_that_make_sense(browser, address):
+    with opened(browser, address, 390, 844) as page:
+        row = page.locator(".tabs").first.locator("> .tab-wrapper")
+        more, entries = row.get_by_label("More tabs"), row.locator(".overflow-dropdown button")
+        more.click()
+        expect(entries.filter(has_text="Look inside")).to_be_visible()
+        expect(entries.filter(has_text="Film")).to_be_hidden()  # not for a model with x_T
+        page.locator("#model input").click()
+        page.get_by_role("option", name="cats and dogs").click()
+        page.wait_for_selector("text=New pictures of a class")
+        settled(page)
+        if more.is_visible() and not entries.first.is_visible():
+            more.click()
+        shown = row.locator("[role=tab]:visible, .overflow-dropdown button:visible")
+        expect(shown).to_have_text(["Generate", "About"])
+
+
+def test_the_strip_keeps_the_other_sliders(page):
+    click_example(page)
+    page.get_by_text("One attribute, seven strengths").click()
+
+    def middle():
+        page.click("#strip")
+        status(page, "Done in", "strip-status")
+        settled(page)
+        source = page.locator("#strip-gallery .thumbnail-item img").nth(3).get_attribute("src")
+        return np.asarray(Image.open(io.BytesIO(page.request.get(source).body())))
+
+    alone = middle()
+    drag(page, "Male", 0.9)
+    status(page, "Done in")
+    assert not np.array_equal(middle(), alone)

@@ -21,6 +21,7 @@ from pdae_app.engine.pictures import plain, to_tensor
 from pdae_app.engine.requests import EditRequest
 from pdae_app.engine.sliders import moved
 from pdae_app.faces.align import FRAMINGS, Alignment, align_face, center_square, crop
+from pdae_app.faces.detect import detect_faces
 from pdae_app.faces.paste import paste_difference
 from pdae_app.faces.tracking import gaussian, smoothed, track
 
@@ -62,6 +63,25 @@ def edit_clip(editor: Editor, clip: Clip, request: EditRequest) -> Iterator[Mome
         yield Moment("codes", len(read))
     for number, frame in enumerate(_edited_frames(editor, clip, request, read), 1):
         yield Moment("frames", number, frame)
+
+
+def edit_frame(editor: Editor, image: Image.Image, request: EditRequest) -> Image.Image:
+    """A frame edited by itself, as it comes from a camera; as it is where it shows no face.
+
+    Raises:
+        EditError: as `edit_clip`.
+    """
+    _check(editor, request)
+    if request.square.center or FRAMINGS[editor.framing] is None:
+        place = center_square(image)
+    else:
+        faces = detect_faces(image, small=False)[request.square.face - 1 :]
+        place = align_face(faces[0], editor.framing) if faces else None
+    if place is None:
+        return image
+    read, space = _read(editor, image, place), editor.bundle.latents
+    changed = moved(space, read.z, request.settled(space, read.z).preset.sliders)
+    return _edited(editor, image, read, (read.z, changed), request)
 
 
 def clip_seconds(editor: Editor, frames: int, steps: int) -> float:

@@ -44,7 +44,7 @@ def track(frames: Iterable[Image.Image], which: int = 0) -> Iterator[Face | None
 
 
 def _first(frame: Image.Image, which: int) -> Face | None:
-    faces = detect_faces(frame)
+    faces = detect_faces(frame, small=False)
     return faces[which] if which < len(faces) else None
 
 
@@ -57,7 +57,7 @@ def _near(frame: Image.Image, last: Face) -> Face | None:
         return None
     faces = [
         Face(*(tuple(np.add(eye, (left, top)).tolist()) for eye in (face.left_eye, face.right_eye)))
-        for face in detect_faces(frame.crop((left, top, right, bottom)))
+        for face in detect_faces(frame.crop((left, top, right, bottom)), small=False)
     ]
     faces = [face for face in faces if _continues(last, face)]
     return min(faces, key=lambda face: _distance(last, face), default=None)

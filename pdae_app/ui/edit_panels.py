@@ -18,7 +18,6 @@ from pdae_app.ui.strip_panel import StripPanel
 
 WELCOME = "Choose a photograph, or click one of the examples."
 UNTOUCHED = History()
-NOTHING_YET = "Choose a photograph first: there is nothing yet that a slider could change."
 SLIDER_NOTE = (
     "0 leaves the picture as it is, 1 makes a typical example of it, -1 a typical opposite."
 )
@@ -114,7 +113,8 @@ class EditPanels:
     @property
     def wanted(self) -> list:
         """What the newest edit is made of."""
-        return [*(self.opened, self.rendering, self.result.pasting, self.keep.state, self.history)]
+        states = [self.opened, self.opening, self.rendering]
+        return [*states, self.result.pasting, self.keep.state, self.history]
 
     @property
     def emptying(self) -> list:

@@ -16,6 +16,7 @@ from pdae_app.limits import Limits
 from pdae_app.ui.events import ModelThread, long_run
 from pdae_app.ui.files import preview, stored
 from pdae_app.ui.history import History
+from pdae_app.ui.live_panel import LivePanel
 from pdae_app.ui.models import Chosen, Models
 
 NOTE = """
@@ -58,6 +59,8 @@ class FilmTab:
             inputs=[chosen, history, self.film, self.kind, self.quality],
             outputs=[self.frame, self.result, self.status],
         )
+        with gr.Accordion("Live, from the webcam", open=False):
+            LivePanel(models, model, chosen, history)
 
     def edit(self, chosen: Chosen, history: History, path: str | None, kind: str, quality: str):
         """Edit frame after frame; yields what is done, at last the film."""

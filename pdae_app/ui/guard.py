@@ -20,7 +20,10 @@ HEALTH = "/health"
 # Of all that Gradio lets others change or start, what the page and its clients use: the first word
 # of a path below `API`. Others hand what they are sent to ffmpeg, or edit the program.
 USED = frozenset(
-    {"upload", "queue", "component_server", "cancel", "reset", "call", "run", "api", "mcp"}
+    {
+        *("upload", "queue", "component_server", "cancel", "reset", "call", "run", "api", "mcp"),
+        "stream",  # the next frame of a webcam
+    }
 )
 # What is for those who write apps: a stream that never ends, and figures of the page's use.
 CLOSED = (f"{API}dev/", f"{API}monitoring", "/dev/", "/monitoring")

@@ -27,7 +27,7 @@ from pdae_app.ui.face_edits import FaceEdit, FaceEdits, left
 from pdae_app.ui.framing import chosen_square
 from pdae_app.ui.history import History
 from pdae_app.ui.models import Chosen
-from pdae_app.ui.photo_panel import CLICK, CLICK_OTHER, wanted_photograph
+from pdae_app.ui.photo_panel import click_words, wanted_photograph
 from pdae_app.ui.rendering import Rendering
 from pdae_app.ui.result_panel import Finished
 from pdae_app.ui.session import Opened, Opening
@@ -64,7 +64,7 @@ class PhotographOpening:
             self.choose,
             [
                 *(panels.chosen, panels.opening, panels.rendering, panels.result.pasting),
-                *(panels.history, panels.panel.photo),
+                *(panels.opened, panels.history, panels.panel.photo),
             ],
             panels.emptying,
             **QUIET,
@@ -100,14 +100,15 @@ class PhotographOpening:
         opening: Newest,
         rendering: Newest,
         pasting: str,
+        opened: Opened | None,
         history: History,
         path: str | None,
     ) -> dict:
         """A new picture, or another model: offer its faces and its centre, and forget the last one.
 
-        The first one of a session is edited as the sliders stand.
+        Sliders that were set while no picture was open are for the one that comes.
         """
-        if opening.number or path is None:
+        if opened is not None or path is None:
             history = History()
         opening.drop()
         rendering.want(self.rendering.request(pasting, preset=history.now))
@@ -132,11 +133,11 @@ class PhotographOpening:
 
     def turn(self, chosen: Chosen, faces: FaceEdits, finished: Finished | None, *values) -> dict:
         """Another face of the picture, with its own edit; the one before keeps its own."""
-        opening, path, choice, eyes, opened, rendering, pasting, keep, history = values
+        opening, path, choice, eyes, opened, _, rendering, pasting, keep, history = values
         panels = self.panels
         faces = left(faces, opened, finished, FaceEdit(history, keep))
         entered = faces.get(choice, FaceEdit())
-        wanted = (opened, rendering, pasting, entered.keep, entered.history)
+        wanted = (opened, opening, rendering, pasting, entered.keep, entered.history)
         status = self.reopen(opening, path, choice, eyes, *wanted)
         moved = panels.positions(panels.models.of(chosen), entered.history)
         return {panels.faces: faces, panels.keep.state: entered.keep} | moved | status
@@ -213,8 +214,3 @@ class PhotographOpening:
             reported = time.monotonic() if due else reported
             yield {self.panels.status: f"Finding the code… {part:.0%}"} if due else None
         return portrait
-
-
-def click_words(wish: Opening) -> str:
-    """Which eye is to be clicked on next."""
-    return CLICK_OTHER if len(wish.eyes) == 1 else CLICK

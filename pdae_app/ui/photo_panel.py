@@ -21,6 +21,8 @@ NO_FACE_THERE = (
     "There is no face where you clicked. Click on a face, or choose a part of the picture below."
 )
 READING = "Reading the picture…"
+BEING_READ = "The photograph is read first, and then edited so."
+NOTHING_YET = "Choose a photograph first: there is nothing yet that a slider could change."
 CLICK = "Click on one eye, then on the other."
 CLICK_OTHER = "Now click on the other eye."
 QUALITY_INFO = f"Best takes {QUALITY['Best'] // QUALITY['Fast']} times as long as Fast."
@@ -198,6 +200,20 @@ def wanted_photograph(opening: Newest, path: str) -> Photograph:
     wish = opening.wish
     known = wish is not None and wish.photograph is not None and wish.photograph.source == path
     return wish.photograph if known else Photograph(path)
+
+
+def click_words(wish: Opening) -> str:
+    """Which eye is to be clicked on next."""
+    return CLICK_OTHER if len(wish.eyes) == 1 else CLICK
+
+
+def not_open_words(wish: Opening | None) -> str:
+    """Why there is nothing yet that a slider could change."""
+    if wish is None or wish.photograph is None:
+        return NOTHING_YET
+    if wish.choice is None:  # no face was found
+        return wish.status
+    return click_words(wish) if wish.choice == BY_HAND and len(wish.eyes) < 2 else BEING_READ
 
 
 def reduced(photograph: Photograph) -> float:

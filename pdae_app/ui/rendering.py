@@ -14,7 +14,7 @@ from pdae_app.engine.looks import TOO_STRONG, believable
 from pdae_app.engine.portrait import preview_steps
 from pdae_app.engine.preset import Preset
 from pdae_app.engine.requests import EditRequest
-from pdae_app.ui.edit_panels import NOTHING_YET, EditPanels
+from pdae_app.ui.edit_panels import EditPanels
 from pdae_app.ui.events import (
     AT_ONCE,
     HIDDEN,
@@ -33,6 +33,7 @@ from pdae_app.ui.face_edits import FaceEdits, others
 from pdae_app.ui.history import History
 from pdae_app.ui.kept_settings import KeptSettings
 from pdae_app.ui.models import Chosen
+from pdae_app.ui.photo_panel import not_open_words
 from pdae_app.ui.result_panel import COPY, REPLACE, Finished
 from pdae_app.ui.session import Opened
 from pdae_app.ui.settings import Settings
@@ -225,6 +226,7 @@ class Rendering:
     def supersede(
         self,
         opened: Opened | None,
+        opening: Newest,
         rendering: Newest,
         pasting: str,
         keep: KeepMask | None,
@@ -232,7 +234,7 @@ class Rendering:
     ) -> dict:
         """A newer edit is wanted, which ends the rendering of the older."""
         rendering.want(self.request(pasting, keep, history.now))
-        return {self.panels.status: WAITING if opened else NOTHING_YET}
+        return {self.panels.status: WAITING if opened else not_open_words(opening.wish)}
 
     def remember(self, chosen: Chosen, *values) -> dict:
         """A slider was let go: the newest edit, and one step to undo."""

@@ -9,10 +9,11 @@ from pdae_app.engine.aims import averaged
 from pdae_app.engine.keep import KeepMask
 from pdae_app.engine.preset import Preset, read_preset
 from pdae_app.ui.borrow_panel import EVERYTHING
-from pdae_app.ui.edit_panels import MAKE_AVERAGE, NOTHING_YET
+from pdae_app.ui.edit_panels import MAKE_AVERAGE
 from pdae_app.ui.events import AT_ONCE, HIDDEN, LAST_WINS, QUIET, Newest
 from pdae_app.ui.history import History
 from pdae_app.ui.models import Chosen
+from pdae_app.ui.photo_panel import not_open_words
 from pdae_app.ui.session import Opened
 
 
@@ -65,6 +66,7 @@ class Settings:
         chosen: Chosen,
         looks: dict,
         opened: Opened | None,
+        opening: Newest,
         rendering: Newest,
         pasting: str,
         keep: KeepMask | None,
@@ -73,7 +75,7 @@ class Settings:
     ) -> dict:
         """The sliders as the look that was clicked on says."""
         preset = looks.get(event.value["caption"], history.now)  # none while they are drawn
-        wanted = (opened, rendering, pasting, keep, history)
+        wanted = (opened, opening, rendering, pasting, keep, history)
         return self.rendering.moved_by(lambda history: history.then(preset))(chosen, *wanted)
 
     def take_over(self, chosen: Chosen, sliders: dict | None, *wanted) -> dict:
@@ -83,17 +85,19 @@ class Settings:
 
         return self.rendering.moved_by(with_sliders(sliders))(chosen, *wanted)
 
-    def make_average(self, chosen: Chosen, opened: Opened | None, *values) -> dict:
+    def make_average(self, chosen: Chosen, opened: Opened | None, opening: Newest, *values) -> dict:
         """One attribute of this person, or all, as they are on average."""
         *wanted, name = values
         back = {self.panels.average: MAKE_AVERAGE}
         if opened is None or name == MAKE_AVERAGE:
-            return back | ({self.panels.status: NOTHING_YET} if opened is None else {})
+            return back | (
+                {self.panels.status: not_open_words(opening.wish)} if opened is None else {}
+            )
         editor = self.panels.models.of(chosen)
         names = editor.attributes if name == EVERYTHING else [name]
         sliders = dict.fromkeys(names, 0.0) | averaged(editor, opened.portrait.code, names)
         moved = self.rendering.moved_by(with_sliders(sliders))
-        return moved(chosen, opened, *wanted) | back
+        return moved(chosen, opened, opening, *wanted) | back
 
     def load_preset(self, chosen: Chosen, *values) -> dict:
         """The sliders as a preset's file says."""

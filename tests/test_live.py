@@ -1,0 +1,108 @@
+"""The webcam, edited live: in a browser whose camera is a picture, and where it is too slow."""
+
+import base64
+import io
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from pdae_app.bundle import save_bundle
+from pdae_app.engine import EditError, Editor
+from pdae_app.engine.moving import edit_frame
+from pdae_app.engine.preset import Preset
+from pdae_app.engine.requests import EditRequest
+from pdae_app.ui.live_panel import RENTED, Camera, too_slow
+from pdae_app.ui.session import EXAMPLES
+from tests.running import chromium, drag, expect, opened, running_app, status, tab
+from tests.tiny import tiny_latent_bundle
+
+
+@pytest.fixture(scope="module")
+def latent_folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("live") / "latent"
+    save_bundle(replace(tiny_latent_bundle(), coupled_from=80), folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def latent(latent_folder):
+    return Editor.from_pretrained(latent_folder, device="cpu")
+
+
+@pytest.fixture(scope="module")
+def camera(tmp_path_factory):
+    """A file that Chromium takes for what a camera sees."""
+    path = tmp_path_factory.mktemp("camera") / "face.mjpeg"
+    frame = Image.new("RGB", (640, 480), (120, 130, 140))
+    frame.paste(Image.open(EXAMPLES[2]).resize((400, 400)), (120, 40))
+    buffer = io.BytesIO()
+    frame.save(buffer, "JPEG", quality=90)
+    path.write_bytes(buffer.getvalue() * 30)
+    return path
+
+
+def seen(page):
+    """The edited frame that is on the page."""
+    source = page.locator("#live img").get_attribute("src")
+    data = base64.b64decode(source.partition(",")[2])
+    return np.asarray(Image.open(io.BytesIO(data)).convert("RGB"), int)
+
+
+def test_the_webcam_is_edited_as_the_sliders_stand(latent_folder, camera):
+    flags = ["--use-fake-ui-for-media-stream", "--use-fake-device-for-media-stream"]
+    flags.append(f"--use-file-for-fake-video-capture={camera}")
+    with (
+        running_app("--model", latent_folder, PDAE_LIVE_SECONDS="60") as address,
+        chromium(flags) as browser,
+        opened(browser, address) as page,
+    ):
+        tab(page, "Film")
+        page.get_by_text("Live, from the webcam").click()
+        page.click("#live-begin")
+        status(page, "Press Record", "live-status")
+        page.locator("#camera").get_by_text("Click to Access Webcam").click()
+        page.click("#camera .capture-button")
+        status(page, "s a frame", "live-status")
+        expect(page.locator("#live img")).to_be_visible()
+        status(page, "Set a slider", "live-status")
+        plain = seen(page)
+        tab(page, "Edit")
+        drag(page, "Smiling", 0.95)
+        tab(page, "Film")
+        expect(page.locator("#live-status")).not_to_contain_text("Set a slider")
+        page.click("#camera .capture-button")
+        expect(page.locator("#live-status")).not_to_contain_text("No face")
+        changed = np.abs(seen(page) - plain).max(axis=2)
+        assert changed[:, 220:420].any() and not changed[:, :80].any()  # the face, not the wall
+
+
+def test_a_frame_is_edited_in_its_face_alone(latent):
+    frame = Image.new("RGB", (500, 300), (120, 130, 140))
+    frame.paste(Image.open(EXAMPLES[2]).resize((280, 280)), (200, 10))
+    request = EditRequest(Preset({"Smiling": 2.0}), 4)
+    edited = np.asarray(edit_frame(latent, frame, request), int)
+    changed = np.abs(edited - np.asarray(frame)).max(axis=2) > 0
+    assert changed[:, 200:].any() and not changed[:, :150].any()
+    wall = Image.new("RGB", (300, 200), (90, 120, 90))
+    assert edit_frame(latent, wall, request) is wall
+    with pytest.raises(EditError, match="set a slider"):
+        edit_frame(latent, frame, EditRequest(Preset(), 4))
+
+
+def test_a_slow_machine_says_so_with_its_time(latent, monkeypatch):
+    monkeypatch.setattr(type(latent.sampler), "step_seconds", 0.03)
+    assert too_slow(latent) == ""
+    monkeypatch.setattr(type(latent.sampler), "step_seconds", 0.25)
+    assert "about 2.1 s" in too_slow(latent)
+    monkeypatch.setenv("PDAE_LIVE_SECONDS", "3")
+    assert too_slow(latent) == ""
+    monkeypatch.setenv("SPACES_ZERO_GPU", "1")
+    assert too_slow(latent) == RENTED
+
+
+@pytest.mark.parametrize("url", [None, "", "data:image/jpeg;base64,%%%", "http://127.0.0.1/x"])
+def test_a_frame_that_is_none_has_no_bytes(url):
+    payload = Camera.data_model(url=url)
+    assert Camera(sources=["webcam"], streaming=True).preprocess(payload) == b""
