@@ -9,8 +9,8 @@ from PIL import Image
 
 from pdae_app.bundle import Bundle
 from pdae_app.diffusion.heat import TIMES, coloured, heat_maps
-from pdae_app.diffusion.posterior import posterior
-from pdae_app.diffusion.process import Process
+from pdae_app.diffusion.posterior import step_posterior
+from pdae_app.diffusion.process import Process, Time
 from pdae_app.diffusion.weighting import WEIGHTINGS, loss_weight
 from pdae_app.engine.code import Code
 from pdae_app.engine.editor import Editor
@@ -32,7 +32,7 @@ class OneStep:
     where states are pictures (PDAE, Fig. 5 right).
     """
 
-    t: int
+    t: Time
     noised: Image.Image
     without: Image.Image
     shifted: Image.Image
@@ -56,7 +56,7 @@ def one_step(
                 process.predict_x0(x_t, sampler.denoiser(z, scale)(x_t, times), t)
                 for scale in (0.0, 1.0)
             ]
-        from_x0 = posterior(process, t, process.previous(t)).from_x0
+        from_x0 = step_posterior(process, t).from_x0
         gaps = [from_x0**2 * float((p - x_0).square().mean()) for p in pictures]
         with torch.inference_mode():
             noised, *found = editor.bundle.first_stage.decode(torch.cat([x_t, *pictures]))

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from pdae_app.diffusion.posterior import posterior
+from pdae_app.diffusion.posterior import step_posterior
 from pdae_app.diffusion.process import Time
 from training.evaluation.distances import similarity, squared_error
 from training.evaluation.model import Decoding, Model
@@ -86,10 +86,7 @@ def _errors(subject: Coded, x_t: Tensor, t: Time, scale: float) -> Tensor:
     """The mean squared error (N,) of the posterior's mean under so strong a shift."""
     process = subject.model.process
     error = predicted(subject, x_t, t, scale) - subject.states
-    s = process.previous(t)
-    if s == t:  # where steps may be ever finer, one of a thousand
-        s = max(process.least, t - (process.most - process.least) / 1000)
-    from_x0 = posterior(process, t, s).from_x0
+    from_x0 = step_posterior(process, t).from_x0
     return from_x0**2 * error.flatten(1).square().mean(dim=1)
 
 
