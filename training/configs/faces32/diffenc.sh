@@ -5,14 +5,14 @@
 #   bash training/configs/faces32/diffenc.sh
 #
 # After a stop, run it again: finished runs are left out, others go on from their newest checkpoint.
-# FACES and DIGITS are pictures a run; docs/claims.md says how many were taken there.
+# FACES and DIGITS are pictures a run: as they stand, those of docs/claims.md.
 set -euo pipefail
 
 configs=training/configs
 python=${PYTHON:-.venv/bin/python}
 data=${DATA:-../shared/faces}
 faces=${FACES:-2048}
-digits=${DIGITS:-6400}
+digits=${DIGITS:-12800}
 from=(data.folder="$data" data.labels="$data/manifest.csv")
 # Short runs of small batches; the files have those of longer ones.
 brief=(loop.batch_size=64 loop.warmup=1280 loop.ema=0.98 loop.sample_every=3200 sample_steps=20)
