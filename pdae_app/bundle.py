@@ -31,7 +31,7 @@ from pdae_app.bundle_config import (
 from pdae_app.bundle_files import BundleError, changed, read_tensors, sha256, stored_dtype
 from pdae_app.diffusion.coupled import Repaint
 from pdae_app.diffusion.prediction import Diffusion
-from pdae_app.diffusion.process import Process
+from pdae_app.diffusion.process import Process, Time
 from pdae_app.diffusion.spacing import Spacing
 from pdae_app.diffusion.variational import VariationalDiffusion
 from pdae_app.drawing import Drawing
@@ -81,8 +81,8 @@ class Bundle:
     spacing: Spacing | None = None
     framing: str = "face"
     aligner: str = ALIGNER
-    floor: int = 0
-    coupled_from: int | None = None
+    floor: Time = 0
+    coupled_from: Time | None = None
     repaint: Repaint | None = None
     drawing: Drawing = field(default_factory=Drawing)
     classes: tuple[str, ...] = ()

@@ -77,7 +77,9 @@ def _convert(kind: typing.Any, value: typing.Any, path: str) -> typing.Any:
     if type(None) in arguments:
         if value is None:
             return None
-        return _convert(next(a for a in arguments if a is not type(None)), value, path)
+        arguments = tuple(a for a in arguments if a is not type(None))
+        kind = arguments[0] if len(arguments) == 1 else _nearest(arguments, value)
+        return _convert(kind, value, path)
     if origin is types.UnionType:
         return _convert(_nearest(arguments, value), value, path)
     if origin is tuple and isinstance(value, list | tuple):

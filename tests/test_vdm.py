@@ -24,11 +24,16 @@ from pdae_app.diffusion.prediction import Diffusion
 from pdae_app.diffusion.process import CLEAN
 from pdae_app.diffusion.sampling import drawn_pictures
 from pdae_app.diffusion.solvers import ddim_states, dpm_solver_states, last_x
-from pdae_app.diffusion.variational import VariationalDiffusion
+from pdae_app.diffusion.variational import (
+    VariationalDiffusion,
+    noised_as_trained,
+    noised_with_truth,
+)
 from pdae_app.engine import Editor
-from pdae_app.engine.inside import encodes, encoding_maps
+from pdae_app.engine.inside import encodes, encoding_maps, one_step
 from pdae_app.models.presets import VDM_PRESETS, vdm_preset
 from pdae_app.models.vdm import KINDS
+from pdae_app.ui import inside_tab
 from tests.oracle import fill
 from tests.tiny import tiny_pdae_on_vdm, tiny_vdm
 from tests.vdm_oracle import CASES, Case, arrays, difference, facts, torch_name
@@ -36,8 +41,8 @@ from training import config as training_config
 from training import evaluate_likelihood, make_digits, train_vdm
 from training.bits import bits_of_pictures
 from training.loop import LoopConfig, adamw
-from training.losses import noised
 from training.pixels import PixelConfig, held_out_pixels, pixel_set
+from training.train_attributes import AttributesConfig
 from training.train_pdae import PdaeObjective, PdaeTrainConfig
 from training.train_vdm import VdmObjective, VdmTrainConfig
 
@@ -192,18 +197,54 @@ def test_what_an_encoder_moves_is_seen_inside(kind, tmp_path):
     assert (colours.max(axis=-1) == 255).all() and colours[..., 1].min() == 0
 
 
+def test_the_gap_is_seen_inside_where_steps_may_be_ever_finer(tmp_path):
+    save_bundle(tiny_pdae_on_vdm(), tmp_path / "bundle")
+    editor = Editor.from_pretrained(tmp_path / "bundle", device="cpu")
+    square = editor.align(Image.open(f"{FACES}/1-young-man.jpg"))
+    code = editor.encode(square, steps=3, align=False)
+    steps = list(one_step(editor, square, code))
+    assert all(step.gap_without > 0 and step.gap_shifted > 0 for step in steps)
+    shown = [caption for _, caption in inside_tab.rows_of(steps)]
+    assert shown[:3] == ["noised 0.05", "noised 0.179", "noised 0.307"]
+
+
+def test_edits_of_a_continuous_process_start_between_its_ends(tmp_path):
+    given = ["model=a", "latents=b", "bundle=c"]
+    read = training_config.load(AttributesConfig, None, [*given, "coupled_from=0.7"])
+    assert read.coupled_from == 0.7 and read.floor is None
+    save_bundle(replace(tiny_pdae_on_vdm(), coupled_from=read.coupled_from), tmp_path / "bundle")
+    editor = Editor.from_pretrained(tmp_path / "bundle", device="cpu")
+    assert editor.bundle.coupled_from == 0.7
+    square = editor.align(Image.open(f"{FACES}/1-young-man.jpg"))
+    code = editor.encode(square, steps=3, align=False)
+    plain, moved = editor.edit(code, {}), editor.edit(code, {editor.attributes[0]: 2.0})
+    assert plain.tobytes() == square.tobytes() != moved.tobytes()
+
+
 @pytest.mark.parametrize("kind", ["vdm_v", "diffenc_fixed", "diffenc"])
 def test_the_frozen_model_is_shown_what_it_was_trained_on(kind):
     model = tiny_vdm(kind)
     x, t, _, eps = given()
     diffusion = bundle_of(model).diffusion
-    z_t = noised(diffusion, scaled(x), eps, t, model)
+    process = diffusion.schedule
+    z_t = noised_as_trained(process, scaled(x), eps, t, model)
     log_snr = model.log_snr(t, eps)
     x_t = model.encoding.mean(scaled(x).double(), log_snr)
     torch.testing.assert_close(z_t, model.noised(x_t, eps.double(), log_snr).float())
     # Without weights in the encoder, the process alone knows it.
     if kind != "diffenc":
-        torch.testing.assert_close(z_t, noised(diffusion, scaled(x), eps, t))
+        torch.testing.assert_close(z_t, noised_as_trained(process, scaled(x), eps, t))
+
+
+def test_a_model_that_knows_the_encoded_picture_leaves_no_gap():
+    model, (x, _, _, eps) = tiny_vdm("diffenc"), given()
+    process, X, t = bundle_of(model).process, scaled(x), 0.6
+    _, truth = noised_with_truth(process, X, eps, t, model)
+    x_t = model.encoding.mean(X.double(), model.log_snr(t, X)).float()
+    torch.testing.assert_close(truth, x_t / process.of_v(t)[0] ** 2, rtol=1e-3, atol=1e-4)
+    assert (truth - X).abs().max() > 1e-2  # so the picture itself is not what is to be predicted
+    same = noised_with_truth(process, X, eps, t)
+    assert same[1] is X and torch.equal(same[0], process.noised(X, eps, t))
 
 
 def test_pdae_trains_on_a_learned_encoder(smoke, tmp_path):

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from pdae_app.diffusion.prediction import Diffusion
 from pdae_app.diffusion.process import expand
 from pdae_app.diffusion.variance import variational_bound
-from pdae_app.diffusion.variational import VariationalDiffusion
+from pdae_app.diffusion.variational import VariationalDiffusion, noised_as_trained
 
 # The bound's weight beside the simple loss (Nichol & Dhariwal 2021, Eq. 16).
 BOUND_WEIGHT = 0.001
@@ -63,28 +63,12 @@ def pdae_loss(
     `variational` is what the frozen model is the score network of, if it is one: then the picture
     that its encoding makes of x_0 is noised, as it was when that network was trained.
     """
-    x_t = noised(diffusion, x_0, noise, t, variational)
+    with torch.no_grad():
+        x_t = noised_as_trained(diffusion.schedule, x_0, noise, t, variational)
     z = model.encoder(x_0) if z is None else z
     output, shift = model(x_t, t, z)
     eps = diffusion.eps(output, x_t, t).detach()
     return weighted_mse(diffusion.shifted_eps(eps, shift, t, posterior=posterior), noise, weight)
-
-
-@torch.no_grad()
-def noised(
-    diffusion: Diffusion,
-    x_0: Tensor,
-    noise: Tensor,
-    t: Tensor,
-    variational: VariationalDiffusion | None = None,
-) -> Tensor:
-    """What the frozen model was trained on at times t (N,), like x_0."""
-    if variational is None:
-        return diffusion.schedule.noised(x_0, noise, t)
-    # Not the log SNR of `schedule`, which may count the encoding in.
-    log_snr = -diffusion.schedule.gamma(t)
-    x_t = variational.encoding.mean(x_0, log_snr.to(x_0.dtype))
-    return variational.noised(x_t, noise, log_snr.to(x_0.dtype))
 
 
 def laplacian(x: Tensor) -> Tensor:

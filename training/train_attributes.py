@@ -13,6 +13,7 @@ from torch import Tensor
 
 from pdae_app.bundle import Bundle, load_bundle, save_bundle
 from pdae_app.diffusion.coupled import Repaint
+from pdae_app.diffusion.process import Time
 from pdae_app.latents.directions import LatentSpace
 from pdae_app.latents.few_shot import FewShot, fit_few_shot
 from pdae_app.latents.fit import Labelled, fit_latent_space
@@ -51,8 +52,8 @@ class AttributesConfig:
     controls: tuple[str, ...] = ()
     folds: int = 5
     stepping: str | None = None
-    floor: int | None = None
-    coupled_from: int | None = None
+    floor: Time | None = None
+    coupled_from: Time | None = None
     repaint: Repaint | None = None
     affine: AffineConfig | None = None
     at_two: dict[str, float] = field(default_factory=dict)

@@ -43,3 +43,11 @@ def posterior_shift(process: Process, t: Tensor) -> Tensor:
     """
     s = process.previous(t)
     return process.alpha(t) / process.alpha(s) * process.sigma(s) ** 2 / process.sigma(t)
+
+
+def step_posterior(process: Process, t: Time) -> Posterior:
+    """From x_t to the time before; where steps may be ever finer, a thousandth of all time back."""
+    s = process.previous(t)
+    if s == t:
+        s = max(process.least, t - (process.most - process.least) / 1000)
+    return posterior(process, t, s)

@@ -21,7 +21,14 @@ from pdae_app.diffusion.likelihood import (
     scaled,
     v_residual,
 )
-from pdae_app.diffusion.process import LearnedLogSNR, LinearLogSNR, as_double, expand
+from pdae_app.diffusion.process import (
+    LearnedLogSNR,
+    LinearLogSNR,
+    Process,
+    Time,
+    as_double,
+    expand,
+)
 from pdae_app.models.diffenc import MeanEncoder
 from pdae_app.models.unet import UNet
 from pdae_app.models.vdm import VDM, VDMConfig
@@ -175,6 +182,42 @@ class VariationalDiffusion(nn.Module):
             self.encoding.mean(X, self.log_snr(time, X)) for time in (t, t - interval)
         )
         return (later - earlier).sum(1) / interval
+
+
+def noised_as_trained(
+    process: Process,
+    x_0: Tensor,
+    noise: Tensor,
+    t: Tensor,
+    variational: VariationalDiffusion | None = None,
+) -> Tensor:
+    """What a frozen model was trained on at times t (N,), like x_0.
+
+    Of a variational one, that is the picture as its encoding has it, noised.
+    """
+    if variational is None:
+        return process.noised(x_0, noise, t)
+    # Not the log SNR of the process, which may count the encoding in.
+    log_snr = -process.gamma(t).to(x_0.dtype)
+    return variational.noised(variational.encoding.mean(x_0, log_snr), noise, log_snr)
+
+
+def noised_with_truth(
+    process: Process,
+    x_0: Tensor,
+    noise: Tensor,
+    t: Time,
+    variational: VariationalDiffusion | None = None,
+) -> tuple[Tensor, Tensor]:
+    """What a frozen model was trained on at t, and the x0_hat there that has no gap.
+
+    That is x_0 itself, or x_t / alpha^2 where a learned encoder makes x_t of it (see Eq. 17).
+    """
+    if variational is None:
+        return process.noised(x_0, noise, t), x_0
+    times = torch.full((len(x_0),), t, dtype=torch.float64, device=x_0.device)
+    z_t = noised_as_trained(process, x_0, noise, times, variational)
+    return z_t, process.predict_x0(z_t, noise, t)
 
 
 def _alpha_sigma(log_snr: Tensor, like: Tensor) -> tuple[Tensor, Tensor]:

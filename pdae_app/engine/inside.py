@@ -9,8 +9,9 @@ from PIL import Image
 
 from pdae_app.bundle import Bundle
 from pdae_app.diffusion.heat import TIMES, coloured, heat_maps
-from pdae_app.diffusion.posterior import posterior
-from pdae_app.diffusion.process import Process
+from pdae_app.diffusion.posterior import step_posterior
+from pdae_app.diffusion.process import Process, Time
+from pdae_app.diffusion.variational import noised_with_truth
 from pdae_app.diffusion.weighting import WEIGHTINGS, loss_weight
 from pdae_app.engine.code import Code
 from pdae_app.engine.editor import Editor
@@ -32,7 +33,7 @@ class OneStep:
     where states are pictures (PDAE, Fig. 5 right).
     """
 
-    t: int
+    t: Time
     noised: Image.Image
     without: Image.Image
     shifted: Image.Image
@@ -50,14 +51,16 @@ def one_step(
     noise = torch.randn(x_0.shape, generator=torch.Generator().manual_seed(seed)).to(editor.device)
     z = code.z[None].to(editor.device)
     for t in map(process.at, np.linspace(0.05, 0.95, count).tolist()):
-        times, x_t = process.asked(t, x_0), process.noised(x_0, noise, t)
+        with torch.inference_mode():
+            x_t, truth = noised_with_truth(process, x_0, noise, t, editor.bundle.variational)
+        times = process.asked(t, x_0)
         with torch.inference_mode():
             pictures = [
                 process.predict_x0(x_t, sampler.denoiser(z, scale)(x_t, times), t)
                 for scale in (0.0, 1.0)
             ]
-        from_x0 = posterior(process, t, process.previous(t)).from_x0
-        gaps = [from_x0**2 * float((p - x_0).square().mean()) for p in pictures]
+        from_x0 = step_posterior(process, t).from_x0
+        gaps = [from_x0**2 * float((p - truth).square().mean()) for p in pictures]
         with torch.inference_mode():
             noised, *found = editor.bundle.first_stage.decode(torch.cat([x_t, *pictures]))
         shift = found[1] - found[0]

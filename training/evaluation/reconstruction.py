@@ -6,8 +6,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from pdae_app.diffusion.posterior import posterior
+from pdae_app.diffusion.posterior import step_posterior
 from pdae_app.diffusion.process import Time
+from pdae_app.diffusion.variational import noised_with_truth
 from training.evaluation.distances import similarity, squared_error
 from training.evaluation.model import Decoding, Model
 
@@ -78,18 +79,20 @@ def gaps(subject: Coded) -> Iterator[tuple[Time, Tensor, Tensor]]:
     generator = torch.Generator().manual_seed(0)
     for t in (subject.model.process.at((place + 0.5) / 10) for place in range(10)):
         noise = torch.randn(subject.states.shape, generator=generator)
-        x_t = subject.model.process.noised(subject.states, noise, t)
-        yield t, *(_errors(subject, x_t, t, scale) for scale in (0.0, 1.0))
+        model = subject.model
+        with torch.no_grad():
+            noised = noised_with_truth(
+                model.process, subject.states, noise, t, model.bundle.variational
+            )
+        yield t, *(_errors(subject, noised, t, scale) for scale in (0.0, 1.0))
 
 
-def _errors(subject: Coded, x_t: Tensor, t: Time, scale: float) -> Tensor:
+def _errors(subject: Coded, noised: tuple[Tensor, Tensor], t: Time, scale: float) -> Tensor:
     """The mean squared error (N,) of the posterior's mean under so strong a shift."""
+    x_t, truth = noised
     process = subject.model.process
-    error = predicted(subject, x_t, t, scale) - subject.states
-    s = process.previous(t)
-    if s == t:  # where steps may be ever finer, one of a thousand
-        s = max(process.least, t - (process.most - process.least) / 1000)
-    from_x0 = posterior(process, t, s).from_x0
+    error = predicted(subject, x_t, t, scale) - truth
+    from_x0 = step_posterior(process, t).from_x0
     return from_x0**2 * error.flatten(1).square().mean(dim=1)
 
 
