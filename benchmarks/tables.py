@@ -74,7 +74,7 @@ SECTIONS = {
         "What is left of visitors",
         "Of faces128, on a machine that had ten times more to do than cores, before d462f91: then "
         "Gradio's copies of the page's settings, about a megabyte a session, stayed for up to 200 "
-        "sessions. Since, they go an hour after their tab was closed.",
+        "sessions. Since, they go when they are left for an hour.",
     ),
     "request_memory": (
         "The most memory of any single request",

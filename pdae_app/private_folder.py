@@ -9,6 +9,7 @@ import sys
 import tempfile
 import threading
 import time
+import traceback
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -117,7 +118,10 @@ class Sweep:
                 # A folder that vanishes while it is listed: the next sweep comes soon.
                 with suppress(OSError):
                     self.sweep()
-                also()
+                try:
+                    also()
+                except Exception:  # the sweep goes on, whatever is wrong with the rest
+                    traceback.print_exc()
 
         threading.Thread(target=run, name="sweep", daemon=True).start()
 

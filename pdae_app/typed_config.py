@@ -100,6 +100,8 @@ def _nearest(kinds: tuple[type, ...], value: typing.Any) -> type:
     """The value's own kind; of several dataclasses, the one that has most of its keys."""
     if type(value) in kinds:
         return type(value)
+    if float in kinds and isinstance(value, str | float):  # YAML reads 1e-4 as a string
+        return float
     keys = value.keys() if isinstance(value, dict) else {}
     return max(kinds, key=lambda kind: sum(key in typing.get_type_hints(kind) for key in keys))
 

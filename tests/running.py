@@ -124,17 +124,20 @@ def settled(page, quiet=400, silent=5000):
 
 @contextmanager
 def opened(browser, address, width=1280, height=1000):
-    """A page of its own session, of which the browser remembers nothing afterwards."""
+    """A page of its own session; the browser remembers nothing of those before, nor of those that
+    are still open."""
     _forget(browser)
     page = browser.new_page()
-    page.set_viewport_size({"width": width, "height": height})
-    page.set_default_timeout(PATIENCE)
-    page.traffic = Traffic(page)
-    page.goto(address)
-    page.wait_for_selector("#photo")
-    yield page
-    _forget(browser)
-    page.close()
+    try:
+        page.set_viewport_size({"width": width, "height": height})
+        page.set_default_timeout(PATIENCE)
+        page.traffic = Traffic(page)
+        page.goto(address)
+        page.wait_for_selector("#photo")
+        yield page
+    finally:
+        _forget(browser)
+        page.close()
 
 
 def _forget(browser):

@@ -324,3 +324,15 @@ def test_photographs_of_iphones_are_read(example, tmp_path):
     example.save(tmp_path / "anna.heic", quality=95)
     found = np.asarray(open_photo(tmp_path / "anna.heic"), int)
     assert np.abs(found - np.asarray(example, int)).mean() < 3
+
+
+def test_a_large_leaning_face_is_not_missed_for_a_small_upright_one(example):
+    """The finer search found the small one, and the picture was not turned any more."""
+    photo = Image.new("RGB", (1600, 1200), (120, 130, 140))
+    large = example.resize((900, 900)).rotate(60, Image.Resampling.BICUBIC)
+    photo.paste(large, (50, 150))
+    photo.paste(example.resize((100, 100)), (1400, 50))
+    first, *others = detect_faces(photo)
+    assert first.eye_distance > 100 and first.center[0] < 1000
+    assert [face.center[0] > 1400 for face in others] == [True]
+    assert find_alignment(photo, 1).side < find_alignment(photo, 0).side / 3

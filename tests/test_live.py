@@ -13,7 +13,7 @@ from pdae_app.engine import EditError, Editor
 from pdae_app.engine.moving import edit_frame
 from pdae_app.engine.preset import Preset
 from pdae_app.engine.requests import EditRequest
-from pdae_app.ui.live_panel import RENTED, Camera, too_slow
+from pdae_app.ui.live_panel import RENTED, Camera, too_slow, written_out
 from pdae_app.ui.session import EXAMPLES
 from tests.running import chromium, drag, expect, opened, running_app, status, tab
 from tests.tiny import tiny_latent_bundle
@@ -64,7 +64,7 @@ def test_the_webcam_is_edited_as_the_sliders_stand(latent_folder, camera):
         status(page, "Press Record", "live-status")
         page.locator("#camera").get_by_text("Click to Access Webcam").click()
         page.click("#camera .capture-button")
-        status(page, "s a frame", "live-status")
+        status(page, "s a frame", "live")
         expect(page.locator("#live img")).to_be_visible()
         status(page, "Set a slider", "live-status")
         plain = seen(page)
@@ -106,3 +106,10 @@ def test_a_slow_machine_says_so_with_its_time(latent, monkeypatch):
 def test_a_frame_that_is_none_has_no_bytes(url):
     payload = Camera.data_model(url=url)
     assert Camera(sources=["webcam"], streaming=True).preprocess(payload) == b""
+
+
+def test_a_frame_becomes_no_file(latent, tmp_path, monkeypatch):
+    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path))
+    text = written_out(Image.new("RGB", (30, 20)), 0.25)
+    assert "data:image/webp;base64," in text and "0.25 s a frame" in text
+    assert not list(tmp_path.iterdir())

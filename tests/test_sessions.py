@@ -1,5 +1,6 @@
 """Sessions of visitors who have left are dropped."""
 
+import time
 from datetime import datetime, timedelta
 from types import SimpleNamespace
 
@@ -7,6 +8,7 @@ import gradio as gr
 import pytest
 from gradio.state_holder import StateHolder
 
+from pdae_app.private_folder import Sweep
 from pdae_app.ui.sessions import forget_those_who_left
 
 HOUR = timedelta(hours=1)
@@ -46,3 +48,18 @@ def test_one_who_comes_back_begins_anew(page):
 
 def test_a_page_that_is_not_served_has_nobody():
     forget_those_who_left(SimpleNamespace())
+
+
+def test_the_sweep_goes_on_when_what_else_is_done_fails(tmp_path, capsys):
+    calls = []
+
+    def fail():
+        calls.append(len(calls))
+        raise KeyError("a session")
+
+    Sweep(tmp_path).start(0.01, also=fail)
+    for _ in range(500):
+        if len(calls) > 2:
+            break
+        time.sleep(0.01)
+    assert len(calls) > 2 and "a session" in capsys.readouterr().err

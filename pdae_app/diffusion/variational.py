@@ -215,7 +215,7 @@ def noised_with_truth(
     """
     if variational is None:
         return process.noised(x_0, noise, t), x_0
-    times = torch.full((len(x_0),), t, dtype=torch.float64, device=x_0.device)
+    times = process.asked(t, x_0)
     z_t = noised_as_trained(process, x_0, noise, times, variational)
     return z_t, process.predict_x0(z_t, noise, t)
 

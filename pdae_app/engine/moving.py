@@ -21,7 +21,7 @@ from pdae_app.engine.pictures import plain, to_tensor
 from pdae_app.engine.requests import EditRequest
 from pdae_app.engine.sliders import moved
 from pdae_app.faces.align import FRAMINGS, Alignment, align_face, center_square, crop
-from pdae_app.faces.detect import detect_faces
+from pdae_app.faces.detect import upright_faces
 from pdae_app.faces.paste import paste_difference
 from pdae_app.faces.tracking import gaussian, smoothed, track
 
@@ -66,7 +66,7 @@ def edit_clip(editor: Editor, clip: Clip, request: EditRequest) -> Iterator[Mome
 
 
 def edit_frame(editor: Editor, image: Image.Image, request: EditRequest) -> Image.Image:
-    """A frame edited by itself, as it comes from a camera; as it is where it shows no face.
+    """A frame edited by itself, as it comes from a camera; as it is where it shows no upright face.
 
     Raises:
         EditError: as `edit_clip`.
@@ -75,7 +75,7 @@ def edit_frame(editor: Editor, image: Image.Image, request: EditRequest) -> Imag
     if request.square.center or FRAMINGS[editor.framing] is None:
         place = center_square(image)
     else:
-        faces = detect_faces(image, small=False)[request.square.face - 1 :]
+        faces = upright_faces(image)[request.square.face - 1 :]
         place = align_face(faces[0], editor.framing) if faces else None
     if place is None:
         return image

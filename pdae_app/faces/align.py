@@ -90,7 +90,7 @@ def find_alignment(photo: Image.Image, which: int = 0, framing: str = "face") ->
     if FRAMINGS[framing] is None:
         return center_square(photo)
     # Small ones beside the largest are looked for only where they are asked for.
-    faces = detect_faces(photo, small=which > 0) or detect_faces(photo)
+    faces = detect_faces(photo, small=which > 0)
     if not faces:
         raise NoFaceError(
             "No face was found in this picture. Use one where the face looks towards the camera "

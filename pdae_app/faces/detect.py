@@ -130,17 +130,24 @@ def detect_faces(photo: Image.Image, small: bool = True) -> list[Face]:
     What is hard to find is looked for longer: turned, and at last by the network.
 
     Args:
-        small: look for small faces beside large ones too, which takes much longer.
+        small: look for small faces beside large ones too, which takes much longer; they are
+            looked for in any case where no other is found.
     """
     whole = np.asarray(photo)
     pixels, scale = _at_most(whole, WORKING_SIDE)
-    faces = _placed(pixels, scale, _upright(pixels, 0))
-    if small:
+    found = (_placed(pixels, scale, some) for some in _attempts(pixels))
+    faces = next(filter(None, found), [])
+    if small or not faces:
         fine, finer = _at_most(whole, FINE_SIDE)
         others = _placed(fine, finer, _upright(fine, 1, SURE))
         faces += [face for face in others if not any(_same(face, other) for other in faces)]
-    hard = (_placed(pixels, scale, found) for found in _attempts(pixels))
-    faces = faces or next(filter(None, hard), [])
+    return sorted(faces, key=lambda face: -face.eye_distance)
+
+
+def upright_faces(photo: Image.Image) -> list[Face]:
+    """The faces that are found at once, largest first: none that are small or turned."""
+    pixels, scale = _at_most(np.asarray(photo), WORKING_SIDE)
+    faces = _placed(pixels, scale, _upright(pixels, 0))
     return sorted(faces, key=lambda face: -face.eye_distance)
 
 
@@ -163,8 +170,9 @@ def _upright(pixels: np.ndarray, doublings: int, sure: float = 0.0) -> list[Face
 
 
 def _attempts(pixels: np.ndarray) -> Iterator[list[Face]]:
-    """Faces in pixels (H, W, 3), by one way of looking harder after the other."""
-    yield _upright(pixels, 1)
+    """Faces in pixels (H, W, 3), by one way of looking after the other."""
+    for doublings in (0, 1):
+        yield _upright(pixels, doublings)
     for angle in TURNS:
         yield _turned(pixels, angle)
     small, scale = _at_most(pixels, NETWORK_SIDE)

@@ -142,7 +142,7 @@ class InsideTab:
         steps: list[OneStep] = []
         for step in one_step(editor, square, code, seed=seed):
             steps.append(step)
-            yield {self.status: f"One step at t = {step.t:.3g}…"}
+            yield {self.status: f"One step at t = {step.t:.4g}…"}
         yield {
             self.steps: rows_of(steps),
             self.gap: gap_curve(steps),
@@ -170,7 +170,7 @@ def rows_of(steps: list[OneStep]) -> list[tuple]:
     """Four rows of pictures, named by t: noised, one step without and with the shift, the shift."""
     rows = (("noised", "noised"), ("without", "alone"), ("shifted", "shifted"), ("shift", "shift"))
     return [
-        (shown(getattr(step, field)), f"{caption} {step.t:.3g}")
+        (shown(getattr(step, field)), f"{caption} {step.t:.4g}")
         for field, caption in rows
         for step in steps
     ]

@@ -1,4 +1,4 @@
-"""The webcam, edited as it is seen: one frame after the other, none of which is kept."""
+"""The webcam, edited as it is seen: one frame after the other, none of which becomes a file."""
 
 import base64
 import binascii
@@ -99,6 +99,8 @@ class LivePanel:
     def edit(self, chosen: Chosen, history: History, data: bytes) -> dict:
         """One frame edited as the sliders stand; what goes wrong is said, and the next comes."""
         begun, request = time.monotonic(), EditRequest(history.now, STEPS)
+        if why := too_slow(self.models.of(chosen)):  # of an event that no page of ours sent
+            return {self.status: why}
         try:
             Limits.of().check_memory()
             frame = edited = _read(data)
@@ -106,10 +108,11 @@ class LivePanel:
                 edited = self.model.call(edit_frame, self.models.of(chosen), frame, request)
         except (*EXPECTED, OSError) as error:
             return {self.status: sentence(error) or NOT_THERE}
-        told = f"{time.monotonic() - begun:.2f} s a frame."
+        said = ""
         if edited is frame:
-            told = f"{told} {NO_FACE if request.changes else NO_SLIDER}"
-        return {self.picture: written_out(edited), self.status: told}
+            said = NO_FACE if request.changes else NO_SLIDER
+        # The time stands with the picture: a status is read aloud whenever it changes.
+        return {self.picture: written_out(edited, time.monotonic() - begun), self.status: said}
 
 
 def too_slow(editor: Editor) -> str:
@@ -133,9 +136,10 @@ def _read(data: bytes) -> Image.Image:
     return image
 
 
-def written_out(image: Image.Image) -> str:
-    """The picture within the page's text: a file of it would stay."""
+def written_out(image: Image.Image, seconds: float) -> str:
+    """The picture and its time within the page's text: a file of it would stay."""
     buffer = io.BytesIO()
     image.save(buffer, **FORMAT)
     data = base64.b64encode(buffer.getvalue()).decode()
-    return f'<img alt="You, edited" style="width: 100%" src="data:image/webp{DATA}{data}">'
+    img = f'<img alt="You, edited" style="width: 100%" src="data:image/webp{DATA}{data}">'
+    return f"{img}<small>{seconds:.2f} s a frame</small>"

@@ -106,13 +106,15 @@ class PhotographOpening:
     ) -> dict:
         """A new picture, or another model: offer its faces and its centre, and forget the last one.
 
-        Sliders that were set while no picture was open are for the one that comes.
+        Sliders that were set while no picture was open are for the one that comes, if its model
+        has them.
         """
-        if opened is not None or path is None:
+        editor = self.panels.models.of(chosen)
+        unknown = history.now.sliders.keys() - set(editor.attributes)
+        if opened is not None or path is None or unknown:
             history = History()
         opening.drop()
         rendering.want(self.rendering.request(pasting, preset=history.now))
-        editor = self.panels.models.of(chosen)
         wish, offer = Opening(None, None, status=WELCOME), {}
         try:
             if path is not None and not editor.classes:

@@ -8,11 +8,11 @@ from pdae_app.private_folder import AGE
 
 
 def forget_those_who_left(page: gr.Blocks, age: float = AGE) -> None:
-    """Drop the sessions of closed tabs that did nothing for `age` seconds.
+    """Drop the sessions whose connection ended and that did nothing for `age` seconds.
 
     Gradio empties their states after an hour, but keeps its copy of the page's settings, about a
-    megabyte each, for as many sessions as `state_session_capacity` allows. An open tab keeps its
-    session: what it shows would no longer fit the settings that a new one begins with.
+    megabyte each, for as many sessions as `state_session_capacity` allows. A connected tab keeps
+    its session: what it shows would no longer fit the settings that a new one begins with.
     """
     holder = getattr(page, "state_holder", None)  # there is none before the page is launched
     if holder is None:
@@ -20,5 +20,6 @@ def forget_those_who_left(page: gr.Blocks, age: float = AGE) -> None:
     with holder.lock:
         for session, used in list(holder.time_last_used.items()):
             state = holder.session_data.get(session)
-            if state and state.is_closed and time.time() - used.timestamp() > age:
-                del holder.session_data[session], holder.time_last_used[session]
+            if state is None or (state.is_closed and time.time() - used.timestamp() > age):
+                holder.session_data.pop(session, None)
+                holder.time_last_used.pop(session, None)
