@@ -98,7 +98,7 @@ class Page:
         with tab("Many pictures"):
             ManyTab(*shared, self.edit.history)
         with tab("Film"):
-            FilmTab(*shared, self.edit.history)
+            self.film = FilmTab(*shared, self.edit.history)
         with tab("Look inside"):
             self.inside = InsideTab(*shared)
         with tab("About"):
@@ -122,7 +122,7 @@ class Page:
     @property
     def _parts(self) -> tuple:
         """The tabs that look different for another model."""
-        return self.edit, self.generate, self.own, self.inside, self.about
+        return self.edit, self.generate, self.own, self.film, self.inside, self.about
 
     @property
     def _adapting(self) -> list:

@@ -60,7 +60,16 @@ class FilmTab:
             outputs=[self.frame, self.result, self.status],
         )
         with gr.Accordion("Live, from the webcam", open=False):
-            LivePanel(models, model, chosen, history)
+            self.live = LivePanel(models, model, chosen, history)
+
+    @property
+    def adapting(self) -> list:
+        """What changes with the model."""
+        return self.live.adapting
+
+    def adapted(self, editor: Editor) -> dict:
+        """The tab for another model: whether it is fast enough for a webcam is asked anew."""
+        return self.live.adapted()
 
     def edit(self, chosen: Chosen, history: History, path: str | None, kind: str, quality: str):
         """Edit frame after frame; yields what is done, at last the film."""

@@ -15,7 +15,6 @@ from pdae_app.engine.requests import EditRequest
 from pdae_app.faces.photo import open_photo
 from pdae_app.limits import Limits
 from pdae_app.ui.events import (
-    AT_ONCE,
     EXPECTED,
     HIDDEN,
     ONE_AT_A_TIME,
@@ -89,7 +88,11 @@ class LivePanel:
             **HIDDEN,
             **SEVERAL,
         )
-        chosen.change(lambda: (gr.Row(visible=False), ""), None, [self.row, self.status], **AT_ONCE)
+        self.adapting = [self.row, self.status]
+
+    def adapted(self) -> dict:
+        """For another model: as at first."""
+        return {self.row: gr.Row(visible=False), self.status: ""}
 
     def begin(self, chosen: Chosen):
         """Offer the camera, or say why not."""
