@@ -20,6 +20,7 @@ from pdae_app.ui.connections import be_patient
 from pdae_app.ui.edit_tab import EditTab
 from pdae_app.ui.events import HIDDEN, LAST_WINS, ONE_AT_A_TIME, ModelThread, Newest, explained
 from pdae_app.ui.film_tab import FilmTab
+from pdae_app.ui.forgetting import forget_those_who_left
 from pdae_app.ui.generate_tab import GenerateTab
 from pdae_app.ui.guard import LOOPBACK, Guard, Rules
 from pdae_app.ui.inside_tab import InsideTab
@@ -28,7 +29,6 @@ from pdae_app.ui.look import CSS, HEAD, THEME
 from pdae_app.ui.many_tab import ManyTab
 from pdae_app.ui.models import Chosen, Models
 from pdae_app.ui.own_slider_tab import OwnSliderTab
-from pdae_app.ui.sessions import forget_those_who_left
 
 TITLE = "PDAE: edit a photograph by sliders"
 

@@ -9,7 +9,7 @@ import pytest
 from gradio.state_holder import StateHolder
 
 from pdae_app.private_folder import Sweep
-from pdae_app.ui.sessions import forget_those_who_left
+from pdae_app.ui.forgetting import forget_those_who_left
 
 HOUR = timedelta(hours=1)
 
