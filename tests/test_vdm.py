@@ -205,7 +205,7 @@ def test_the_gap_is_seen_inside_where_steps_may_be_ever_finer(tmp_path):
     steps = list(one_step(editor, square, code))
     assert all(step.gap_without > 0 and step.gap_shifted > 0 for step in steps)
     shown = [caption for _, caption in inside_tab.rows_of(steps)]
-    assert shown[:3] == ["noised 0.05", "noised 0.179", "noised 0.307"]
+    assert shown[:3] == ["noised 0.05", "noised 0.1786", "noised 0.3071"]
 
 
 def test_edits_of_a_continuous_process_start_between_its_ends(tmp_path):
