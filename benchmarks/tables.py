@@ -27,7 +27,7 @@ SECTIONS = {
     "alignment": ("Where the eyes are", ""),
     "unseen": (
         "Ten photographs that nobody trained on, through the page",
-        "Made of pictures of the split `test`, as people bring them.",
+        "By faces128. Made of pictures of the split `test`, as people bring them.",
     ),
     "reconstruction": (
         "Reconstruction against steps and evaluations",

@@ -1,4 +1,5 @@
 import os
+from dataclasses import replace
 
 # Tests run beside each other and beside a browser: one thread each keeps them fast and repeatable.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -10,7 +11,7 @@ from pdae_app.bundle import save_bundle
 from pdae_app.engine import Editor
 from pdae_app.ui.session import EXAMPLES
 from tests.running import chromium, opened, running_app
-from tests.tiny import tiny_bundle, tiny_class_bundle
+from tests.tiny import tiny_bundle, tiny_class_bundle, tiny_latent_bundle
 from training.data import DataConfig
 
 
@@ -25,6 +26,19 @@ def tiny_folder(tmp_path_factory):
 @pytest.fixture(scope="session")
 def editor(tiny_folder):
     return Editor.from_pretrained(tiny_folder, device="cpu")
+
+
+@pytest.fixture(scope="session")
+def coupled_folder(tmp_path_factory):
+    """A tiny model on states that edits without x_T."""
+    folder = tmp_path_factory.mktemp("coupled") / "bundle"
+    save_bundle(replace(tiny_latent_bundle(), coupled_from=80), folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def coupled(coupled_folder):
+    return Editor.from_pretrained(coupled_folder, device="cpu")
 
 
 @pytest.fixture(scope="session")

@@ -2,7 +2,6 @@
 
 import io
 import math
-from dataclasses import replace
 from pathlib import Path
 
 import av
@@ -12,10 +11,9 @@ from gradio_client import Client, handle_file
 from gradio_client.exceptions import AppError
 from PIL import Image
 
-from pdae_app.bundle import save_bundle
 from pdae_app.cli import main
 from pdae_app.clips import MOST_SIDE, WRITERS, Clip, ClipError
-from pdae_app.engine import EditError, Editor
+from pdae_app.engine import EditError
 from pdae_app.engine.framing import Square
 from pdae_app.engine.moving import edit_clip, fading
 from pdae_app.engine.preset import Preset
@@ -33,7 +31,6 @@ from tests.running import (
     status,
     tab,
 )
-from tests.tiny import tiny_latent_bundle
 
 RATE = 12
 
@@ -71,19 +68,6 @@ def moving(count, size=(240, 240)):
 @pytest.fixture(scope="module")
 def film(tmp_path_factory):
     return write_film(tmp_path_factory.mktemp("film") / "anna.mp4", moving(6))
-
-
-@pytest.fixture(scope="module")
-def coupled_folder(tmp_path_factory):
-    """A tiny model that edits without x_T."""
-    folder = tmp_path_factory.mktemp("coupled") / "bundle"
-    save_bundle(replace(tiny_latent_bundle(), coupled_from=80), folder)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def coupled(coupled_folder):
-    return Editor.from_pretrained(coupled_folder, device="cpu")
 
 
 def streams(data):

@@ -2,33 +2,18 @@
 
 import base64
 import io
-from dataclasses import replace
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from pdae_app.bundle import save_bundle
-from pdae_app.engine import EditError, Editor
+from pdae_app.engine import EditError
 from pdae_app.engine.moving import edit_frame
 from pdae_app.engine.preset import Preset
 from pdae_app.engine.requests import EditRequest
 from pdae_app.ui.live_panel import RENTED, Camera, too_slow, written_out
 from pdae_app.ui.session import EXAMPLES
 from tests.running import chromium, drag, expect, opened, running_app, status, tab
-from tests.tiny import tiny_latent_bundle
-
-
-@pytest.fixture(scope="module")
-def latent_folder(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("live") / "latent"
-    save_bundle(replace(tiny_latent_bundle(), coupled_from=80), folder)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def latent(latent_folder):
-    return Editor.from_pretrained(latent_folder, device="cpu")
 
 
 @pytest.fixture(scope="module")
@@ -50,11 +35,11 @@ def seen(page):
     return np.asarray(Image.open(io.BytesIO(data)).convert("RGB"), int)
 
 
-def test_the_webcam_is_edited_as_the_sliders_stand(latent_folder, camera):
+def test_the_webcam_is_edited_as_the_sliders_stand(coupled_folder, camera):
     flags = ["--use-fake-ui-for-media-stream", "--use-fake-device-for-media-stream"]
     flags.append(f"--use-file-for-fake-video-capture={camera}")
     with (
-        running_app("--model", latent_folder, PDAE_LIVE_SECONDS="60") as address,
+        running_app("--model", coupled_folder, PDAE_LIVE_SECONDS="60") as address,
         chromium(flags) as browser,
         opened(browser, address) as page,
     ):
@@ -78,28 +63,28 @@ def test_the_webcam_is_edited_as_the_sliders_stand(latent_folder, camera):
         assert changed[:, 220:420].any() and not changed[:, :80].any()  # the face, not the wall
 
 
-def test_a_frame_is_edited_in_its_face_alone(latent):
+def test_a_frame_is_edited_in_its_face_alone(coupled):
     frame = Image.new("RGB", (500, 300), (120, 130, 140))
     frame.paste(Image.open(EXAMPLES[2]).resize((280, 280)), (200, 10))
     request = EditRequest(Preset({"Smiling": 2.0}), 4)
-    edited = np.asarray(edit_frame(latent, frame, request), int)
+    edited = np.asarray(edit_frame(coupled, frame, request), int)
     changed = np.abs(edited - np.asarray(frame)).max(axis=2) > 0
     assert changed[:, 200:].any() and not changed[:, :150].any()
     wall = Image.new("RGB", (300, 200), (90, 120, 90))
-    assert edit_frame(latent, wall, request) is wall
+    assert edit_frame(coupled, wall, request) is wall
     with pytest.raises(EditError, match="set a slider"):
-        edit_frame(latent, frame, EditRequest(Preset(), 4))
+        edit_frame(coupled, frame, EditRequest(Preset(), 4))
 
 
-def test_a_slow_machine_says_so_with_its_time(latent, monkeypatch):
-    monkeypatch.setattr(type(latent.sampler), "step_seconds", 0.03)
-    assert too_slow(latent) == ""
-    monkeypatch.setattr(type(latent.sampler), "step_seconds", 0.25)
-    assert "about 2.1 s" in too_slow(latent)
+def test_a_slow_machine_says_so_with_its_time(coupled, monkeypatch):
+    monkeypatch.setattr(type(coupled.sampler), "step_seconds", 0.03)
+    assert too_slow(coupled) == ""
+    monkeypatch.setattr(type(coupled.sampler), "step_seconds", 0.25)
+    assert "about 2.1 s" in too_slow(coupled)
     monkeypatch.setenv("PDAE_LIVE_SECONDS", "3")
-    assert too_slow(latent) == ""
+    assert too_slow(coupled) == ""
     monkeypatch.setenv("SPACES_ZERO_GPU", "1")
-    assert too_slow(latent) == RENTED
+    assert too_slow(coupled) == RENTED
 
 
 @pytest.mark.parametrize("url", [None, "", "data:image/jpeg;base64,%%%", "http://127.0.0.1/x"])
@@ -108,7 +93,7 @@ def test_a_frame_that_is_none_has_no_bytes(url):
     assert Camera(sources=["webcam"], streaming=True).preprocess(payload) == b""
 
 
-def test_a_frame_becomes_no_file(latent, tmp_path, monkeypatch):
+def test_a_frame_becomes_no_file(coupled, tmp_path, monkeypatch):
     monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path))
     text = written_out(Image.new("RGB", (30, 20)), 0.25)
     assert "data:image/webp;base64," in text and "0.25 s a frame" in text

@@ -53,8 +53,7 @@ def one_step(
     for t in map(process.at, np.linspace(0.05, 0.95, count).tolist()):
         with torch.inference_mode():
             x_t, truth = noised_with_truth(process, x_0, noise, t, editor.bundle.variational)
-        times = process.asked(t, x_0)
-        with torch.inference_mode():
+            times = process.asked(t, x_0)
             pictures = [
                 process.predict_x0(x_t, sampler.denoiser(z, scale)(x_t, times), t)
                 for scale in (0.0, 1.0)
