@@ -10,7 +10,7 @@ import pytest
 from pdae_app.bundle import save_bundle
 from pdae_app.engine import Editor
 from pdae_app.ui.session import EXAMPLES
-from tests.running import chromium, opened, running_app
+from tests.running import chromium, opened, playwright_driver, running_app
 from tests.tiny import tiny_bundle, tiny_class_bundle, tiny_latent_bundle
 from training.data import DataConfig
 
@@ -59,8 +59,14 @@ def address(tiny_folder):
 
 
 @pytest.fixture(scope="session")
-def browser():
-    with chromium() as running:
+def driver():
+    with playwright_driver() as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def browser(driver):
+    with chromium(driver) as running:
         yield running
 
 

@@ -61,29 +61,35 @@ def running_app(*arguments, **environment):
 
 
 @contextmanager
-def chromium(flags=(), **options):
+def playwright_driver():
+    """What starts browsers; a process can have only one."""
+    playwright = pytest.importorskip("playwright.sync_api")
+    with playwright.sync_playwright() as driver:
+        yield driver
+
+
+@contextmanager
+def chromium(driver, flags=(), **options):
     """The system's Chromium, or Playwright's own, with a profile of its own.
 
     All pages share the profile, and so the page's compiled scripts: the second opens in half the
     time of the first.
     """
-    playwright = pytest.importorskip("playwright.sync_api")
-    with playwright.sync_playwright() as driver:
-        own = driver.chromium.executable_path
-        path = shutil.which("chromium") or (own if os.path.exists(own) else None)
-        if path is None:
-            message = "no browser: apt-get install chromium, or playwright install chromium"
-            pytest.fail(message) if os.environ.get("CI") else pytest.skip(message)
-        with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
-            browser = driver.chromium.launch_persistent_context(
-                profile,
-                executable_path=path,
-                args=[*BROWSER_FLAGS, *flags],
-                timeout=PATIENCE,
-                **options,
-            )
-            yield browser
-            browser.close()
+    own = driver.chromium.executable_path
+    path = shutil.which("chromium") or (own if os.path.exists(own) else None)
+    if path is None:
+        message = "no browser: apt-get install chromium, or playwright install chromium"
+        pytest.fail(message) if os.environ.get("CI") else pytest.skip(message)
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
+        browser = driver.chromium.launch_persistent_context(
+            profile,
+            executable_path=path,
+            args=[*BROWSER_FLAGS, *flags],
+            timeout=PATIENCE,
+            **options,
+        )
+        yield browser
+        browser.close()
 
 
 class Traffic:

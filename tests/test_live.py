@@ -35,12 +35,12 @@ def seen(page):
     return np.asarray(Image.open(io.BytesIO(data)).convert("RGB"), int)
 
 
-def test_the_webcam_is_edited_as_the_sliders_stand(coupled_folder, camera):
+def test_the_webcam_is_edited_as_the_sliders_stand(driver, coupled_folder, camera):
     flags = ["--use-fake-ui-for-media-stream", "--use-fake-device-for-media-stream"]
     flags.append(f"--use-file-for-fake-video-capture={camera}")
     with (
         running_app("--model", coupled_folder, PDAE_LIVE_SECONDS="60") as address,
-        chromium(flags) as browser,
+        chromium(driver, flags) as browser,
         opened(browser, address) as page,
     ):
         tab(page, "Film")

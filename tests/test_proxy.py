@@ -119,9 +119,9 @@ def test_other_sites_are_refused_behind_the_proxy_too(proxy):
     assert answer.status == 403
 
 
-def test_a_browser_gets_the_whole_page(proxy):
+def test_a_browser_gets_the_whole_page(proxy, driver):
     """A page has many files, and the example allows only so many requests at once."""
-    with chromium(ignore_https_errors=True) as browser:
+    with chromium(driver, ignore_https_errors=True) as browser:
         page, answers = browser.new_page(), []
         page.set_default_timeout(60_000)
         page.on("response", lambda answer: answers.append((answer.status, answer.url)))
