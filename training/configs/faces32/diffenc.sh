@@ -11,11 +11,11 @@ set -euo pipefail
 configs=training/configs
 python=${PYTHON:-.venv/bin/python}
 data=${DATA:-../shared/faces}
-faces=${FACES:-2048}
-digits=${DIGITS:-12800}
+faces=${FACES:-16384}
+digits=${DIGITS:-76800}
 from=(data.folder="$data" data.labels="$data/manifest.csv")
 # Short runs of small batches; the files have those of longer ones.
-brief=(loop.batch_size=64 loop.warmup=1280 loop.ema=0.98 loop.sample_every=3200 sample_steps=20)
+brief=(loop.batch_size=64 loop.warmup=2560 loop.ema=0.99 loop.sample_every=6400 sample_steps=20)
 
 # stage FOLDER SCRIPT CONFIG KEY=VALUE ...: train unless the bundle in FOLDER is there.
 stage() {
