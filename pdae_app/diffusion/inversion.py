@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from pdae_app.diffusion.process import Process, Time, expand
+from pdae_app.diffusion.process import Process, Time, as_double, expand
 from pdae_app.diffusion.solvers import Denoiser, State, ddim_step
 
 # So many past iterates are mixed.
@@ -136,9 +136,9 @@ class FixedPoint:
 
     def _tried(self, denoiser: Denoiser, x: Tensor, times: Tensor, evaluations=1) -> Solution:
         eps = denoiser(x, times)
-        # By the sampler's own arithmetic: a network of high frequencies would blow a difference in
-        # rounding up from step to step.
-        residual = self.x_s - ddim_step(self.process, x, eps, self.levels)[0]
+        # By the sampler's own arithmetic, and their difference in float64, where it is exact: a
+        # network of high frequencies would blow rounding up from step to step.
+        residual = as_double(self.x_s) - ddim_step(self.process, x, eps, self.levels)[0]
         error = residual.flatten(1).square().mean(dim=1).sqrt()
         return Solution(x, eps, residual, error, evaluations)
 

@@ -111,7 +111,7 @@ def ddim_states(
         eps = denoiser(x, process.asked(pair[0], x))
         x, x0_hat = ddim_step(process, x, eps, pair, clip_x0)
         if residuals is not None:
-            x = x + residuals[step - 1]
+            x = (x + residuals[step - 1]).to(x.dtype)
         if after is not None:
             x = after(step, x)
         yield State(step, steps, pair[0], x, x0_hat=x0_hat, evaluations=step)

@@ -48,7 +48,7 @@ def _codes(
     for row in range(len(z)):
         residuals, error = None, None
         if last.residuals is not None:
-            residuals = plain(last.residuals[:, row])
+            residuals = plain(last.residuals[:, row], last.residuals.dtype)
             error = float(residuals.square().mean().sqrt())
         inversion = Inversion(
             last.steps, sampler.stepping_name, last.evaluations, residuals=residuals, error=error

@@ -20,6 +20,6 @@ def to_image(x: Tensor) -> Image.Image:
     return Image.fromarray(pixels.permute(1, 2, 0).cpu().numpy())
 
 
-def plain(tensor: Tensor) -> Tensor:
+def plain(tensor: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
     """A copy on the CPU that outlives inference mode and can be pickled and deep-copied."""
-    return torch.from_numpy(tensor.detach().float().cpu().contiguous().numpy().copy())
+    return torch.from_numpy(tensor.detach().to(dtype).cpu().contiguous().numpy().copy())
