@@ -11,7 +11,7 @@ set -euo pipefail
 configs=training/configs
 python=${PYTHON:-.venv/bin/python}
 data=${DATA:-../shared/faces}
-faces=${FACES:-16384}
+faces=${FACES:-8192}
 digits=${DIGITS:-76800}
 from=(data.folder="$data" data.labels="$data/manifest.csv")
 # Short runs of small batches; the files have those of longer ones.
