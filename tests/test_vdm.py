@@ -42,6 +42,7 @@ from training import evaluate_likelihood, make_digits, train_vdm
 from training.bits import bits_of_pictures
 from training.loop import LoopConfig, adamw
 from training.pixels import PixelConfig, held_out_pixels, pixel_set
+from training.samples import fixed_noise, gap_filled, one_step_error
 from training.train_attributes import AttributesConfig
 from training.train_pdae import PdaeObjective, PdaeTrainConfig
 from training.train_vdm import VdmObjective, VdmTrainConfig
@@ -242,6 +243,22 @@ def test_a_model_that_knows_the_encoded_picture_leaves_no_gap():
     assert (truth - X).abs().max() > 1e-2  # so the picture itself is not what is to be predicted
     same = noised_with_truth(process, X, eps, t)
     assert same[1] is X and torch.equal(same[0], process.noised(X, eps, t))
+
+
+@torch.no_grad()
+def test_validation_asks_a_model_about_the_pictures_that_it_knows():
+    """One that always finds the encoded picture has no error, and fills the whole gap."""
+    model, X = tiny_vdm("diffenc"), scaled(given()[0])
+    process = bundle_of(model).process
+
+    def knowing(x_t, t):
+        _, truth = noised_with_truth(process, X, fixed_noise(X), float(t[0]), model)
+        return process.predict_eps(x_t, truth, t)
+
+    # The plain picture is another one.
+    assert one_step_error(knowing, X, process, model) < one_step_error(knowing, X, process) / 100
+    filled = gap_filled(lambda x_t, t: knowing(x_t, t) + 1, knowing, X, process, model)
+    assert filled > 1 - 1e-6
 
 
 def test_pdae_trains_on_a_learned_encoder(smoke, tmp_path):

@@ -191,8 +191,9 @@ class PdaeObjective(Objective):
         if self.config.stage == "sketch":
             return {"sketch_mse": float(F.mse_loss(self.model.shift.sketch(z), x_0))}
         denoiser = self._networks.denoiser(z)
-        filled = gap_filled(self._networks.unconditional(), denoiser, x_0, self.schedule)
-        return decoding_errors(denoiser, x_0, self.schedule) | {"gap_filled": filled}
+        known = {"process": self.schedule, "variational": self.variational}
+        filled = gap_filled(self._networks.unconditional(), denoiser, x_0, **known)
+        return decoding_errors(denoiser, x_0, **known) | {"gap_filled": filled}
 
 
 def copy_agreeing(source: nn.Module, target: nn.Module) -> None:

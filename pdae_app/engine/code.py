@@ -16,9 +16,9 @@ class EditError(ValueError):
 class Inversion:
     """How a photograph's x_T was found: it belongs to decoding in `steps` of this `stepping`.
 
-    `residuals` (steps, C, S, S), in float64 where the device has it, are what solving each step left,
-    added again in decoding; None for the plain inversion of PDAE's Eq. 8. `evaluations` of the networks were made; `error` is the
-    root mean square of the residuals.
+    `residuals` (steps, C, S, S) are what solving each step left, added again in decoding, in
+    float64 where the device has it; None for the plain inversion of PDAE's Eq. 8. `evaluations` of
+    the networks were made; `error` is the root mean square of the residuals.
     """
 
     steps: int

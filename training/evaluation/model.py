@@ -14,10 +14,11 @@ from pdae_app.bundle import Bundle, load_bundle
 from pdae_app.diffusion.denoisers import Mix
 from pdae_app.diffusion.grids import Stepping, jumping, steppings
 from pdae_app.diffusion.inversion import exact_states
-from pdae_app.diffusion.process import Process
+from pdae_app.diffusion.process import Process, Time
 from pdae_app.diffusion.schedule import Schedule
 from pdae_app.diffusion.solvers import Denoiser, ddim_states, dpm_solver_states, last_x
 from pdae_app.diffusion.spacing import Spacing
+from pdae_app.diffusion.variational import noised_with_truth
 from pdae_app.families import Family
 from pdae_app.hub import local_folder
 from training.evaluation.albums import Album, pieces
@@ -126,6 +127,13 @@ class Model:
         places = range(places) if isinstance(places, int) else places
         draws = (torch.Generator().manual_seed(seed * 1_000_003 + i) for i in places)
         return torch.stack([torch.randn(self.bundle.state_shape, generator=g) for g in draws])
+
+    @torch.inference_mode()
+    def noised(self, states: Tensor, noise: Tensor, t: Time) -> tuple[Tensor, Tensor]:
+        """What the frozen model was trained on at t, and the x0_hat there that has no gap."""
+        parts = states.to(self.device), noise.to(self.device), t
+        x_t, truth = noised_with_truth(self.process, *parts, self.bundle.variational)
+        return x_t.cpu(), truth.cpu()
 
     def inverted(self, states: Tensor, z: Tensor, stepping: Stepping, steps: int) -> Tensor:
         """x_T by plain DDIM inversion (PDAE, Eq. 8)."""

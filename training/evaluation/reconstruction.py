@@ -8,7 +8,6 @@ from torch import Tensor
 
 from pdae_app.diffusion.posterior import step_posterior
 from pdae_app.diffusion.process import Time
-from pdae_app.diffusion.variational import noised_with_truth
 from training.evaluation.distances import similarity, squared_error
 from training.evaluation.model import Decoding, Model
 
@@ -79,11 +78,7 @@ def gaps(subject: Coded) -> Iterator[tuple[Time, Tensor, Tensor]]:
     generator = torch.Generator().manual_seed(0)
     for t in (subject.model.process.at((place + 0.5) / 10) for place in range(10)):
         noise = torch.randn(subject.states.shape, generator=generator)
-        model = subject.model
-        with torch.no_grad():
-            noised = noised_with_truth(
-                model.process, subject.states, noise, t, model.bundle.variational
-            )
+        noised = subject.model.noised(subject.states, noise, t)
         yield t, *(_errors(subject, noised, t, scale) for scale in (0.0, 1.0))
 
 

@@ -51,7 +51,7 @@ def measure(case: Case) -> Table:
 def _one_step(case: Case, subject: Coded, t: Time) -> dict[str, Tensor]:
     """Pictures (N, C, S, S) of x0_hat from x_t, without the code and with it."""
     model = case.model
-    x_t = model.process.noised(subject.states, model.noise(len(subject.z), case.seed), t)
+    x_t, _ = model.noised(subject.states, model.noise(len(subject.z), case.seed), t)
     return {
         name: model.pictures(predicted(subject, x_t, t, scale))
         for name, scale in (("without", 0.0), ("with", 1.0))

@@ -113,7 +113,7 @@ def linearity(model: Model, states: Tensor, z: Tensor) -> dict[str, Tensor]:
     ratios: dict[str, list[Tensor]] = {"the shift": [], "its change": []}
     noise = model.noise(len(states), 0)
     for t in (model.process.at(place) for place in PLACES):
-        x_t = model.process.noised(states, noise, t)
+        x_t, _ = model.noised(states, noise, t)
         a, b, middle = (_shift(model, x_t, code, t) for code in (*z, z.mean(dim=0)))
         lacks = _norm(middle - (a + b) / 2)
         ratios["the shift"].append(lacks / _norm(middle).clamp(min=1e-12))

@@ -22,7 +22,7 @@ def measure(case: Case) -> Table:
     states, runs = model.states(squares.pictures), _runs(case, squares)
     noise, rows = model.noise(len(states), case.seed), []
     for t in (model.process.at((i + 0.5) / PLACES) for i in range(PLACES)):
-        x_t = model.process.noised(states, noise, t)
+        x_t, _ = model.noised(states, noise, t)
         losses = {name: _loss(case, x_t, noise, t, run) for name, run in runs.items()}
         row = {"t": t} | {name: with_error(loss) for name, loss in losses.items()}
         if len(losses) == 2:
