@@ -108,6 +108,13 @@ def test_somebody_far_behind_is_found_beside_a_large_face(example):
     assert near.eye_distance > 3 * far.eye_distance and far.center[0] > 900
 
 
+def test_clothes_are_no_face():
+    for path in EXAMPLES:
+        photo = open_photo(path)
+        chest = photo.crop((0, round(0.7 * photo.height), *photo.size))
+        assert not detect_faces(chest.resize((3 * chest.width, 3 * chest.height))), path.name
+
+
 def test_no_face_offers_the_centre_square():
     wall = Image.new("RGB", (300, 200), (90, 120, 90))
     with pytest.raises(NoFaceError, match="centre square"):

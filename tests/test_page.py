@@ -215,6 +215,16 @@ def test_a_result_is_edited_further(page):
     assert np.abs(np.asarray(edited, int) - np.asarray(again, int)).max() <= 1
 
 
+def test_the_handle_between_before_and_after_covers_no_face(page):
+    click_example(page)
+    drag(page, "Smiling", 0.9)
+    status(page, "Done in")
+    settled(page)
+    divider = page.locator("#result .outer").bounding_box()
+    handle = page.locator("#result .icon-wrap").bounding_box()
+    assert handle["y"] > divider["y"] + 0.8 * divider["height"]
+
+
 @pytest.mark.parametrize("way", ["pointer", "key"])
 def test_before_is_seen_while_compare_is_held(page, way):
     click_example(page)

@@ -270,6 +270,10 @@ def test_an_emptied_box_is_the_least_and_no_stop(page):
     page.click("#generate")
     status(page, "Done in", "generation-status")
     expect(page.locator("#generated .thumbnail-item")).to_have_count(1)
+    # Places where no picture is show nothing.
+    expect(page.locator("#generated .grid-wrap")).to_have_css(
+        "background-color", "rgba(0, 0, 0, 0)"
+    )
 
 
 def test_what_does_not_come_into_the_line_was_not_stopped(page):
