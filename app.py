@@ -6,6 +6,7 @@ A Hugging Face Space and a container set it up by environment variables instead:
 import argparse
 import os
 import sys
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -27,8 +28,9 @@ from pdae_app.export.credentials import CredentialsError, signed_still
 from pdae_app.export.provenance import Provenance
 from pdae_app.limits import LimitError, Limits
 from pdae_app.ui.app import build, launch
-from pdae_app.ui.events import ModelThread
+from pdae_app.ui.events import Line
 from pdae_app.ui.models import Models, bundles_in
+from pdae_app.ui.workers import devices
 
 CHECKPOINTS = Path(__file__).resolve().parent / "checkpoints"
 
@@ -56,6 +58,12 @@ def parse() -> argparse.Namespace:
         help="let visitors name any model of the Hub (PDAE_ANY_MODEL=1)",
     )
     parser.add_argument("--device", help="cpu, cuda or mps (default: the best there is)")
+    parser.add_argument(
+        "--workers",
+        type=int,
+        default=known.get("PDAE_WORKERS", "1"),
+        help="requests at a time, each on a GPU of its own as far as there are (PDAE_WORKERS)",
+    )
     parser.add_argument("--precision", default="auto", help="auto (half on GPUs), float32, or half")
     parser.add_argument("--compile", action="store_true", help="compile the networks: slower start")
     parser.add_argument("--host", help="address to listen on (default: this machine only)")
@@ -69,30 +77,41 @@ def try_credentials() -> None:
     signed_still(Image.new("RGB", (16, 16)), Provenance("trial"))
 
 
+def load(arguments: argparse.Namespace, device: str) -> Editor:
+    """The model that the page opens with, on a device."""
+    editor = Editor.from_pretrained(
+        arguments.model,
+        revision=arguments.revision,
+        device=device,
+        precision=arguments.precision,
+    )
+    return editor.compile() if arguments.compile else editor
+
+
 def main() -> int:
     """Load the model and serve the page; the exit code."""
-    arguments, model = parse(), ModelThread()
+    arguments = parse()
     if arguments.mcp and find_spec("mcp") is None:
         print('error: --mcp needs Gradio\'s extra: pip install "gradio[mcp]"', file=sys.stderr)
         return 1
     try:
         limits = Limits.of()
         try_credentials()
-        editor = model.call(
-            Editor.from_pretrained,
-            arguments.model,
-            revision=arguments.revision,
-            device=arguments.device,
-            precision=arguments.precision,
-        )
-        if arguments.compile:
-            model.call(editor.compile)
+        model = Line(devices(arguments.device, arguments.workers))
+        editor, *copies = model.each(partial(load, arguments))
         limits.check_start()
     except (BundleError, CredentialsError, EditError, LimitError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     places = [*bundles_in(CHECKPOINTS), *arguments.models]
-    models = Models(editor, places, arguments.any_model, arguments.precision, model)
+    models = Models(
+        editor,
+        places,
+        free=arguments.any_model,
+        precision=arguments.precision,
+        model=model,
+        copies=copies,
+    )
     options = {"mcp_server": True} if arguments.mcp else {}
     launch(build(models, model), arguments.host, arguments.port, **options)
     return 0

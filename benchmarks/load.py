@@ -167,15 +167,10 @@ def resident(process: int) -> float:
     return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
 
 
-def main() -> None:
-    """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--model", default="checkpoints/faces128")
-    parser.add_argument("--clients", type=int, default=20)
-    parser.add_argument("--edits", type=int, default=5)
-    arguments = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder, running_app(arguments.model) as app:
-        photos = photographs(arguments.clients, Path(folder))
+def measured(arguments: argparse.Namespace, workers: int, folder: Path) -> tuple[dict, str]:
+    """The row of an app with so many workers, and what else was seen of it."""
+    with running_app(arguments.model, "--workers", str(workers)) as app:
+        photos = photographs(arguments.clients, folder)
         edited(Client(app.address, verbose=False), photos[0], 0.0)
         before = resident(app.process)
         found, seconds, whole = together(app.address, photos, arguments.edits)
@@ -184,10 +179,10 @@ def main() -> None:
         answered, refused, words = overfull(app.address, photos[0])
         freed, waited = (after_leaving(app.address, photos[0], leave) for leave in (True, False))
         end = resident(app.process)
-    same = sum(found[key] == digest for key, digest in single.items())
     row = {
+        "workers": workers,
         "clients x edits": f"{arguments.clients} x {arguments.edits}",
-        "as alone, bit for bit": f"{same} of {len(found)}",
+        "as alone, bit for bit": f"{sum(found[k] == single[k] for k in single)} of {len(found)}",
         "edits a second": len(found) / whole,
         "median wait (s)": statistics.median(seconds),
         "longest (s)": max(seconds),
@@ -196,11 +191,25 @@ def main() -> None:
         "at the end": round(end),
     }
     notes = (
-        f"Of {answered + refused} requests at once, {answered} were answered and {refused} "
-        f"refused at once: “{words}”. Behind ten clients with edits in best quality, an edit took "
-        f"{waited:.1f} s; when they closed their connections, {freed:.1f} s."
+        f"With workers: {workers}: of {answered + refused} requests at once, {answered} were "
+        f"answered and {refused} refused at once: “{words}”. Behind ten clients with edits in best "
+        f"quality, an edit took {waited:.1f} s; when they closed their connections, {freed:.1f} s."
     )
-    publish("load", [row], notes)
+    return row, notes
+
+
+def main() -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--model", default="checkpoints/faces128")
+    parser.add_argument("--clients", type=int, default=20)
+    parser.add_argument("--edits", type=int, default=5)
+    parser.add_argument("--workers", type=int, nargs="+", default=[1, 2])
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        runs = [measured(arguments, workers, Path(folder)) for workers in arguments.workers]
+    rows, notes = zip(*runs, strict=True)
+    publish("load", list(rows), " ".join(notes))
 
 
 if __name__ == "__main__":

@@ -39,12 +39,12 @@ class App:
 
 
 @contextmanager
-def running_app(model: str):
+def running_app(model: str, *options: str):
     """`python app.py` as a program of its own, which ends with this context."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    command = [sys.executable, ROOT / "app.py", "--model", model, "--port", str(port)]
+    command = [sys.executable, ROOT / "app.py", "--model", model, "--port", str(port), *options]
     app = subprocess.Popen(command, stdout=subprocess.DEVNULL)
     try:
         wait_for(port, app)

@@ -15,7 +15,7 @@ from PIL import Image
 from pdae_app.engine import EditError
 from pdae_app.ui.api_sliders import SliderEndpoints
 from pdae_app.ui.canvas import MOST_LAYERS, Canvas
-from pdae_app.ui.events import ModelThread, ModelThreadError
+from pdae_app.ui.events import Line, WorkerError
 from pdae_app.ui.models import Models
 from tests.attacks import ENDLESS_EPS, encoded
 
@@ -76,7 +76,7 @@ def test_a_request_for_a_slider_has_a_bound(editor):
 
 @pytest.mark.parametrize("while_it_works", [True, False])
 def test_a_model_thread_that_dies_is_replaced(while_it_works):
-    model, begun = ModelThread(), threading.Event()
+    model, begun = Line(), threading.Event()
     ident = model.call(threading.get_ident)
 
     def die():
@@ -90,11 +90,11 @@ def test_a_model_thread_that_dies_is_replaced(while_it_works):
 
     if while_it_works:
         threading.Thread(target=lambda: (begun.wait(), die()), daemon=True).start()
-        with pytest.raises(ModelThreadError):
+        with pytest.raises(WorkerError):
             model.call(work)
     else:
         die()
     for _ in range(2):  # an idle thread notices at its next call, which is lost with it
-        with contextlib.suppress(ModelThreadError):
+        with contextlib.suppress(WorkerError):
             model.call(int)
     assert model.call(int, "7") == 7

@@ -56,6 +56,11 @@ class Coupling:
     levels: list[Time]
     predictions: Tensor
 
+    @property
+    def device(self) -> torch.device:
+        """Where it was made."""
+        return self.x_0.device
+
 
 def coupling(
     denoiser: Denoiser, x_0: Tensor, noise: Tensor, process: Process, levels: list[Time]

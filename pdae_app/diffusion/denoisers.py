@@ -70,6 +70,11 @@ class Start:
     features: Features
     eps: Tensor
 
+    @property
+    def device(self) -> torch.device:
+        """Where it was made."""
+        return self.eps.device
+
 
 @dataclass(frozen=True)
 class ShiftedDenoiser:

@@ -64,6 +64,8 @@ def edit_states(
         keep: (S, S) in [0, 1]: where it is 1, the unchanged picture stays; N is then 1, and the
             states are those of the unchanged picture and of the edit.
     """
+    if start is not None and _elsewhere(start.device, sampler.device):
+        start = None
     if is_coupled(sampler, code):
         start = start or shared_start(sampler, code, sampling.steps)
         return sampler.edit_coupled(start, z, sampling.scale, keep)
@@ -80,6 +82,11 @@ def edit_states(
             keep=keep,
         )
     )
+
+
+def _elsewhere(made: torch.device, device: torch.device) -> bool:
+    """Whether what was made on one device lies on another GPU; "cuda" alone is any of them."""
+    return made.type != device.type or (device.index is not None and made != device)
 
 
 def edited_pictures(

@@ -9,16 +9,16 @@ from pdae_app.engine.checks import is_number
 from pdae_app.engine.framing import Framed, Square, frame
 from pdae_app.engine.preset import Preset, parse_sliders
 from pdae_app.typed_config import short
-from pdae_app.ui.events import ONE_AT_A_TIME, ModelThread
+from pdae_app.ui.events import IN_LINE, Line
 from pdae_app.ui.models import Models
 from pdae_app.ui.photo_input import PhotoInput
 from pdae_app.ui.raw_inputs import RawFlag, RawJSON, RawNumber, RawText
 
 
-def connect(model: ModelThread, endpoints: Mapping[Callable, tuple[list, list]]) -> None:
+def connect(model: Line, endpoints: Mapping[Callable, tuple[list, list]]) -> None:
     """Give methods fixed names: each with its inputs and its outputs."""
     for function, (inputs, outputs) in endpoints.items():
-        options = {"api_name": function.__name__, **ONE_AT_A_TIME}
+        options = {"api_name": function.__name__, **IN_LINE}
         gr.Button().click(model.explained(function), inputs, outputs, **options)
 
 

@@ -1,15 +1,13 @@
-"""What all tabs share: one model at a time, on one thread, and errors as sentences."""
+"""What all tabs share: one line before the model, and errors as sentences."""
 
-import contextvars
 import errno
 import functools
 import os
-import threading
 import traceback
-from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from collections.abc import Callable
 
 import gradio as gr
+from gradio.context import LocalContext
 from gradio.events import Dependency
 from PIL import Image
 
@@ -20,14 +18,11 @@ from pdae_app.export.credentials import CredentialsError
 from pdae_app.faces.photo import PhotoError
 from pdae_app.latents.slider_file import SliderFileError
 from pdae_app.limits import BusyError, Limits
+from pdae_app.ui.workers import WorkerError, Workers
 
-
-class ModelThreadError(RuntimeError):
-    """The thread of the model came to an end while it worked."""
-
-
-# Every event that runs the model waits in one line for it.
-ONE_AT_A_TIME = {"concurrency_limit": 1, "concurrency_id": "model"}
+# Every event that runs the model waits in one line for it; the page's default limit is the number
+# of workers.
+IN_LINE = {"concurrency_limit": "default", "concurrency_id": "model"}
 # Of the page's own events: clients may call them, but their names are not promised.
 OURS = {"api_visibility": "undocumented"}
 HIDDEN = {"api_visibility": "private"}
@@ -41,22 +36,18 @@ AT_ONCE = {"queue": False, **QUIET, **HIDDEN, **LAST_WINS}
 WAITING = "Waiting for the model…"
 STOPPED = "Stopped."
 NOT_BEGUN = "This could not be begun. Try again in a moment."
-INTERRUPTED = "The model was interrupted. Try again."
 
 WENT_WRONG = "Something went wrong here. Try again; if it happens again, tell who runs this page."
 
 # What a person can do something about, told as a sentence.
 EXPECTED = (
     *(PhotoError, EditError, SliderFileError, BundleError, CredentialsError, BusyError),
-    ModelThreadError,
+    WorkerError,
 )
 
 # A full disk, or a person's part of it.
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 FULL_DISK = "There is no room on the disk at this moment. Try again in a few minutes."
-
-# Seconds between two looks at whether the model's thread lives, while something waits for it.
-LOOK_EVERY = 2
 
 # Seconds of a ZeroGPU lease for one request.
 LEASE = 60
@@ -81,70 +72,11 @@ class Newest:
         self.want(None)
 
 
-class ModelThread:
-    """The one thread that loads and runs the model.
-
-    OpenMP keeps a pool of workers for every thread that calls it, and when the pools have more
-    threads than the machine has cores, each parallel loop sleeps and wakes instead of spinning:
-    the same edit takes twice as long. Gradio's handlers come on changing threads.
-    """
-
-    def __init__(self):
-        self._process, self._lock = os.getpid(), threading.Lock()
-        self._begin_anew()
-
-    def _begin_anew(self) -> None:
-        self._thread = None
-        self._pool = ThreadPoolExecutor(1, thread_name_prefix="model", initializer=self._begin)
-
-    def _begin(self) -> None:
-        self._thread = threading.current_thread()
-
-    def call(self, function: Callable, *args, **kwargs):
-        """The function's result; what it raises is raised here.
-
-        On the thread itself, and in a forked process, which has none, the function runs at once.
-
-        Raises:
-            ModelThreadError: the thread came to an end meanwhile; the next call has a new one.
-        """
-        if threading.current_thread() is self._thread or os.getpid() != self._process:
-            return function(*args, **kwargs)
-        context = contextvars.copy_context()  # Gradio's messages find their page by it
-        with self._lock:
-            if self._ended:
-                self._begin_anew()
-            future = self._pool.submit(context.run, function, *args, **kwargs)
-        return self._result(future)
-
-    @property
-    def _ended(self) -> bool:
-        return self._thread is not None and not self._thread.is_alive()
-
-    def _result(self, future: Future):
-        """What comes of a call; a thread that ends leaves its calls without an answer."""
-        while not wait([future], LOOK_EVERY).done:
-            if self._ended and not future.done():
-                raise ModelThreadError(INTERRUPTED)
-        try:
-            return future.result()
-        except SystemExit as error:  # of this thread alone, and not of the program
-            raise ModelThreadError(INTERRUPTED) from error
-
-    def iterate(self, generator: Iterator) -> Iterator:
-        """The generator's items, each made on the thread; closing this closes the generator."""
-        done = object()
-        try:
-            while (item := self.call(next, generator, done)) is not done:
-                yield item
-        finally:
-            try:
-                self.call(generator.close)
-            except RuntimeError:  # the program ends, and takes no more calls
-                generator.close()
+class Line(Workers):
+    """The line before the model: handlers run by its workers, whose errors become sentences."""
 
     def explained(self, function: Callable) -> Callable:
-        """A generator handler run on the thread, its expected errors told to the caller."""
+        """A generator handler run by a worker, its expected errors told to the caller."""
         run = self._running(function)
 
         @functools.wraps(function)
@@ -158,7 +90,7 @@ class ModelThread:
         return handler
 
     def reported(self, function: Callable, status: gr.Markdown) -> Callable:
-        """A generator handler run on the thread, whose status says what went wrong.
+        """A generator handler run by a worker, whose status says what went wrong.
 
         It never fails: Gradio drops the wish that waits for an event that failed, and a failure
         would be taken for *Stop*.
@@ -177,7 +109,15 @@ class ModelThread:
 
     def _running(self, function: Callable) -> Callable:
         leased = on_zero_gpu(function)
-        return leased or (lambda *args, **kwargs: self.iterate(function(*args, **kwargs)))
+        return leased or (
+            lambda *args, **kwargs: self.iterate(function(*args, **kwargs), _visitor())
+        )
+
+
+def _visitor() -> str | None:
+    """The session whose event this is."""
+    request = LocalContext.request.get(None)
+    return request and request.session_hash
 
 
 def in_words(error: Exception) -> str:
@@ -250,7 +190,7 @@ def stops(button: gr.Button, newest: list[gr.State], running: list[Dependency], 
 
 
 def long_run(
-    model: ModelThread,
+    model: Line,
     buttons: tuple[gr.Button, gr.Button],
     status: gr.Markdown,
     function: Callable,
@@ -271,7 +211,7 @@ def long_run(
         [newest, *inputs],
         outputs,
         **quiet,
-        **ONE_AT_A_TIME,
+        **IN_LINE,
     )
     stops(stop, [newest], [running], fn=ended, inputs=newest, outputs=status)
     return running

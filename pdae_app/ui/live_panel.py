@@ -17,9 +17,9 @@ from pdae_app.limits import Limits
 from pdae_app.ui.events import (
     EXPECTED,
     HIDDEN,
-    ONE_AT_A_TIME,
+    IN_LINE,
     QUIET,
-    ModelThread,
+    Line,
     sentence,
 )
 from pdae_app.ui.history import History
@@ -61,7 +61,7 @@ class Camera(gr.Image):
 class LivePanel:
     """The camera beside its edited picture, where the machine is fast enough."""
 
-    def __init__(self, models: Models, model: ModelThread, chosen: gr.State, history: gr.State):
+    def __init__(self, models: Models, model: Line, chosen: gr.State, history: gr.State):
         self.models, self.model = models, model
         begin = gr.Button("Use the webcam", size="sm", elem_id="live-begin")
         self.status = gr.Markdown(elem_id="live-status")
@@ -76,7 +76,7 @@ class LivePanel:
             [self.row, self.status],
             **QUIET,
             **HIDDEN,
-            **ONE_AT_A_TIME,
+            **IN_LINE,
         )
         self.camera.stream(
             self.edit,
@@ -108,7 +108,7 @@ class LivePanel:
             Limits.of().check_memory()
             frame = edited = _read(data)
             if request.changes:
-                edited = self.model.call(edit_frame, self.models.of(chosen), frame, request)
+                edited = self.model.call(self._edited, chosen, frame, request)
         except (*EXPECTED, OSError) as error:
             return {self.status: sentence(error) or NOT_THERE}
         said = ""
@@ -116,6 +116,9 @@ class LivePanel:
             said = NO_FACE if request.changes else NO_SLIDER
         # The time stands with the picture: a status is read aloud whenever it changes.
         return {self.picture: written_out(edited, time.monotonic() - begun), self.status: said}
+
+    def _edited(self, chosen: Chosen, frame: Image.Image, request: EditRequest) -> Image.Image:
+        return edit_frame(self.models.of(chosen), frame, request)
 
 
 def too_slow(editor: Editor) -> str:

@@ -7,12 +7,14 @@ from concurrent.futures import wait
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import torch
+
 from pdae_app.bundle import load_bundle
 from pdae_app.engine import EditError, Editor
 from pdae_app.latents.few_shot import FewShot
 from pdae_app.limits import Limits
 from pdae_app.ui.downloads import Downloads
-from pdae_app.ui.events import ModelThread
+from pdae_app.ui.events import Line
 
 # Of models beside the first one, so many stay in memory.
 KEPT = 2
@@ -36,8 +38,9 @@ class Chosen:
 class Models:
     """Names for people, and the editors behind them.
 
-    `places` are bundles' folders or Hub names, the first being already loaded as `first`; with
-    `free`, any Hub name may be asked for. Models are loaded on the model's thread, whoever asks.
+    `places` are bundles' folders or Hub names, the first being already loaded as `first`, and as
+    `copies` on the devices of other workers; with `free`, any Hub name may be asked for. Models are
+    loaded by the model's workers, whoever asks; every worker has those of its own device.
     """
 
     def __init__(
@@ -46,17 +49,19 @@ class Models:
         places: Sequence[str] = (),
         free: bool = False,
         precision: str = "auto",
-        model: ModelThread | None = None,
+        model: Line | None = None,
+        copies: Sequence[Editor] = (),
     ):
         self.first, self.free, self.precision = first, free, precision
+        self._firsts = {editor.device: editor for editor in (*copies, first)}
         self._places = {first.title: first.name}
         for place in places:
             title = Path(place).name if Path(place).is_dir() else place
             self._places.setdefault(title, place)
-        self._thread = model or ModelThread()
-        self._loaded: OrderedDict[str, Editor] = OrderedDict()
+        self._line = model or Line()
+        self._loaded: OrderedDict[tuple[str, torch.device], Editor] = OrderedDict()
         self._downloads = Downloads()
-        self._lock = threading.Lock()
+        self._lock, self._loading = threading.Lock(), threading.Lock()
 
     @property
     def titles(self) -> list[str]:
@@ -76,8 +81,14 @@ class Models:
             BusyError: there is no memory for it.
         """
         if not title or title == self.first.title:
-            return self.first
-        return self._found(title) or self._thread.call(self._load, title)
+            return self._firsts[self._device]
+        return self._found(title) or self._line.call(self._load, title)
+
+    @property
+    def _device(self) -> torch.device:
+        """That of the worker who asks; for anybody else, the first."""
+        device = self._line.device
+        return torch.device(device) if device else self.first.device
 
     def fetching(self, title: str | None) -> Iterator[str]:
         """How far the download of a free name is, every second until it has ended in any way."""
@@ -92,24 +103,26 @@ class Models:
             wait([download.job], timeout=1)
 
     def _found(self, title: str) -> Editor | None:
+        key = title, self._device
         with self._lock:
-            if title in self._loaded:
-                self._loaded.move_to_end(title)
-            return self._loaded.get(title)
+            if key in self._loaded:
+                self._loaded.move_to_end(key)
+            return self._loaded.get(key)
 
     def _load(self, title: str) -> Editor:
-        """On the model's thread, one after the other; another visitor may just have loaded it."""
-        editor = self._found(title)
-        if editor is None:
-            editor = self._opened(title)
-        with self._lock:
-            self._loaded[title] = editor
-            while len(self._loaded) > KEPT:
-                self._loaded.popitem(last=False)
-        return editor
+        """By a worker, one after the other; another visitor may just have loaded it."""
+        with self._loading:
+            editor = self._found(title)
+            if editor is None:
+                editor = self._opened(title)
+            with self._lock:
+                self._loaded[title, self._device] = editor
+                while len(self._loaded) > KEPT * len(self._firsts):
+                    self._loaded.popitem(last=False)
+            return editor
 
     def _opened(self, title: str) -> Editor:
-        device, precision = self.first.device, self.precision
+        device, precision = self._device, self.precision
         if title in self._places:
             place = self._places[title]
             return Editor.from_pretrained(place, device=device, precision=precision)

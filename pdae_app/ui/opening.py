@@ -14,12 +14,12 @@ from pdae_app.ui.edit_panels import WELCOME, EditPanels
 from pdae_app.ui.events import (
     AT_ONCE,
     HIDDEN,
+    IN_LINE,
     LAST_WINS,
-    ONE_AT_A_TIME,
     OURS,
     QUIET,
     STOPPED,
-    ModelThread,
+    Line,
     Newest,
     shown,
 )
@@ -45,7 +45,7 @@ class PhotographOpening:
     def __init__(self, panels: EditPanels, rendering: Rendering):
         self.panels, self.rendering = panels, rendering
 
-    def connect(self, model: ModelThread) -> list[Dependency]:
+    def connect(self, model: Line) -> list[Dependency]:
         """Wire the events; those that run the model."""
         panels = self.panels
         opening = {
@@ -56,7 +56,7 @@ class PhotographOpening:
                 *(panels.notice, panels.keep.canvas, panels.status),
             ],
             **QUIET,
-            **ONE_AT_A_TIME,
+            **IN_LINE,
             **LAST_WINS,
         }
         chosen = gr.on(

@@ -18,14 +18,14 @@ from pdae_app.ui.edit_panels import EditPanels
 from pdae_app.ui.events import (
     AT_ONCE,
     HIDDEN,
+    IN_LINE,
     LAST_WINS,
     NOT_BEGUN,
-    ONE_AT_A_TIME,
     OURS,
     QUIET,
     STOPPED,
     WAITING,
-    ModelThread,
+    Line,
     Newest,
     in_words,
 )
@@ -45,7 +45,7 @@ FINISHING = "Finishing…"
 class Rendering:
     """The handlers from a released slider to the saved picture."""
 
-    def __init__(self, panels: EditPanels, model: ModelThread):
+    def __init__(self, panels: EditPanels, model: Line):
         self.panels, self.model = panels, model
         self.kept = KeptSettings(panels)
 
@@ -105,7 +105,7 @@ class Rendering:
             [panels.chosen, panels.opened, panels.rendering, panels.finished],
             [panels.result.face, panels.finished, panels.status],
             **QUIET,
-            **ONE_AT_A_TIME,
+            **IN_LINE,
             **LAST_WINS,
             **options,
         )

@@ -1,0 +1,167 @@
+"""Several requests at a time: workers before one line."""
+
+import contextlib
+import ctypes
+import subprocess
+import sys
+import threading
+import time
+from dataclasses import replace
+from types import SimpleNamespace
+
+import pytest
+import torch
+from gradio_client import Client, handle_file
+from PIL import Image
+
+from pdae_app.engine import EditError, carry_out
+from pdae_app.ui.app import build, launch
+from pdae_app.ui.events import Line
+from pdae_app.ui.models import Models
+from pdae_app.ui.session import EXAMPLES
+from pdae_app.ui.workers import WorkerError, Workers, devices
+from tests.running import ROOT, free_port
+
+PATIENCE = 20
+
+
+def together(*runs):
+    """Every function in a thread of its own, and what each gave."""
+    found = [None] * len(runs)
+
+    def work(number):
+        found[number] = runs[number]()
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(len(runs))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(PATIENCE)
+        assert not thread.is_alive()
+    return found
+
+
+def test_two_workers_work_at_the_same_time():
+    workers, meeting = Workers(["cpu", "cpu"]), threading.Barrier(2)
+
+    def handler():
+        yield threading.get_ident()
+        meeting.wait(PATIENCE)  # with one worker nobody else would come
+        yield threading.get_ident()
+
+    idents = together(*[lambda: list(workers.iterate(handler()))] * 2)
+    assert all(first == second for first, second in idents) and idents[0] != idents[1]
+
+
+def test_the_wishes_of_one_visitor_take_turns():
+    workers, going, most = Workers(["cpu", "cpu"]), [], []
+
+    def handler():
+        going.append(1)
+        for _ in range(20):
+            most.append(len(going))
+            yield
+        going.pop()
+
+    together(*[lambda: list(workers.iterate(handler(), "visitor"))] * 3)
+    assert len(most) == 60 and max(most) == 1
+
+
+def test_a_worker_that_dies_costs_its_visitor_a_sentence_and_nobody_else():
+    workers, begun = Workers(["cpu", "cpu"]), threading.Event()
+
+    def endless():
+        yield threading.get_ident()
+        begun.set()
+        while True:
+            time.sleep(0.01)
+
+    def lost():
+        run = workers.iterate(endless())
+        ident = next(run)
+        threading.Thread(target=lambda: (begun.wait(PATIENCE), die(ident)), daemon=True).start()
+        with pytest.raises(WorkerError, match="Try again"):
+            next(run)
+        return "told"
+
+    def die(ident):
+        exception = ctypes.py_object(SystemExit)
+        ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(ident), exception)
+
+    def other():
+        begun.wait(PATIENCE)
+        return list(workers.iterate(letter for letter in "abc"))
+
+    assert together(lost, other) == ["told", ["a", "b", "c"]]
+    for _ in range(2):
+        with contextlib.suppress(WorkerError):
+            workers.call(int)
+    assert together(*[lambda: workers.call(int, "7")] * 4) == [7] * 4
+
+
+def test_workers_on_one_cpu_share_its_threads():
+    workers = Workers(["cpu"] * torch.get_num_threads() + ["cpu"])
+    assert workers.call(torch.get_num_threads) == 1
+
+
+def test_every_worker_has_a_gpu_as_far_as_there_are(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    assert devices("cuda", 3) == ["cuda:0", "cuda:1", "cuda:0"]
+    assert devices("cuda", 1) == ["cuda"] and devices("cuda:1", 2) == ["cuda:1"] * 2
+    assert devices("cpu", 2) == ["cpu", "cpu"]
+    for count in (0, 1000):
+        with pytest.raises(EditError, match="workers"):
+            devices("cpu", count)
+
+
+def test_every_worker_has_the_models_of_its_own_device(tmp_path):
+    """No machine of ours has two: "meta" stands for the other."""
+    workers = Workers(["cpu", "meta"])
+
+    def loaded(device):
+        return SimpleNamespace(title="first", name=str(tmp_path), device=torch.device(device))
+
+    editors = workers.each(loaded)
+    models = Models(editors[0], model=workers, copies=editors[1:])
+    assert models.named(None) is editors[0]  # asked by nobody's worker
+    meeting = threading.Barrier(2)
+
+    def handler():
+        meeting.wait(PATIENCE)
+        yield models.named("first").device.type
+
+    found = together(*[lambda: list(workers.iterate(handler()))] * 2)
+    assert sorted(found) == [["cpu"], ["meta"]]
+
+
+def test_what_edits_share_is_made_anew_on_another_device(coupled):
+    code = coupled.encode(Image.open(EXAMPLES[1]), 4)
+    sliders, start = {coupled.attributes[0]: 1.0}, coupled.start(code)
+    away = replace(start, x_0=start.x_0.to("meta"), noise=start.noise.to("meta"))
+    *_, here = coupled.edit_steps(code, sliders, start=start)
+    *_, there = coupled.edit_steps(code, sliders, start=away)
+    assert here.image.tobytes() == there.image.tobytes()
+
+
+def test_an_edit_does_not_wait_for_somebody_elses_long_run(editor, monkeypatch, tmp_path):
+    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path))
+    line, released = Line(["cpu", "cpu"]), threading.Event()
+    monkeypatch.setattr(carry_out, "generate", lambda *_: released.wait(PATIENCE) and [])
+    page = build(Models(editor, model=line), line)
+    launch(page, port=free_port(), prevent_thread_lock=True)
+    try:
+        one, other = (Client(page.local_url, verbose=False) for _ in range(2))
+        long = one.submit(count=1, seed=0, api_name="/generate")
+        other.predict(handle_file(EXAMPLES[0]), {"Smiling": 1.0}, api_name="/edit")
+        assert not released.is_set() and not long.done()
+        released.set()
+        assert long.result(PATIENCE)[1] == []
+    finally:
+        page.close()
+
+
+def test_a_wrong_number_of_workers_is_told_in_one_line(tiny_folder):
+    command = [sys.executable, "app.py", "--model", tiny_folder, "--workers", "0"]
+    run = subprocess.run(command, check=False, cwd=ROOT, capture_output=True, text=True)
+    assert run.returncode == 1 and "Traceback" not in run.stderr
+    assert run.stderr.strip().splitlines()[-1] == "error: There can be 1 to 64 workers, not 0."
