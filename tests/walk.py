@@ -1,0 +1,215 @@
+"""Walk through the app in a browser: docs/walkthrough.md's pictures, and the time of each step.
+
+python -m tests.walk --model checkpoints/faces128
+
+The pictures of docs/images are written anew; seconds are from the click to the result on the page.
+"""
+
+import argparse
+import io
+import tempfile
+import time
+from contextlib import contextmanager
+from pathlib import Path
+
+from PIL import Image
+
+from pdae_app.ui.session import EXAMPLES
+from tests.running import (
+    ROOT,
+    choose_files,
+    chromium,
+    click_example,
+    drag,
+    opened,
+    playwright_driver,
+    running_app,
+    settled,
+    status,
+    tab,
+)
+
+IMAGES = ROOT / "docs" / "images"
+LAPTOP, TALL, TELEPHONE = (1366, 900), (1280, 1200), (390, 844)
+# Chromium takes this file for what a camera sees.
+CAMERA = "--use-file-for-fake-video-capture="
+CAMERA_FLAGS = ["--use-fake-ui-for-media-stream", "--use-fake-device-for-media-stream"]
+
+
+@contextmanager
+def timed(what: str):
+    """Print how long this context lasts."""
+    start = time.perf_counter()
+    yield
+    print(f"{what}: {time.perf_counter() - start:.1f} s", flush=True)
+
+
+def shoot(place, name: str, **options) -> None:
+    """A picture of a page or of a part of it."""
+    place.screenshot(path=IMAGES / f"{name}.png", **options)
+
+
+def edit(page) -> None:
+    """A slider, the strip, and Looks."""
+    with timed("open the first example"):
+        click_example(page, 0)
+    with timed("Smiling to 1.45"):
+        drag(page, "Smiling", 0.86)
+        status(page, "Done in")
+        settled(page)
+    page.get_by_role("button", name="Reset all").click()
+    settled(page)
+    with timed("Gray Hair to 1.45"):
+        drag(page, "Gray Hair", 0.86)
+        status(page, "Done in")
+        settled(page)
+    shoot(page, "edit")
+    page.get_by_text("One attribute, seven strengths").click()
+    with timed("a strip of seven"):
+        page.click("#strip")
+        status(page, "Done in", "strip-status")
+        settled(page)
+    shoot(page.locator("#strip-gallery"), "strip")
+
+
+def looks(page) -> None:
+    """Ten cards of one person."""
+    click_example(page, 1)
+    page.get_by_role("tab", name="Looks").click()
+    with timed("ten looks"):
+        page.click("#looks")
+        status(page, "Click on one to wear it", "looks-status")
+        settled(page)
+    shoot(page, "looks")
+
+
+def telephone(page) -> None:
+    """Sliders with the picture in sight."""
+    click_example(page, 3)
+    drag(page, "Long Hair", 0.8)
+    status(page, "Done in")
+    settled(page)
+    shoot(page, "phone")
+
+
+def dark(page) -> None:
+    """The same page in the dark."""
+    page.emulate_media(color_scheme="dark")
+    page.goto(page.url.split("?")[0] + "?__theme=dark")
+    page.wait_for_selector("#photo")
+    click_example(page, 4)
+    drag(page, "Eyeglasses", 0.8)
+    status(page, "Done in")
+    settled(page)
+    shoot(page, "dark")
+
+
+def interpolate(page) -> None:
+    """Frames between two people."""
+    tab(page, "Interpolate")
+    with timed("seven frames"):
+        page.click("#interpolate")
+        status(page, "Done in", "interpolation-status")
+        settled(page)
+    shoot(page, "interpolate")
+
+
+def generate(page) -> None:
+    """New people who smile."""
+    tab(page, "Generate")
+    page.locator("#with input").click()
+    page.get_by_role("option", name="Smiling").click()
+    page.keyboard.press("Escape")
+    with timed("six new people who smile"):
+        page.click("#generate")
+        status(page, "candidates were accepted", "generation-status")
+        settled(page)
+    shoot(page, "generate")
+
+
+def many(page) -> None:
+    """One edit on six photographs."""
+    click_example(page, 0)
+    drag(page, "Smiling", 0.8)
+    settled(page)
+    tab(page, "Many pictures")
+    choose_files(page, "many-photos", EXAMPLES)
+    with timed("one edit on six photographs"):
+        page.click("#many")
+        status(page, "6 of 6 done", "many-status")
+        settled(page)
+    shoot(page, "many")
+
+
+def live(page) -> None:
+    """The webcam beside its edited picture."""
+    click_example(page, 2)
+    drag(page, "Eyeglasses", 0.8)
+    settled(page)
+    tab(page, "Film")
+    page.get_by_text("Live, from the webcam").click()
+    page.click("#live-begin")
+    status(page, "Press Record", "live-status")
+    page.locator("#camera").get_by_text("Click to Access Webcam").click()
+    page.click("#camera .capture-button")
+    status(page, "s a frame", "live")
+    page.wait_for_timeout(3000)
+    shoot(page, "live", full_page=True)
+    page.click("#camera .capture-button")
+
+
+def inside(page) -> None:
+    """What the model does."""
+    tab(page, "Look inside")
+    with timed("look inside"):
+        page.click("#inside")
+        status(page, "Done in", "inside-status")
+        settled(page)
+    shoot(page, "inside", full_page=True)
+
+
+WALKS = {
+    edit: LAPTOP,
+    looks: LAPTOP,
+    telephone: TELEPHONE,
+    dark: TALL,
+    interpolate: TALL,
+    generate: TALL,
+    many: TALL,
+    live: TALL,
+    inside: TALL,
+}
+
+
+def camera_film(folder: Path) -> Path:
+    """A person before a wall, who does not move."""
+    frame = Image.new("RGB", (640, 480), (120, 130, 140))
+    frame.paste(Image.open(EXAMPLES[2]).resize((400, 400)), (120, 40))
+    buffer = io.BytesIO()
+    frame.save(buffer, "JPEG", quality=90)
+    path = folder / "face.mjpeg"
+    path.write_bytes(buffer.getvalue() * 30)
+    return path
+
+
+def main() -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--model", default="checkpoints/faces128")
+    parser.add_argument("--only", nargs="*", default=[], help="names of walks")
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        flags = [*CAMERA_FLAGS, f"{CAMERA}{camera_film(Path(folder))}"]
+        with (
+            running_app("--model", arguments.model, PDAE_LIVE_SECONDS="5") as address,
+            playwright_driver() as driver,
+            chromium(driver, flags) as browser,
+        ):
+            for walk, size in WALKS.items():
+                if not arguments.only or walk.__name__ in arguments.only:
+                    with opened(browser, address, *size) as page:
+                        walk(page)
+
+
+if __name__ == "__main__":
+    main()
