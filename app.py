@@ -28,7 +28,7 @@ from pdae_app.export.credentials import CredentialsError, signed_still
 from pdae_app.export.provenance import Provenance
 from pdae_app.limits import LimitError, Limits
 from pdae_app.ui.app import build, launch
-from pdae_app.ui.events import Line
+from pdae_app.ui.events import ModelWorkers
 from pdae_app.ui.models import Models, bundles_in
 from pdae_app.ui.workers import devices
 
@@ -97,7 +97,7 @@ def main() -> int:
     try:
         limits = Limits.of()
         try_credentials()
-        model = Line(devices(arguments.device, arguments.workers))
+        model = ModelWorkers(devices(arguments.device, arguments.workers))
         editor, *copies = model.each(partial(load, arguments))
         limits.check_start()
     except (BundleError, CredentialsError, EditError, LimitError) as error:

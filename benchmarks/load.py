@@ -191,7 +191,7 @@ def measured(arguments: argparse.Namespace, workers: int, folder: Path) -> tuple
         "at the end": round(end),
     }
     notes = (
-        f"With workers: {workers}: of {answered + refused} requests at once, {answered} were "
+        f"Workers: {workers}. Of {answered + refused} requests at once, {answered} were "
         f"answered and {refused} refused at once: “{words}”. Behind ten clients with edits in best "
         f"quality, an edit took {waited:.1f} s; when they closed their connections, {freed:.1f} s."
     )

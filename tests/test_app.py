@@ -18,7 +18,7 @@ from pdae_app.engine.portrait import make_portrait
 from pdae_app.engine.preset import Preset
 from pdae_app.engine.requests import EditRequest
 from pdae_app.ui.edit_tab import EditTab
-from pdae_app.ui.events import Line, Newest
+from pdae_app.ui.events import ModelWorkers, Newest
 from pdae_app.ui.history import History
 from pdae_app.ui.models import Chosen, Models
 from pdae_app.ui.result_panel import ADD
@@ -45,7 +45,7 @@ def edit_tab(editor):
     """The tab's handlers, without a server, and a chosen model."""
     with gr.Blocks():
         chosen = Chosen(editor.title)
-        yield EditTab(Models(editor), Line(), gr.State(chosen)), chosen
+        yield EditTab(Models(editor), ModelWorkers(), gr.State(chosen)), chosen
 
 
 def at(value=0.0):

@@ -18,7 +18,7 @@ from pdae_app.engine.requests import MOST_FRAMES, MOST_PICTURES
 from pdae_app.faces.paste import soft_mask
 from pdae_app.models.first_stage import PatchAutoencoder, PatchAutoencoderConfig
 from pdae_app.ui import generate_tab, interpolate_tab
-from pdae_app.ui.events import Line
+from pdae_app.ui.events import ModelWorkers
 from pdae_app.ui.models import Chosen, Models
 from pdae_app.ui.session import EXAMPLES
 from tests.tiny import tiny_latent_bundle
@@ -108,7 +108,7 @@ def test_new_pictures_go_to_files_one_by_one(large, alive):
     counts = alive(generate_tab)
     with gr.Blocks():
         chosen = gr.State(Chosen(large.title))
-        tab = generate_tab.GenerateTab(Models(large), Line(), chosen)
+        tab = generate_tab.GenerateTab(Models(large), ModelWorkers(), chosen)
     wishes = (MOST_PICTURES, 1, 1.0, None, [], [], False, "Fast", 1.0, 1.0, 1.0)
     galleries = [
         changes[tab.gallery]
@@ -125,7 +125,7 @@ def test_frames_are_kept_at_the_size_of_the_screen(large, alive):
     counts = alive(interpolate_tab)
     with gr.Blocks():
         chosen = gr.State(Chosen(large.title))
-        tab = interpolate_tab.InterpolateTab(Models(large), Line(), chosen)
+        tab = interpolate_tab.InterpolateTab(Models(large), ModelWorkers(), chosen)
     mode = next(iter(interpolate_tab.MODES))
     paths = [str(path) for path in EXAMPLES[:2]]
     *_, last = tab.interpolate(Chosen(large.title), *paths, mode, MOST_FRAMES, False)

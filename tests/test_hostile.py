@@ -15,7 +15,7 @@ from PIL import Image
 from pdae_app.engine import EditError
 from pdae_app.ui.api_sliders import SliderEndpoints
 from pdae_app.ui.canvas import MOST_LAYERS, Canvas
-from pdae_app.ui.events import Line, WorkerError
+from pdae_app.ui.events import ModelWorkers, WorkerError
 from pdae_app.ui.models import Models
 from tests.attacks import ENDLESS_EPS, encoded
 
@@ -76,7 +76,7 @@ def test_a_request_for_a_slider_has_a_bound(editor):
 
 @pytest.mark.parametrize("while_it_works", [True, False])
 def test_a_model_thread_that_dies_is_replaced(while_it_works):
-    model, begun = Line(), threading.Event()
+    model, begun = ModelWorkers(), threading.Event()
     ident = model.call(threading.get_ident)
 
     def die():

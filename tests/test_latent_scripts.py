@@ -12,7 +12,7 @@ from pdae_app import Editor
 from pdae_app.bundle import load_bundle
 from pdae_app.engine.pictures import to_tensor
 from pdae_app.ui.app import build
-from pdae_app.ui.events import Line
+from pdae_app.ui.events import ModelWorkers
 from pdae_app.ui.models import Models
 from pdae_app.ui.session import EXAMPLES
 from tests.smoke import CONFIGS
@@ -67,7 +67,7 @@ def test_it_edits_and_its_unchanged_code_is_the_first_stages_reconstruction(out)
     assert float((back - own).abs().max()) < 2.5 / 127.5
     edited = to_tensor(editor.edit(code, {"Smiling": 2.0}, steps=5), 3)
     assert float((edited - back).abs().max()) > 0
-    assert build(Models(editor), Line()).blocks
+    assert build(Models(editor), ModelWorkers()).blocks
 
 
 def test_the_decoders_training_keeps_the_states_and_the_hashes(out):

@@ -16,7 +16,7 @@ from pdae_app.engine.pictures import to_tensor
 from pdae_app.engine.sampler import Sampler
 from pdae_app.engine.waiting import opening_seconds, waiting_sentence
 from pdae_app.ui.app import build
-from pdae_app.ui.events import Line
+from pdae_app.ui.events import ModelWorkers
 from pdae_app.ui.models import Models
 from tests.test_bases import LDM_SCHEDULE, SMALL_LDM, SMALL_VQ, write_pipeline
 from training import encode_latents, train_attributes, train_pdae
@@ -107,7 +107,7 @@ def test_the_finished_model_edits_a_picture(own):
 
 def test_the_page_opens_on_the_finished_model(own):
     editor = Editor.from_pretrained(own / "bundle", device="cpu")
-    blocks = list(build(Models(editor), Line()).blocks.values())
+    blocks = list(build(Models(editor), ModelWorkers()).blocks.values())
     tabs = {block.label: block.interactive for block in blocks if isinstance(block, gr.Tab)}
     assert tabs["Edit"] and tabs["Interpolate"]
     shown = [b.label for b in blocks if isinstance(b, gr.Slider) and b.visible and b.label]

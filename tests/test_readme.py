@@ -15,7 +15,7 @@ from pdae_app.bundle import save_bundle
 from pdae_app.cli import main
 from pdae_app.engine.sliders import save_slider_for
 from pdae_app.ui.app import build
-from pdae_app.ui.events import Line
+from pdae_app.ui.events import ModelWorkers
 from pdae_app.ui.models import Models
 from pdae_app.ui.session import EXAMPLES
 from tests.test_films import moving, write_film
@@ -99,7 +99,7 @@ def test_a_command(line, place, capsys):
 def test_the_client_example(place):
     (example,) = blocks("python", "From another program")
     editor = Editor.from_pretrained(place / "checkpoints" / "faces128", device="cpu")
-    page = build(Models(editor), Line())
+    page = build(Models(editor), ModelWorkers())
     _, address, _ = page.launch(prevent_thread_lock=True, quiet=True)
     try:
         made = {}

@@ -13,7 +13,7 @@ from pdae_app.bundle import load_bundle
 from pdae_app.engine import EditError
 from pdae_app.typed_config import ConfigError
 from pdae_app.ui.app import build
-from pdae_app.ui.events import Line
+from pdae_app.ui.events import ModelWorkers
 from pdae_app.ui.models import Models
 from pdae_app.ui.session import EXAMPLES
 from tests.smoke import ACCELERATE, call, launch
@@ -117,7 +117,7 @@ def test_training_by_class(pipeline, tmp_path):
         editor.generate([0], label="cat")
     with pytest.raises(EditError, match="knows classes only"):
         editor.encode(EXAMPLES[0])
-    blocks = build(Models(editor), Line()).blocks.values()
+    blocks = build(Models(editor), ModelWorkers()).blocks.values()
     closed = [b.label for b in blocks if isinstance(b, gr.Tab) and not b.interactive]
     assert closed == [
         "Edit",

@@ -21,7 +21,7 @@ from pdae_app.bundle import BundleError, save_bundle
 from pdae_app.engine import EditError, Editor
 from pdae_app.private_folder import PREFIX, Sweep
 from pdae_app.ui.app import Page
-from pdae_app.ui.events import WENT_WRONG, Line, Newest, explained
+from pdae_app.ui.events import WENT_WRONG, ModelWorkers, Newest, explained
 from pdae_app.ui.models import KEPT, Chosen, Models, bundles_in
 from tests.running import ROOT
 from tests.tiny import tiny_bundle
@@ -112,7 +112,7 @@ def test_on_zero_gpu_a_request_runs_under_a_lease(monkeypatch):
 
     monkeypatch.setitem(sys.modules, "spaces", types.SimpleNamespace(GPU=lease))
     monkeypatch.setenv("SPACES_ZERO_GPU", "true")
-    model = Line()
+    model = ModelWorkers()
     monkeypatch.setattr(model, "iterate", lambda generator: pytest.fail("ran on the thread"))
 
     def handler(count):
@@ -296,7 +296,7 @@ def test_a_model_that_cannot_be_loaded_leaves_the_old_one(editor, places, monkey
     models, warnings = Models(editor, places), []
     monkeypatch.setattr("gradio.Warning", warnings.append)
     with gr.Blocks():
-        page = Page(models, Line())
+        page = Page(models, ModelWorkers())
     chosen = Chosen(editor.title)
     wanted = Newest()
     for title in ("broken", "owner/name"):
@@ -320,7 +320,7 @@ def test_a_model_is_loaded_once_and_on_its_thread(editor, places, monkeypatch):
         return editor
 
     monkeypatch.setattr(Editor, "from_pretrained", loaded)
-    model = Line()
+    model = ModelWorkers()
     models = Models(editor, places, model=model)
     with ThreadPoolExecutor(4) as pool:
         assert list(pool.map(models.named, ["b"] * 4)) == [editor] * 4
@@ -337,7 +337,7 @@ def test_an_error_is_told_in_the_status_and_is_no_stop(monkeypatch):
         yield {status: "Begun"}
         raise error
 
-    reported = Line().reported(handler, status)
+    reported = ModelWorkers().reported(handler, status)
     *_, last = reported(EditError("Choose a photograph first."))
     assert last == {status: "Choose a photograph first."} and warnings == [*last.values()]
     *_, last = reported(ZeroDivisionError())
@@ -355,11 +355,11 @@ def test_a_full_disk_is_told_in_a_sentence(monkeypatch):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     with pytest.raises(gr.Error, match="no room on the disk"):
-        list(Line().explained(handler)())
+        list(ModelWorkers().explained(handler)())
     with pytest.raises(gr.Error, match="no room on the disk"):
         explained(failing)()
     status = gr.Markdown()
-    *_, last = Line().reported(handler, status)()
+    *_, last = ModelWorkers().reported(handler, status)()
     assert "no room on the disk" in last[status]
 
 

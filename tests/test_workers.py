@@ -16,7 +16,7 @@ from PIL import Image
 
 from pdae_app.engine import EditError, carry_out
 from pdae_app.ui.app import build, launch
-from pdae_app.ui.events import Line
+from pdae_app.ui.events import ModelWorkers
 from pdae_app.ui.models import Models
 from pdae_app.ui.session import EXAMPLES
 from pdae_app.ui.workers import WorkerError, Workers, devices
@@ -53,18 +53,21 @@ def test_two_workers_work_at_the_same_time():
     assert all(first == second for first, second in idents) and idents[0] != idents[1]
 
 
-def test_the_wishes_of_one_visitor_take_turns():
-    workers, going, most = Workers(["cpu", "cpu"]), [], []
+def test_a_run_that_was_given_up_keeps_no_worker(monkeypatch):
+    """Gradio closes no generator that is cancelled in its first step."""
+    monkeypatch.setattr("pdae_app.ui.workers.BETWEEN_STEPS", 0.1)
+    workers = Workers(["cpu", "cpu"])
+    given_up = [workers.iterate(iter_of(threading.get_ident)) for _ in range(3)]
+    first = {next(run) for run in given_up}
+    time.sleep(0.2)
+    one, other = (workers.iterate(iter_of(threading.get_ident)) for _ in range(2))
+    assert {next(one), next(other)} == first and len(first) == 2
 
-    def handler():
-        going.append(1)
-        for _ in range(20):
-            most.append(len(going))
-            yield
-        going.pop()
 
-    together(*[lambda: list(workers.iterate(handler(), "visitor"))] * 3)
-    assert len(most) == 60 and max(most) == 1
+def iter_of(function):
+    """A generator of what a function gives, for ever."""
+    while True:
+        yield function()
 
 
 def test_a_worker_that_dies_costs_its_visitor_a_sentence_and_nobody_else():
@@ -99,9 +102,10 @@ def test_a_worker_that_dies_costs_its_visitor_a_sentence_and_nobody_else():
     assert together(*[lambda: workers.call(int, "7")] * 4) == [7] * 4
 
 
-def test_workers_on_one_cpu_share_its_threads():
-    workers = Workers(["cpu"] * torch.get_num_threads() + ["cpu"])
-    assert workers.call(torch.get_num_threads) == 1
+def test_workers_on_one_cpu_share_its_threads(monkeypatch):
+    threads = torch.get_num_threads
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 8)
+    assert Workers(["cpu", "cpu"]).call(threads) == 4
 
 
 def test_every_worker_has_a_gpu_as_far_as_there_are(monkeypatch):
@@ -112,6 +116,13 @@ def test_every_worker_has_a_gpu_as_far_as_there_are(monkeypatch):
     for count in (0, 1000):
         with pytest.raises(EditError, match="workers"):
             devices("cpu", count)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
+    with pytest.raises(EditError, match="no GPU"):
+        devices("cuda", 2)
+
+
+def test_a_device_that_is_named_again_loads_nothing_again():
+    assert Workers(["cpu", "meta", "cpu"]).each(lambda device: device) == ["cpu", "meta"]
 
 
 def test_every_worker_has_the_models_of_its_own_device(tmp_path):
@@ -134,30 +145,59 @@ def test_every_worker_has_the_models_of_its_own_device(tmp_path):
     assert sorted(found) == [["cpu"], ["meta"]]
 
 
-def test_what_edits_share_is_made_anew_on_another_device(coupled):
-    code = coupled.encode(Image.open(EXAMPLES[1]), 4)
-    sliders, start = {coupled.attributes[0]: 1.0}, coupled.start(code)
-    away = replace(start, x_0=start.x_0.to("meta"), noise=start.noise.to("meta"))
-    *_, here = coupled.edit_steps(code, sliders, start=start)
-    *_, there = coupled.edit_steps(code, sliders, start=away)
+def test_what_edits_share_goes_to_another_device(coupled):
+    start = coupled.start(coupled.encode(Image.open(EXAMPLES[1]), 4))
+    away = start.to(torch.device("meta"))
+    assert {away.x_0.device.type, away.noise.device.type, away.predictions.device.type} == {"meta"}
+    assert away.levels == start.levels
+
+
+def test_what_edits_share_is_made_anew_where_it_is_elsewhere(editor):
+    """The frozen model's features, for models that edit through x_T."""
+    code = editor.encode(Image.open(EXAMPLES[1]), 4)
+    sliders, start = {editor.attributes[0]: 1.0}, editor.start(code)
+    away = replace(start, eps=start.eps.to("meta"))
+    *_, here = editor.edit_steps(code, sliders, start=start)
+    *_, there = editor.edit_steps(code, sliders, start=away)
     assert here.image.tobytes() == there.image.tobytes()
 
 
-def test_an_edit_does_not_wait_for_somebody_elses_long_run(editor, monkeypatch, tmp_path):
+@pytest.fixture
+def two_at_work(editor, monkeypatch, tmp_path):
+    """The address of an app with two workers, whose new pictures wait for this event."""
     monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path))
-    line, released = Line(["cpu", "cpu"]), threading.Event()
+    workers, released = ModelWorkers(["cpu", "cpu"]), threading.Event()
     monkeypatch.setattr(carry_out, "generate", lambda *_: released.wait(PATIENCE) and [])
-    page = build(Models(editor, model=line), line)
+    page = build(Models(editor, model=workers), workers)
     launch(page, port=free_port(), prevent_thread_lock=True)
     try:
-        one, other = (Client(page.local_url, verbose=False) for _ in range(2))
-        long = one.submit(count=1, seed=0, api_name="/generate")
-        other.predict(handle_file(EXAMPLES[0]), {"Smiling": 1.0}, api_name="/edit")
-        assert not released.is_set() and not long.done()
-        released.set()
-        assert long.result(PATIENCE)[1] == []
+        yield page.local_url, released
     finally:
+        released.set()
         page.close()
+
+
+def test_an_edit_does_not_wait_for_somebody_elses_long_run(two_at_work):
+    """Not even where that visitor waits for a second one."""
+    address, released = two_at_work
+    one, other = (Client(address, verbose=False) for _ in range(2))
+    long = [one.submit(count=1, seed=0, api_name="/generate") for _ in range(2)]
+    other.predict(handle_file(EXAMPLES[0]), {"Smiling": 1.0}, api_name="/edit")
+    assert not released.is_set() and not any(run.done() for run in long)
+    released.set()
+    assert [run.result(PATIENCE)[1] for run in long] == [[], []]
+
+
+def test_a_visitors_wishes_take_turns(two_at_work):
+    address, released = two_at_work
+    client = Client(address, verbose=False)
+    long = client.submit(count=1, seed=0, api_name="/generate")
+    edit = client.submit(handle_file(EXAMPLES[0]), {"Smiling": 1.0}, api_name="/edit")
+    with pytest.raises(TimeoutError):
+        edit.result(3)
+    released.set()
+    long.result(PATIENCE)
+    assert edit.result(PATIENCE)[1]["done"]
 
 
 def test_a_wrong_number_of_workers_is_told_in_one_line(tiny_folder):

@@ -11,7 +11,7 @@ paints anew.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import torch
@@ -56,10 +56,10 @@ class Coupling:
     levels: list[Time]
     predictions: Tensor
 
-    @property
-    def device(self) -> torch.device:
-        """Where it was made."""
-        return self.x_0.device
+    def to(self, device: torch.device) -> "Coupling":
+        """The same on another device."""
+        moved = {name: getattr(self, name).to(device) for name in ("x_0", "noise", "predictions")}
+        return replace(self, **moved)
 
 
 def coupling(

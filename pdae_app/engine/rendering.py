@@ -64,11 +64,11 @@ def edit_states(
         keep: (S, S) in [0, 1]: where it is 1, the unchanged picture stays; N is then 1, and the
             states are those of the unchanged picture and of the edit.
     """
+    if is_coupled(sampler, code):
+        start = (start or shared_start(sampler, code, sampling.steps)).to(sampler.device)
+        return sampler.edit_coupled(start, z, sampling.scale, keep)
     if start is not None and _elsewhere(start.device, sampler.device):
         start = None
-    if is_coupled(sampler, code):
-        start = start or shared_start(sampler, code, sampling.steps)
-        return sampler.edit_coupled(start, z, sampling.scale, keep)
     if keep is not None:
         z, start = torch.cat([code.z[None], z]), None
     return sampler.decode(
@@ -157,6 +157,9 @@ def _residuals(
     ]
     if any(residuals is None for residuals, _ in left):
         return None
+    if len(left) > 1 or sampler.device.type == "mps":
+        # Between two photographs nothing is exact, and MPS has no float64.
+        left = [(residuals.float(), weight) for residuals, weight in left]
     return sum(weight * residuals for residuals, weight in left).to(sampler.device)
 
 

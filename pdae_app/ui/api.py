@@ -35,7 +35,7 @@ from pdae_app.ui.api_arguments import (
 from pdae_app.ui.api_films import FilmEndpoints
 from pdae_app.ui.api_people import PeopleEndpoints
 from pdae_app.ui.api_sliders import SliderEndpoints
-from pdae_app.ui.events import Line, shown
+from pdae_app.ui.events import ModelWorkers, shown
 from pdae_app.ui.files import preview, saved, stored
 from pdae_app.ui.models import Models
 from pdae_app.ui.result_zip import ResultZip
@@ -44,7 +44,7 @@ from pdae_app.ui.session import TIME_TO_LIVE
 CODES_KEPT = 4
 
 
-def build(models: Models, model: Line) -> None:
+def build(models: Models, model: ModelWorkers) -> None:
     """Put the endpoints behind the page."""
     with gr.Column(visible=False):
         for endpoints in (Endpoints, FilmEndpoints, PeopleEndpoints, SliderEndpoints):
@@ -58,7 +58,7 @@ class Endpoints:
         self.models = models
         self.codes = gr.State({}, time_to_live=TIME_TO_LIVE)
 
-    def connect(self, model: Line) -> None:
+    def connect(self, model: ModelWorkers) -> None:
         """Hidden components give every argument its type."""
         quality, scale = text_arg("quality", "Fast"), number_arg("scale", 1)
         face, center, name = person_args()

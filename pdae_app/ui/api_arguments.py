@@ -9,13 +9,13 @@ from pdae_app.engine.checks import is_number
 from pdae_app.engine.framing import Framed, Square, frame
 from pdae_app.engine.preset import Preset, parse_sliders
 from pdae_app.typed_config import short
-from pdae_app.ui.events import IN_LINE, Line
+from pdae_app.ui.events import IN_LINE, ModelWorkers
 from pdae_app.ui.models import Models
 from pdae_app.ui.photo_input import PhotoInput
 from pdae_app.ui.raw_inputs import RawFlag, RawJSON, RawNumber, RawText
 
 
-def connect(model: Line, endpoints: Mapping[Callable, tuple[list, list]]) -> None:
+def connect(model: ModelWorkers, endpoints: Mapping[Callable, tuple[list, list]]) -> None:
     """Give methods fixed names: each with its inputs and its outputs."""
     for function, (inputs, outputs) in endpoints.items():
         options = {"api_name": function.__name__, **IN_LINE}

@@ -21,7 +21,7 @@ from pdae_app.ui.api_arguments import (
     square_of,
     text_arg,
 )
-from pdae_app.ui.events import Line
+from pdae_app.ui.events import ModelWorkers
 from pdae_app.ui.files import stored
 from pdae_app.ui.models import Models
 
@@ -32,7 +32,7 @@ class FilmEndpoints:
     def __init__(self, models: Models):
         self.models = models
 
-    def connect(self, model: Line) -> None:
+    def connect(self, model: ModelWorkers) -> None:
         """Hidden components give every argument its type."""
         sliders = json_arg("sliders", {"Smiling": 1.0})
         how = [number_arg("scale", 1), text_arg("kind", "MP4"), text_arg("quality", "Fast")]

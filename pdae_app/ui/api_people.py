@@ -19,7 +19,7 @@ from pdae_app.ui.api_arguments import (
     square_of,
     text_arg,
 )
-from pdae_app.ui.events import Line
+from pdae_app.ui.events import ModelWorkers
 from pdae_app.ui.files import saved
 from pdae_app.ui.models import Models
 
@@ -30,7 +30,7 @@ class PeopleEndpoints:
     def __init__(self, models: Models):
         self.models = models
 
-    def connect(self, model: Line) -> None:
+    def connect(self, model: ModelWorkers) -> None:
         """Hidden components give every argument its type."""
         photo, attributes = photo_arg("photo"), json_arg("attributes", ["Smiling"])
         where = person_args()

@@ -24,7 +24,7 @@ from pdae_app.ui.api_arguments import (
     text_arg,
     whole_number,
 )
-from pdae_app.ui.events import Line
+from pdae_app.ui.events import ModelWorkers
 from pdae_app.ui.files import slider_file
 from pdae_app.ui.models import Models
 from pdae_app.ui.slider_pool import check_room
@@ -36,7 +36,7 @@ class SliderEndpoints:
     def __init__(self, models: Models):
         self.models = models
 
-    def connect(self, model: Line) -> None:
+    def connect(self, model: ModelWorkers) -> None:
         """Hidden components give every argument its type."""
         name, which = text_arg("name", ""), text_arg("model", "")
         kinds = [files_arg("having"), files_arg("lacking")]

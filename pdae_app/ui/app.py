@@ -18,7 +18,7 @@ from pdae_app.ui.about_tab import AboutTab
 from pdae_app.ui.checked_inputs import CheckedBlocks
 from pdae_app.ui.connections import be_patient
 from pdae_app.ui.edit_tab import EditTab
-from pdae_app.ui.events import HIDDEN, IN_LINE, LAST_WINS, Line, Newest, explained
+from pdae_app.ui.events import HIDDEN, IN_LINE, LAST_WINS, ModelWorkers, Newest, explained
 from pdae_app.ui.film_tab import FilmTab
 from pdae_app.ui.forgetting import forget_those_who_left
 from pdae_app.ui.generate_tab import GenerateTab
@@ -58,7 +58,7 @@ SEVERAL_FETCHED = {"concurrency_limit": 4, "concurrency_id": "fetching"}
 class Page:
     """All tabs, and the choice of the model that they share."""
 
-    def __init__(self, models: Models, model: Line):
+    def __init__(self, models: Models, model: ModelWorkers):
         self.models = models
         self.intro = gr.Markdown(introduction(models.first))
         self.chosen = gr.State(Chosen(models.first.title))
@@ -77,7 +77,7 @@ class Page:
             self._lay_out(model)
         self._connect(model)
 
-    def _lay_out(self, model: Line) -> None:
+    def _lay_out(self, model: ModelWorkers) -> None:
         shared = (self.models, model, self.chosen)
         fitting = fitting_tabs(self.models.first)
         self.tabs = {}
@@ -104,7 +104,7 @@ class Page:
         with tab("About"):
             self.about = AboutTab(self.models)
 
-    def _connect(self, model: Line) -> None:
+    def _connect(self, model: ModelWorkers) -> None:
         quiet = {"show_progress": "hidden", **LAST_WINS, **HIDDEN}
         self.picker.input(
             Newest.want, [self.wanted, self.picker], None, queue=False, **quiet
@@ -194,7 +194,7 @@ def introduction(editor: Editor) -> str:
     return FACES if editor.of_faces else PICTURES
 
 
-def build(models: Models, model: Line) -> gr.Blocks:
+def build(models: Models, model: ModelWorkers) -> gr.Blocks:
     """The whole page; the models are run by their workers only."""
     # Files of the cache are looked at every ten minutes and deleted after an hour.
     with CheckedBlocks(title=TITLE, analytics_enabled=False, delete_cache=(600, 3600)) as page:

@@ -5,7 +5,7 @@ import gradio as gr
 from pdae_app.engine import EditError, Editor
 from pdae_app.engine.aims import borrowed, read_only
 from pdae_app.engine.groups import grouped
-from pdae_app.ui.events import Line, long_run
+from pdae_app.ui.events import ModelWorkers, long_run
 from pdae_app.ui.models import Chosen, Models
 from pdae_app.ui.photo_input import photo_input
 from pdae_app.ui.session import Opened
@@ -16,7 +16,7 @@ EVERYTHING = "Everything"
 class BorrowPanel:
     """Another photograph, what is taken from it, and the button."""
 
-    def __init__(self, models: Models, model: Line, chosen: gr.State, opened: gr.State):
+    def __init__(self, models: Models, model: ModelWorkers, chosen: gr.State, opened: gr.State):
         self.models = models
         self.sliders = gr.State(None)
         with gr.Accordion("Take from another photograph", open=False, elem_id="borrow-panel"):

@@ -5,6 +5,7 @@ from gradio.exceptions import InvalidPathError
 from gradio_client.utils import is_file_obj_with_meta, is_http_url_like, traverse
 
 from pdae_app.ui.events import sentence
+from pdae_app.ui.turns import TurnsQueue
 
 NOT_UPLOADED = "A file that is named here was not uploaded, or is gone by now. Upload it again."
 NOT_FETCHED = "Nothing is fetched from an address here: upload the file itself."
@@ -13,6 +14,13 @@ UNFIT = "What was sent does not fit the inputs that are asked for: see “Use vi
 
 class CheckedBlocks(gr.Blocks):
     """`gr.Blocks` that tells the sender what Gradio by itself tells the log, in a traceback."""
+
+    def queue(self, *args, **kwargs):
+        """As Gradio's; where events may run at the same time, a visitor's take turns."""
+        super().queue(*args, **kwargs)
+        if self._queue.default_concurrency_limit != 1:
+            self._queue.__class__ = TurnsQueue  # Gradio makes it itself, and asks for no class
+        return self
 
     async def preprocess_data(self, block_fn, inputs, *args, **kwargs):
         """As Gradio's, but no address is fetched: its answer has no bound, and lies in memory.

@@ -11,7 +11,7 @@ from pdae_app.engine.unnamed import STRENGTHS, named, resembled, strips, unnamed
 from pdae_app.engine.waiting import run_seconds, run_sentence
 from pdae_app.export.files import side_by_side
 from pdae_app.latents.few_shot import FewShot
-from pdae_app.ui.events import HIDDEN, QUIET, Line, long_run, shown
+from pdae_app.ui.events import HIDDEN, QUIET, ModelWorkers, long_run, shown
 from pdae_app.ui.files import preview
 from pdae_app.ui.models import Chosen, Models
 from pdae_app.ui.session import Opened
@@ -29,7 +29,7 @@ WAYS = {"Where people differ most": "principal", "What varies by itself": "indep
 class DirectionsPanel:
     """Which kind, the strips, and the button that keeps one."""
 
-    def __init__(self, models: Models, model: Line, chosen: gr.State, opened: gr.State):
+    def __init__(self, models: Models, model: ModelWorkers, chosen: gr.State, opened: gr.State):
         self.models = models
         self.found, self.picked = gr.State([]), gr.State(None)
         gr.Markdown(NOTE)

@@ -5,7 +5,7 @@ import gradio as gr
 from pdae_app.engine import Editor
 from pdae_app.ui.borrow_panel import EVERYTHING, BorrowPanel
 from pdae_app.ui.bounded import BoundedSlider
-from pdae_app.ui.events import Line, Newest
+from pdae_app.ui.events import ModelWorkers, Newest
 from pdae_app.ui.history import History
 from pdae_app.ui.keep_panel import KeepPanel
 from pdae_app.ui.looks_panel import LooksPanel
@@ -31,7 +31,7 @@ SCALE_INFO = (
 class EditPanels:
     """What the tab shows, and what it remembers: a visitor's data lies in its states alone."""
 
-    def __init__(self, models: Models, model: Line, chosen: gr.State):
+    def __init__(self, models: Models, model: ModelWorkers, chosen: gr.State):
         self.models, self.chosen = models, chosen
         self.opened = gr.State(None, time_to_live=TIME_TO_LIVE)
         self.codes = gr.State({}, time_to_live=TIME_TO_LIVE)

@@ -3,7 +3,7 @@
 import gradio as gr
 
 from pdae_app.ui.edit_panels import EditPanels
-from pdae_app.ui.events import HIDDEN, Line, stops
+from pdae_app.ui.events import HIDDEN, ModelWorkers, stops
 from pdae_app.ui.models import Models
 from pdae_app.ui.opening import PhotographOpening
 from pdae_app.ui.rendering import Rendering
@@ -12,7 +12,7 @@ from pdae_app.ui.rendering import Rendering
 class EditTab:
     """The tab's panels, and what happens between them."""
 
-    def __init__(self, models: Models, model: Line, chosen: gr.State):
+    def __init__(self, models: Models, model: ModelWorkers, chosen: gr.State):
         self.panels = panels = EditPanels(models, model, chosen)
         self.rendering = Rendering(panels, model)
         self.opening = PhotographOpening(panels, self.rendering)

@@ -7,7 +7,6 @@ import traceback
 from collections.abc import Callable
 
 import gradio as gr
-from gradio.context import LocalContext
 from gradio.events import Dependency
 from PIL import Image
 
@@ -72,8 +71,8 @@ class Newest:
         self.want(None)
 
 
-class Line(Workers):
-    """The line before the model: handlers run by its workers, whose errors become sentences."""
+class ModelWorkers(Workers):
+    """The model's workers, as handlers know them: what they raise becomes sentences."""
 
     def explained(self, function: Callable) -> Callable:
         """A generator handler run by a worker, its expected errors told to the caller."""
@@ -109,15 +108,7 @@ class Line(Workers):
 
     def _running(self, function: Callable) -> Callable:
         leased = on_zero_gpu(function)
-        return leased or (
-            lambda *args, **kwargs: self.iterate(function(*args, **kwargs), _visitor())
-        )
-
-
-def _visitor() -> str | None:
-    """The session whose event this is."""
-    request = LocalContext.request.get(None)
-    return request and request.session_hash
+        return leased or (lambda *args, **kwargs: self.iterate(function(*args, **kwargs)))
 
 
 def in_words(error: Exception) -> str:
@@ -190,7 +181,7 @@ def stops(button: gr.Button, newest: list[gr.State], running: list[Dependency], 
 
 
 def long_run(
-    model: Line,
+    model: ModelWorkers,
     buttons: tuple[gr.Button, gr.Button],
     status: gr.Markdown,
     function: Callable,

@@ -13,7 +13,7 @@ from pdae_app.engine.waiting import spoken
 from pdae_app.export.credentials import FILM_MIME, signed
 from pdae_app.export.names import edited_name
 from pdae_app.limits import Limits
-from pdae_app.ui.events import Line, long_run
+from pdae_app.ui.events import ModelWorkers, long_run
 from pdae_app.ui.files import preview, stored
 from pdae_app.ui.history import History
 from pdae_app.ui.live_panel import LivePanel
@@ -35,7 +35,7 @@ OFTEN = 1.0
 class FilmTab:
     """A film in, a film out."""
 
-    def __init__(self, models: Models, model: Line, chosen: gr.State, history: gr.State):
+    def __init__(self, models: Models, model: ModelWorkers, chosen: gr.State, history: gr.State):
         self.models = models
         gr.Markdown(NOTE.format(seconds=Limits.of().film_seconds, frames=MOST_FRAMES))
         with gr.Row():

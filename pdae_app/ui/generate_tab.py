@@ -11,7 +11,7 @@ from pdae_app.engine.carry_out import generate
 from pdae_app.engine.quality import quality_steps
 from pdae_app.engine.requests import MOST_PICTURES, GenerationRequest, wanted_attributes
 from pdae_app.ui.bounded import BoundedSlider
-from pdae_app.ui.events import HIDDEN, Line, long_run, shown
+from pdae_app.ui.events import HIDDEN, ModelWorkers, long_run, shown
 from pdae_app.ui.files import saved
 from pdae_app.ui.models import Chosen, Models
 from pdae_app.ui.slider_pool import label
@@ -28,7 +28,7 @@ WANTED_INFO = "Candidates are drawn until one is accepted (p ≥ 0.5, and then w
 class GenerateTab:
     """Seeds, what they are to have, and the pictures."""
 
-    def __init__(self, models: Models, model: Line, chosen: gr.State):
+    def __init__(self, models: Models, model: ModelWorkers, chosen: gr.State):
         self.models, self.picked = models, gr.State(None)
         gr.Markdown("New pictures: each seed is one, the same again whenever you ask.")
         self._lay_out_wishes()
@@ -129,7 +129,7 @@ class GenerateTab:
             self.status: "",
         }
 
-    def _connect(self, model: Line, chosen: gr.State) -> None:
+    def _connect(self, model: ModelWorkers, chosen: gr.State) -> None:
         quiet = {"show_progress": "hidden", "queue": False, **HIDDEN}
         long_run(
             model,

@@ -17,7 +17,7 @@ from pdae_app.engine.inside import (
     weighting_curves,
 )
 from pdae_app.engine.waiting import run_seconds, run_sentence
-from pdae_app.ui.events import Line, long_run, shown
+from pdae_app.ui.events import ModelWorkers, long_run, shown
 from pdae_app.ui.models import Chosen, Models
 from pdae_app.ui.photo_input import photo_input
 from pdae_app.ui.session import EXAMPLES
@@ -48,7 +48,7 @@ largest value (PDAE, Fig. 4).
 class InsideTab:
     """A picture, and four views of what happens to it."""
 
-    def __init__(self, models: Models, model: Line, chosen: gr.State):
+    def __init__(self, models: Models, model: ModelWorkers, chosen: gr.State):
         self.models = models
         with gr.Row():
             with gr.Column(scale=3, min_width=240):

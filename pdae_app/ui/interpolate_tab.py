@@ -12,7 +12,7 @@ from pdae_app.engine.requests import InterpolationRequest
 from pdae_app.export import FILMS
 from pdae_app.export.provenance import Provenance
 from pdae_app.ui.bounded import BoundedSlider
-from pdae_app.ui.events import HIDDEN, LAST_WINS, Line, explained, long_run, shown
+from pdae_app.ui.events import HIDDEN, LAST_WINS, ModelWorkers, explained, long_run, shown
 from pdae_app.ui.files import saved
 from pdae_app.ui.models import Chosen, Models
 from pdae_app.ui.photo_input import photo_input
@@ -29,7 +29,7 @@ FEWEST, MOST = 3, 15
 class InterpolateTab:
     """Two photographs, the frames between them, a slider to look through them, and a film."""
 
-    def __init__(self, models: Models, model: Line, chosen: gr.State):
+    def __init__(self, models: Models, model: ModelWorkers, chosen: gr.State):
         self.models = models
         self.frames = gr.State([], time_to_live=TIME_TO_LIVE)
         self.provenance = gr.State(None, time_to_live=TIME_TO_LIVE)
@@ -80,7 +80,7 @@ class InterpolateTab:
                 buttons=["fullscreen"],
             )
 
-    def _connect(self, model: Line, chosen: gr.State) -> None:
+    def _connect(self, model: ModelWorkers, chosen: gr.State) -> None:
         quiet = {"show_progress": "hidden", **HIDDEN, **LAST_WINS}
         long_run(
             model,

@@ -19,7 +19,7 @@ from pdae_app.ui.events import (
     HIDDEN,
     IN_LINE,
     QUIET,
-    Line,
+    ModelWorkers,
     sentence,
 )
 from pdae_app.ui.history import History
@@ -31,7 +31,7 @@ STEPS = 4
 EVERY = 0.1
 # Seconds for one visitor, after which the browser joins the line anew.
 LONGEST = 60
-# Visitors who do this at a time; their frames take turns on the model's thread.
+# Visitors who do this at a time; their frames take turns with all that the model does.
 SEVERAL = {"concurrency_limit": 4, "concurrency_id": "live"}
 SHOWN, FORMAT = (640, 640), {"format": "webp", "quality": 80, "method": 0}
 DATA = ";base64,"
@@ -61,7 +61,7 @@ class Camera(gr.Image):
 class LivePanel:
     """The camera beside its edited picture, where the machine is fast enough."""
 
-    def __init__(self, models: Models, model: Line, chosen: gr.State, history: gr.State):
+    def __init__(self, models: Models, model: ModelWorkers, chosen: gr.State, history: gr.State):
         self.models, self.model = models, model
         begin = gr.Button("Use the webcam", size="sm", elem_id="live-begin")
         self.status = gr.Markdown(elem_id="live-status")
@@ -102,8 +102,6 @@ class LivePanel:
     def edit(self, chosen: Chosen, history: History, data: bytes) -> dict:
         """One frame edited as the sliders stand; what goes wrong is said, and the next comes."""
         begun, request = time.monotonic(), EditRequest(history.now, STEPS)
-        if why := too_slow(self.models.of(chosen)):  # of an event that no page of ours sent
-            return {self.status: why}
         try:
             Limits.of().check_memory()
             frame = edited = _read(data)
@@ -118,7 +116,10 @@ class LivePanel:
         return {self.picture: written_out(edited, time.monotonic() - begun), self.status: said}
 
     def _edited(self, chosen: Chosen, frame: Image.Image, request: EditRequest) -> Image.Image:
-        return edit_frame(self.models.of(chosen), frame, request)
+        editor = self.models.of(chosen)
+        if why := too_slow(editor):  # of an event that no page of ours sent
+            raise EditError(why)
+        return edit_frame(editor, frame, request)
 
 
 def too_slow(editor: Editor) -> str:

@@ -6,7 +6,7 @@ import gradio as gr
 
 from pdae_app.engine import EditError
 from pdae_app.engine.looks import rendered_looks
-from pdae_app.ui.events import Line, long_run
+from pdae_app.ui.events import ModelWorkers, long_run
 from pdae_app.ui.files import preview
 from pdae_app.ui.models import Chosen, Models
 from pdae_app.ui.session import Opened
@@ -15,7 +15,7 @@ from pdae_app.ui.session import Opened
 class LooksPanel:
     """A button that draws the cards, and the cards."""
 
-    def __init__(self, models: Models, model: Line, chosen: gr.State, opened: gr.State):
+    def __init__(self, models: Models, model: ModelWorkers, chosen: gr.State, opened: gr.State):
         self.models = models
         self.presets = gr.State({})
         with gr.Row():

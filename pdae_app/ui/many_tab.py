@@ -11,7 +11,7 @@ from pdae_app.engine.framing import Square
 from pdae_app.engine.preset import read_preset
 from pdae_app.engine.quality import quality_steps
 from pdae_app.engine.requests import EditRequest
-from pdae_app.ui.events import Line, long_run
+from pdae_app.ui.events import ModelWorkers, long_run
 from pdae_app.ui.files import preview
 from pdae_app.ui.history import History
 from pdae_app.ui.models import Chosen, Models
@@ -28,7 +28,7 @@ stand in the **Edit** tab. The largest face of each is edited.
 class ManyTab:
     """Photographs and a preset in, a zip out."""
 
-    def __init__(self, models: Models, model: Line, chosen: gr.State, history: gr.State):
+    def __init__(self, models: Models, model: ModelWorkers, chosen: gr.State, history: gr.State):
         self.models = models
         gr.Markdown(NOTE)
         with gr.Row():

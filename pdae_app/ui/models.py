@@ -4,6 +4,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from concurrent.futures import wait
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from pdae_app.engine import EditError, Editor
 from pdae_app.latents.few_shot import FewShot
 from pdae_app.limits import Limits
 from pdae_app.ui.downloads import Downloads
-from pdae_app.ui.events import Line
+from pdae_app.ui.events import ModelWorkers
 
 # Of models beside the first one, so many stay in memory.
 KEPT = 2
@@ -49,19 +50,21 @@ class Models:
         places: Sequence[str] = (),
         free: bool = False,
         precision: str = "auto",
-        model: Line | None = None,
+        model: ModelWorkers | None = None,
         copies: Sequence[Editor] = (),
     ):
         self.first, self.free, self.precision = first, free, precision
-        self._firsts = {editor.device: editor for editor in (*copies, first)}
+        self._firsts = {editor.device: editor for editor in (first, *copies)}
         self._places = {first.title: first.name}
         for place in places:
             title = Path(place).name if Path(place).is_dir() else place
             self._places.setdefault(title, place)
-        self._line = model or Line()
-        self._loaded: OrderedDict[tuple[str, torch.device], Editor] = OrderedDict()
+        self._workers = model or ModelWorkers()
+        self._loaded: OrderedDict[str, dict[torch.device, Editor]] = OrderedDict()
         self._downloads = Downloads()
-        self._lock, self._loading = threading.Lock(), threading.Lock()
+        self._lock = threading.Lock()
+        # One worker alone needs none, and a process that is forked meanwhile would inherit it.
+        self._loading = threading.Lock() if len(self._workers) > 1 else nullcontext()
 
     @property
     def titles(self) -> list[str]:
@@ -82,12 +85,12 @@ class Models:
         """
         if not title or title == self.first.title:
             return self._firsts[self._device]
-        return self._found(title) or self._line.call(self._load, title)
+        return self._found(title) or self._workers.call(self._load, title)
 
     @property
     def _device(self) -> torch.device:
         """That of the worker who asks; for anybody else, the first."""
-        device = self._line.device
+        device = self._workers.device
         return torch.device(device) if device else self.first.device
 
     def fetching(self, title: str | None) -> Iterator[str]:
@@ -103,26 +106,29 @@ class Models:
             wait([download.job], timeout=1)
 
     def _found(self, title: str) -> Editor | None:
-        key = title, self._device
         with self._lock:
-            if key in self._loaded:
-                self._loaded.move_to_end(key)
-            return self._loaded.get(key)
+            if title not in self._loaded:
+                return None
+            self._loaded.move_to_end(title)
+            return self._loaded[title][self._device]
 
     def _load(self, title: str) -> Editor:
-        """By a worker, one after the other; another visitor may just have loaded it."""
-        with self._loading:
-            editor = self._found(title)
-            if editor is None:
-                editor = self._opened(title)
-            with self._lock:
-                self._loaded[title, self._device] = editor
-                while len(self._loaded) > KEPT * len(self._firsts):
-                    self._loaded.popitem(last=False)
-            return editor
+        """By a worker, one after the other; another visitor may just have loaded it.
 
-    def _opened(self, title: str) -> Editor:
-        device, precision = self._device, self.precision
+        For all devices at once: the files may be gone when another worker asks.
+        """
+        with self._loading:
+            if editor := self._found(title):
+                return editor
+            editors = {device: self._opened(title, device) for device in self._firsts}
+            with self._lock:
+                self._loaded[title] = editors
+                while len(self._loaded) > KEPT:
+                    self._loaded.popitem(last=False)
+            return editors[self._device]
+
+    def _opened(self, title: str, device: torch.device) -> Editor:
+        precision = self.precision
         if title in self._places:
             place = self._places[title]
             return Editor.from_pretrained(place, device=device, precision=precision)

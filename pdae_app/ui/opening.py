@@ -19,7 +19,7 @@ from pdae_app.ui.events import (
     OURS,
     QUIET,
     STOPPED,
-    Line,
+    ModelWorkers,
     Newest,
     shown,
 )
@@ -45,7 +45,7 @@ class PhotographOpening:
     def __init__(self, panels: EditPanels, rendering: Rendering):
         self.panels, self.rendering = panels, rendering
 
-    def connect(self, model: Line) -> list[Dependency]:
+    def connect(self, model: ModelWorkers) -> list[Dependency]:
         """Wire the events; those that run the model."""
         panels = self.panels
         opening = {

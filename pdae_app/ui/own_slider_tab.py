@@ -12,7 +12,7 @@ from pdae_app.latents.few_shot import FewShot
 from pdae_app.latents.slider_file import LONGEST_NAME
 from pdae_app.ui.directions_panel import DirectionsPanel
 from pdae_app.ui.edit_panels import EditPanels
-from pdae_app.ui.events import HIDDEN, LAST_WINS, Line, explained, in_words, long_run
+from pdae_app.ui.events import HIDDEN, LAST_WINS, ModelWorkers, explained, in_words, long_run
 from pdae_app.ui.files import slider_file
 from pdae_app.ui.history import History
 from pdae_app.ui.models import Chosen, Models
@@ -25,7 +25,7 @@ WHERE = "It stands in the **Edit** tab, behind the others."
 class OwnSliderTab:
     """Pictures in, a slider out: it appears in the Edit tab at once."""
 
-    def __init__(self, models: Models, model: Line, chosen: gr.State, edit: EditPanels):
+    def __init__(self, models: Models, model: ModelWorkers, chosen: gr.State, edit: EditPanels):
         self.models, self.chosen, self.edit = models, chosen, edit
         self.fitted = gr.State(None)
         with gr.Row(elem_id="own-top"):
@@ -68,7 +68,7 @@ class OwnSliderTab:
             part: value for kind, _ in self.kinds for part, value in kind.adapted(editor).items()
         }
 
-    def _connect(self, model: Line) -> None:
+    def _connect(self, model: ModelWorkers) -> None:
         quiet = {"queue": False, "show_progress": "hidden", **HIDDEN, **LAST_WINS}
         made = [self._made(model, kind, buttons) for kind, buttons in self.kinds]
         outputs = [self.fitted, self.status]
@@ -92,7 +92,7 @@ class OwnSliderTab:
                 **quiet,
             )
 
-    def _made(self, model: Line, kind, buttons: tuple) -> Dependency:
+    def _made(self, model: ModelWorkers, kind, buttons: tuple) -> Dependency:
         """A run that makes a slider of one kind."""
 
         def fit(chosen: Chosen, name: str, *given):

@@ -25,7 +25,7 @@ from pdae_app.ui.events import (
     QUIET,
     STOPPED,
     WAITING,
-    Line,
+    ModelWorkers,
     Newest,
     in_words,
 )
@@ -45,7 +45,7 @@ FINISHING = "Finishing…"
 class Rendering:
     """The handlers from a released slider to the saved picture."""
 
-    def __init__(self, panels: EditPanels, model: Line):
+    def __init__(self, panels: EditPanels, model: ModelWorkers):
         self.panels, self.model = panels, model
         self.kept = KeptSettings(panels)
 

@@ -12,7 +12,7 @@ from pdae_app.export.credentials import signed_film, signed_still
 from pdae_app.export.files import side_by_side
 from pdae_app.export.provenance import Provenance
 from pdae_app.ui.bounded import BoundedSlider
-from pdae_app.ui.events import Line, long_run
+from pdae_app.ui.events import ModelWorkers, long_run
 from pdae_app.ui.files import saved, stored
 from pdae_app.ui.history import History
 from pdae_app.ui.models import Chosen, Models
@@ -29,7 +29,7 @@ class StripPanel:
     def __init__(
         self,
         models: Models,
-        model: Line,
+        model: ModelWorkers,
         chosen: gr.State,
         opened: gr.State,
         history: gr.State,

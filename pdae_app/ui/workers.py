@@ -6,7 +6,7 @@ What waits for the model waits in one line; each worker takes the next when it i
 import contextvars
 import os
 import threading
-import weakref
+import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
@@ -21,8 +21,11 @@ INTERRUPTED = "The model was interrupted. Try again."
 LOOK_EVERY = 2
 
 
-# More than a machine has GPUs; each holds the models once more.
+# More than a machine has GPUs.
 MOST = 64
+
+# Between two steps of a generator the page takes a report; longer than this it does not take.
+BETWEEN_STEPS = 2
 
 
 class WorkerError(RuntimeError):
@@ -105,21 +108,40 @@ def devices(asked: str | None, count: int) -> list[str]:
     """Those of so many workers: the one asked for, or the best; of CUDA, one GPU after the other.
 
     Raises:
-        EditError: no such number.
+        EditError: no such number, or no GPU.
     """
     if not 1 <= count <= MOST:
         raise EditError(f"There can be 1 to {MOST} workers, not {count}.")
     device = asked or best_device()
     if device != "cuda" or count == 1:
         return [device] * count
-    return [f"cuda:{number % torch.cuda.device_count()}" for number in range(count)]
+    if not (gpus := torch.cuda.device_count()):
+        raise EditError("This machine has no GPU that CUDA knows. Leave --device out.")
+    return [f"cuda:{number % gpus}" for number in range(count)]
 
 
-class Turn:
-    """Whose turn it is, of one visitor's wishes."""
+class Run:
+    """A generator at work, and when it last did something.
 
-    def __init__(self):
-        self.lock = threading.Lock()
+    Gradio gives up, without closing it, a generator that is cancelled in its first step.
+    """
+
+    def __init__(self, worker: Worker):
+        self.worker, self._stepping, self._last = worker, False, time.monotonic()
+
+    @property
+    def alive(self) -> bool:
+        """Whether it works, or is about to go on."""
+        return self._stepping or time.monotonic() - self._last < BETWEEN_STEPS
+
+    @contextmanager
+    def step(self) -> Iterator[None]:
+        """While this lasts, it works."""
+        self._stepping = True
+        try:
+            yield
+        finally:
+            self._stepping, self._last = False, time.monotonic()
 
 
 class Workers:
@@ -131,9 +153,8 @@ class Workers:
     def __init__(self, devices: Sequence[str | None] = (None,)):
         part = max(1, torch.get_num_threads() // len(devices)) if len(devices) > 1 else None
         self._workers = [Worker(device, part) for device in devices]
-        self._busy = dict.fromkeys(self._workers, 0)
-        self._lock = threading.Lock()
-        self._turns: weakref.WeakValueDictionary[str, Turn] = weakref.WeakValueDictionary()
+        self._runs: set[Run] = set()
+        self._choosing = threading.Lock()
 
     def __len__(self) -> int:
         return len(self._workers)
@@ -145,8 +166,10 @@ class Workers:
 
     def each(self, function: Callable) -> list:
         """What a function of a device makes, once a device, on a worker of that device."""
-        by_device = {worker.device: worker for worker in reversed(self._workers)}
-        return [by_device[name].call(function, name) for name in reversed(by_device)]
+        by_device: dict[str | None, Worker] = {}
+        for worker in self._workers:
+            by_device.setdefault(worker.device, worker)
+        return [worker.call(function, device) for device, worker in by_device.items()]
 
     def call(self, function: Callable, *args, **kwargs):
         """The function's result, from the worker who asks, else from the one with least to do.
@@ -156,35 +179,34 @@ class Workers:
         """
         if any(worker.here for worker in self._workers):
             return function(*args, **kwargs)
-        with self._chosen() as worker:
-            return worker.call(function, *args, **kwargs)
-
-    def iterate(self, generator: Iterator, visitor: str | None = None) -> Iterator:
-        """The generator's items, all made by one worker; closing this closes the generator.
-
-        Where there are several workers, a visitor's generators still run one after the other: they
-        change what the visitor's page knows.
-        """
-        with self._turn(visitor), self._chosen() as worker:
-            yield from worker.iterate(generator)
-
-    @contextmanager
-    def _chosen(self) -> Iterator[Worker]:
-        with self._lock:
-            worker = min(self._workers, key=self._busy.get)
-            self._busy[worker] += 1
+        run = self._begun()
         try:
-            yield worker
+            with run.step():
+                return run.worker.call(function, *args, **kwargs)
         finally:
-            with self._lock:
-                self._busy[worker] -= 1
+            self._runs.discard(run)
 
-    @contextmanager
-    def _turn(self, visitor: str | None) -> Iterator[None]:
-        if visitor is None or len(self) == 1:
-            yield
-            return
-        with self._lock:
-            turn = self._turns.setdefault(visitor, Turn())
-        with turn.lock:
-            yield
+    def iterate(self, generator: Iterator) -> Iterator:
+        """The generator's items, all made by one worker; closing this closes the generator."""
+        run, done = self._begun(), object()
+        items = run.worker.iterate(generator)
+        try:
+            while True:
+                with run.step():
+                    item = next(items, done)
+                if item is done:
+                    return
+                yield item
+        finally:
+            items.close()
+            self._runs.discard(run)
+
+    def _begun(self) -> Run:
+        """A run of the worker with least to do. What ends a run takes no lock: the garbage
+        collector may do it at any moment.
+        """
+        with self._choosing:
+            alive = [run.worker for run in tuple(self._runs) if run.alive]
+            run = Run(min(self._workers, key=alive.count))
+            self._runs.add(run)
+            return run

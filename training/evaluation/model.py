@@ -131,9 +131,12 @@ class Model:
     @torch.inference_mode()
     def noised(self, states: Tensor, noise: Tensor, t: Time) -> tuple[Tensor, Tensor]:
         """What the frozen model was trained on at t, and the x0_hat there that has no gap."""
-        parts = states.to(self.device), noise.to(self.device), t
-        x_t, truth = noised_with_truth(self.process, *parts, self.bundle.variational)
-        return x_t.cpu(), truth.cpu()
+        variational, found = self.bundle.variational, []
+        for some in zip(*(x.split(self.batch_size) for x in (states, noise)), strict=True):
+            x_0, eps = (x.to(self.device) for x in some)
+            found.append(noised_with_truth(self.process, x_0, eps, t, variational))
+        x_t, truth = (torch.cat(parts).cpu() for parts in zip(*found, strict=True))
+        return x_t, truth
 
     def inverted(self, states: Tensor, z: Tensor, stepping: Stepping, steps: int) -> Tensor:
         """x_T by plain DDIM inversion (PDAE, Eq. 8)."""

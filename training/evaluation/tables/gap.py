@@ -30,8 +30,9 @@ def measure(case: Case) -> Table:
     for t, without, shifted in gaps(subject):
         row = {"t": t, "without": with_error(without), "with": with_error(shifted)}
         row["filled"] = 1 - float(shifted.mean() / without.mean())
-        for name, pictures in _one_step(case, subject, t).items():
-            row[f"one-step MSE {name}"] = with_error(squared_error(pictures, subject.pictures))
+        wanted, found = _one_step(case, subject, t)
+        for name, pictures in found.items():
+            row[f"one-step MSE {name}"] = with_error(squared_error(pictures, wanted))
             shown[f"one step from t = {t:g}, {name} z"] = _row(pictures)
         rows.append(row)
     lines = {n: [(row["t"], *row[n].values()) for row in rows] for n in ("without", "with")}
@@ -48,11 +49,15 @@ def measure(case: Case) -> Table:
     )
 
 
-def _one_step(case: Case, subject: Coded, t: Time) -> dict[str, Tensor]:
-    """Pictures (N, C, S, S) of x0_hat from x_t, without the code and with it."""
+def _one_step(case: Case, subject: Coded, t: Time) -> tuple[Tensor, dict[str, Tensor]]:
+    """The pictures (N, C, S, S) to find, and those of x0_hat without the code and with it.
+
+    To find are photographs; for a variational model that encodes them, what it noised.
+    """
     model = case.model
-    x_t, _ = model.noised(subject.states, model.noise(len(subject.z), case.seed), t)
-    return {
+    x_t, truth = model.noised(subject.states, model.noise(len(subject.z), case.seed), t)
+    wanted = model.pictures(truth) if model.bundle.variational else subject.pictures
+    return wanted, {
         name: model.pictures(predicted(subject, x_t, t, scale))
         for name, scale in (("without", 0.0), ("with", 1.0))
     }
