@@ -15,7 +15,8 @@ RUN pip install --no-cache-dir --index-url "$TORCH_INDEX" torch torchvision \
 
 COPY . .
 USER app
-ENV GRADIO_SERVER_NAME=0.0.0.0 GRADIO_SERVER_PORT=7860 PYTHONUNBUFFERED=1
+ENV GRADIO_SERVER_NAME=0.0.0.0 GRADIO_SERVER_PORT=7860 PYTHONUNBUFFERED=1 \
+    OMP_WAIT_POLICY=PASSIVE
 EXPOSE 7860
 
 # Deleting visitors' photographs takes up to 10 seconds after `docker stop`.

@@ -11,7 +11,9 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from pdae_app.private_folder import private_folder
+from pdae_app.threads import wait_patiently
 
+wait_patiently(os.environ)
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
 # Gradio reads it when it is imported, hence here.
 os.environ["GRADIO_TEMP_DIR"] = private_folder(os.environ.get("GRADIO_TEMP_DIR"))

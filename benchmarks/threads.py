@@ -24,7 +24,8 @@ ROOT = Path(__file__).parent.parent
 PHOTO = ROOT / "pdae_app" / "ui" / "examples"
 SETTINGS = {
     "all threads, spinning": {},
-    "all threads, passive": {"OMP_WAIT_POLICY": "PASSIVE"},
+    "all threads, spinning briefly (the app)": {"GOMP_SPINCOUNT": "1000"},
+    "all threads, passive (a Space, the Dockerfile)": {"OMP_WAIT_POLICY": "PASSIVE"},
     "one thread": {"OMP_NUM_THREADS": "1"},
 }
 READ = ("OMP_WAIT_POLICY", "OMP_NUM_THREADS", "GOMP_SPINCOUNT")

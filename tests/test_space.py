@@ -20,6 +20,7 @@ import yaml
 from pdae_app.bundle import BundleError, save_bundle
 from pdae_app.engine import EditError, Editor
 from pdae_app.private_folder import PREFIX, Sweep
+from pdae_app.threads import wait_patiently
 from pdae_app.ui.app import Page
 from pdae_app.ui.events import WENT_WRONG, ModelWorkers, Newest, explained
 from pdae_app.ui.models import KEPT, Chosen, Models, bundles_in
@@ -94,6 +95,28 @@ def test_requirements_name_all_that_the_product_imports():
                 module = words[1].split(".")[0]
                 known = module in own or module in sys.stdlib_module_names
                 assert known or names.get(module, module).lower() in required, (path, line)
+
+
+def test_threads_wait_patiently_unless_somebody_said_how():
+    for given, added in (
+        ({}, {"GOMP_SPINCOUNT": "1000"}),
+        ({"SPACE_ID": "a/b"}, {"OMP_WAIT_POLICY": "PASSIVE"}),
+        ({"OMP_NUM_THREADS": "1", "SPACE_ID": "a/b"}, {}),
+    ):
+        environment = dict(given)
+        wait_patiently(environment)
+        assert environment == given | added
+
+
+def test_the_app_says_how_threads_wait_before_torch_comes():
+    code = (
+        "import os, sys\n"
+        "import pdae_app.threads as t\n"
+        "t.wait_patiently = lambda e: print('torch' in sys.modules, e is os.environ)\n"
+        "import app"
+    )
+    run = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert run.stdout.split() == ["False", "True"], run.stderr
 
 
 def test_on_zero_gpu_a_request_runs_under_a_lease(monkeypatch):
