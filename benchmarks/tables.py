@@ -69,12 +69,15 @@ SECTIONS = {
         "one has ldm-celebahq-256's first stage.",
     ),
     "memory": ("Memory", ""),
+    "threads": (
+        "How torch's threads wait for each other",
+        "Of faces128. By themselves they spin: best on a quiet machine, two to three times as slow "
+        "as need be on a busy one.",
+    ),
     "load": ("Many clients at once", ""),
     "soak": (
         "What is left of visitors",
-        "Of faces128, on a machine that had ten times more to do than cores, before d462f91: then "
-        "Gradio's copies of the page's settings, about a megabyte a session, stayed for up to 200 "
-        "sessions. Since, they go when they are left for an hour.",
+        "Of faces128, beside two trainings on the machine's two cores.",
     ),
     "request_memory": (
         "The most memory of any single request",
