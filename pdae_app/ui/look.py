@@ -37,7 +37,7 @@ CSS = """
 /* Forty sliders must not push the picture out of sight. The groups' names come first in the page,
    and stand before their sliders by `order`. */
 #sliders {
-  display: grid; grid-template-columns: repeat(auto-fill, minmax(170px, 1fr)); gap: 6px;
+  display: grid; grid-template-columns: repeat(auto-fill, minmax(170px, 1fr)); gap: 2px 6px;
   grid-auto-rows: max-content; max-height: calc(100vh - 260px); min-height: 300px; overflow-y: auto;
 }
 #sliders > .form { display: contents; }
