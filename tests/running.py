@@ -1,6 +1,7 @@
 """A running app, and a browser on its page."""
 
 import hashlib
+import io
 import os
 import shutil
 import socket
@@ -13,6 +14,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from PIL import Image
+
+from pdae_app.ui.session import EXAMPLES
 
 ROOT = Path(__file__).parent.parent
 BROWSER_FLAGS = [
@@ -90,6 +94,18 @@ def chromium(driver, flags=(), **options):
         )
         yield browser
         browser.close()
+
+
+def camera_flags(folder):
+    """What gives Chromium a camera, which sees a person before a wall who does not move."""
+    frame = Image.new("RGB", (640, 480), (120, 130, 140))
+    frame.paste(Image.open(EXAMPLES[2]).resize((400, 400)), (120, 40))
+    buffer = io.BytesIO()
+    frame.save(buffer, "JPEG", quality=90)
+    film = folder / "face.mjpeg"
+    film.write_bytes(buffer.getvalue() * 30)
+    flags = ["--use-fake-ui-for-media-stream", "--use-fake-device-for-media-stream"]
+    return [*flags, f"--use-file-for-fake-video-capture={film}"]
 
 
 class Traffic:

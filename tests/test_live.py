@@ -13,19 +13,7 @@ from pdae_app.engine.preset import Preset
 from pdae_app.engine.requests import EditRequest
 from pdae_app.ui.live_panel import RENTED, Camera, too_slow, written_out
 from pdae_app.ui.session import EXAMPLES
-from tests.running import chromium, drag, expect, opened, running_app, status, tab
-
-
-@pytest.fixture(scope="module")
-def camera(tmp_path_factory):
-    """A file that Chromium takes for what a camera sees."""
-    path = tmp_path_factory.mktemp("camera") / "face.mjpeg"
-    frame = Image.new("RGB", (640, 480), (120, 130, 140))
-    frame.paste(Image.open(EXAMPLES[2]).resize((400, 400)), (120, 40))
-    buffer = io.BytesIO()
-    frame.save(buffer, "JPEG", quality=90)
-    path.write_bytes(buffer.getvalue() * 30)
-    return path
+from tests.running import camera_flags, chromium, drag, expect, opened, running_app, status, tab
 
 
 def seen(page):
@@ -35,9 +23,8 @@ def seen(page):
     return np.asarray(Image.open(io.BytesIO(data)).convert("RGB"), int)
 
 
-def test_the_webcam_is_edited_as_the_sliders_stand(driver, coupled_folder, camera):
-    flags = ["--use-fake-ui-for-media-stream", "--use-fake-device-for-media-stream"]
-    flags.append(f"--use-file-for-fake-video-capture={camera}")
+def test_the_webcam_is_edited_as_the_sliders_stand(driver, coupled_folder, tmp_path):
+    flags = camera_flags(tmp_path)
     with (
         running_app("--model", coupled_folder, PDAE_LIVE_SECONDS="60") as address,
         chromium(driver, flags) as browser,

@@ -15,7 +15,6 @@ from pdae_app.ui.photo_panel import (
     CLICK_OTHER,
     NO_FACE,
     NOTHING_YET,
-    READING,
     not_open_words,
     reduced,
 )
@@ -109,18 +108,6 @@ def test_why_a_slider_changes_nothing_yet():
     assert not_open_words(Opening(photograph, BY_HAND)) == CLICK
     assert not_open_words(Opening(photograph, BY_HAND, ((9, 9),))) == CLICK_OTHER
     assert not_open_words(Opening(photograph, None, status=NO_FACE)) == NO_FACE
-
-
-def test_a_photograph_is_answered_at_once(page):
-    """Before the server has said anything."""
-    held = []
-    page.route("**/queue/join*", held.append)
-    page.set_input_files("#photo input[type=file]", EXAMPLES[0])
-    status(page, READING)
-    page.unroute("**/queue/join*")
-    for route in held:
-        route.continue_()
-    status(page, "Ready: drag a slider")
 
 
 def test_undo_and_redo_are_grey_at_the_ends_and_have_keys(page):

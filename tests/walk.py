@@ -6,17 +6,15 @@ The pictures of docs/images are written anew; seconds are from the click to the 
 """
 
 import argparse
-import io
 import tempfile
 import time
 from contextlib import contextmanager
 from pathlib import Path
 
-from PIL import Image
-
 from pdae_app.ui.session import EXAMPLES
 from tests.running import (
     ROOT,
+    camera_flags,
     choose_files,
     chromium,
     click_example,
@@ -31,9 +29,6 @@ from tests.running import (
 
 IMAGES = ROOT / "docs" / "images"
 LAPTOP, TALL, TELEPHONE = (1366, 900), (1280, 1200), (390, 844)
-# Chromium takes this file for what a camera sees.
-CAMERA = "--use-file-for-fake-video-capture="
-CAMERA_FLAGS = ["--use-fake-ui-for-media-stream", "--use-fake-device-for-media-stream"]
 
 
 @contextmanager
@@ -181,17 +176,6 @@ WALKS = {
 }
 
 
-def camera_film(folder: Path) -> Path:
-    """A person before a wall, who does not move."""
-    frame = Image.new("RGB", (640, 480), (120, 130, 140))
-    frame.paste(Image.open(EXAMPLES[2]).resize((400, 400)), (120, 40))
-    buffer = io.BytesIO()
-    frame.save(buffer, "JPEG", quality=90)
-    path = folder / "face.mjpeg"
-    path.write_bytes(buffer.getvalue() * 30)
-    return path
-
-
 def main() -> None:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -199,7 +183,7 @@ def main() -> None:
     parser.add_argument("--only", nargs="*", default=[], help="names of walks")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        flags = [*CAMERA_FLAGS, f"{CAMERA}{camera_film(Path(folder))}"]
+        flags = camera_flags(Path(folder))
         with (
             running_app("--model", arguments.model, PDAE_LIVE_SECONDS="5") as address,
             playwright_driver() as driver,
