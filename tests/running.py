@@ -108,6 +108,17 @@ def camera_flags(folder):
     return [*flags, f"--use-file-for-fake-video-capture={film}"]
 
 
+def start_camera(page):
+    """Open the webcam of the Film tab, and wait for its first edited frame."""
+    tab(page, "Film")
+    page.get_by_text("Live, from the webcam").click()
+    page.click("#live-begin")
+    status(page, "Press Record", "live-status")
+    page.locator("#camera").get_by_text("Click to Access Webcam").click()
+    page.click("#camera .capture-button")
+    status(page, "s a frame", "live")
+
+
 class Traffic:
     """A page's requests that have no answer yet. An event's stream is open until it has ended."""
 

@@ -13,7 +13,17 @@ from pdae_app.engine.preset import Preset
 from pdae_app.engine.requests import EditRequest
 from pdae_app.ui.live_panel import RENTED, Camera, too_slow, written_out
 from pdae_app.ui.session import EXAMPLES
-from tests.running import camera_flags, chromium, drag, expect, opened, running_app, status, tab
+from tests.running import (
+    camera_flags,
+    chromium,
+    drag,
+    expect,
+    opened,
+    running_app,
+    start_camera,
+    status,
+    tab,
+)
 
 
 def seen(page):
@@ -30,13 +40,7 @@ def test_the_webcam_is_edited_as_the_sliders_stand(driver, coupled_folder, tmp_p
         chromium(driver, flags) as browser,
         opened(browser, address) as page,
     ):
-        tab(page, "Film")
-        page.get_by_text("Live, from the webcam").click()
-        page.click("#live-begin")
-        status(page, "Press Record", "live-status")
-        page.locator("#camera").get_by_text("Click to Access Webcam").click()
-        page.click("#camera .capture-button")
-        status(page, "s a frame", "live")
+        start_camera(page)
         expect(page.locator("#live img")).to_be_visible()
         status(page, "Set a slider", "live-status")
         plain = seen(page)

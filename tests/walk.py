@@ -23,6 +23,7 @@ from tests.running import (
     playwright_driver,
     running_app,
     settled,
+    start_camera,
     status,
     tab,
 )
@@ -44,6 +45,14 @@ def shoot(place, name: str, **options) -> None:
     place.screenshot(path=IMAGES / f"{name}.png", **options)
 
 
+def run(page, what: str, button: str, words: str, status_id: str) -> None:
+    """Press a button, wait for its end, and print how long it took."""
+    with timed(what):
+        page.click(f"#{button}")
+        status(page, words, status_id)
+        settled(page)
+
+
 def edit(page) -> None:
     """A slider, the strip, and Looks."""
     with timed("open the first example"):
@@ -60,10 +69,7 @@ def edit(page) -> None:
         settled(page)
     shoot(page, "edit")
     page.get_by_text("One attribute, seven strengths").click()
-    with timed("a strip of seven"):
-        page.click("#strip")
-        status(page, "Done in", "strip-status")
-        settled(page)
+    run(page, "a strip of seven", "strip", "Done in", "strip-status")
     shoot(page.locator("#strip-gallery"), "strip")
 
 
@@ -71,10 +77,7 @@ def looks(page) -> None:
     """Ten cards of one person."""
     click_example(page, 1)
     page.get_by_role("tab", name="Looks").click()
-    with timed("ten looks"):
-        page.click("#looks")
-        status(page, "Click on one to wear it", "looks-status")
-        settled(page)
+    run(page, "ten looks", "looks", "Click on one to wear it", "looks-status")
     shoot(page, "looks")
 
 
@@ -102,10 +105,7 @@ def dark(page) -> None:
 def interpolate(page) -> None:
     """Frames between two people."""
     tab(page, "Interpolate")
-    with timed("seven frames"):
-        page.click("#interpolate")
-        status(page, "Done in", "interpolation-status")
-        settled(page)
+    run(page, "seven frames", "interpolate", "Done in", "interpolation-status")
     shoot(page, "interpolate")
 
 
@@ -115,10 +115,13 @@ def generate(page) -> None:
     page.locator("#with input").click()
     page.get_by_role("option", name="Smiling").click()
     page.keyboard.press("Escape")
-    with timed("six new people who smile"):
-        page.click("#generate")
-        status(page, "candidates were accepted", "generation-status")
-        settled(page)
+    run(
+        page,
+        "six new people who smile",
+        "generate",
+        "candidates were accepted",
+        "generation-status",
+    )
     shoot(page, "generate")
 
 
@@ -129,10 +132,7 @@ def many(page) -> None:
     settled(page)
     tab(page, "Many pictures")
     choose_files(page, "many-photos", EXAMPLES)
-    with timed("one edit on six photographs"):
-        page.click("#many")
-        status(page, "6 of 6 done", "many-status")
-        settled(page)
+    run(page, "one edit on six photographs", "many", "6 of 6 done", "many-status")
     shoot(page, "many")
 
 
@@ -141,13 +141,7 @@ def live(page) -> None:
     click_example(page, 2)
     drag(page, "Eyeglasses", 0.8)
     settled(page)
-    tab(page, "Film")
-    page.get_by_text("Live, from the webcam").click()
-    page.click("#live-begin")
-    status(page, "Press Record", "live-status")
-    page.locator("#camera").get_by_text("Click to Access Webcam").click()
-    page.click("#camera .capture-button")
-    status(page, "s a frame", "live")
+    start_camera(page)
     page.wait_for_timeout(3000)
     shoot(page, "live", full_page=True)
     page.click("#camera .capture-button")
@@ -156,10 +150,7 @@ def live(page) -> None:
 def inside(page) -> None:
     """What the model does."""
     tab(page, "Look inside")
-    with timed("look inside"):
-        page.click("#inside")
-        status(page, "Done in", "inside-status")
-        settled(page)
+    run(page, "look inside", "inside", "Done in", "inside-status")
     shoot(page, "inside", full_page=True)
 
 

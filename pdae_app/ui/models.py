@@ -128,14 +128,13 @@ class Models:
             return editors[self._device]
 
     def _opened(self, title: str, device: torch.device) -> Editor:
-        precision = self.precision
         if title in self._places:
             place = self._places[title]
-            return Editor.from_pretrained(place, device=device, precision=precision)
+            return Editor.from_pretrained(place, device=device, precision=self.precision)
         folder = self._downloads.folder(self._free_name(title))
         size = sum(path.stat().st_size for path in folder.glob("*.safetensors"))
         Limits.of().check_memory(LOADED * size / 1e6)
-        return Editor(load_bundle(folder, device), title, device, precision=precision)
+        return Editor(load_bundle(folder, device), title, device, precision=self.precision)
 
     def _free_name(self, title: str) -> str:
         # A free name is the Hub's: no visitor may point at the server's own folders.

@@ -20,7 +20,6 @@ INTERRUPTED = "The model was interrupted. Try again."
 # Seconds between two looks at whether a worker lives, while something waits for it.
 LOOK_EVERY = 2
 
-
 # More than a machine has GPUs.
 MOST = 64
 
