@@ -3,9 +3,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from scipy.optimize import lsq_linear
 from sklearn.metrics import roc_auc_score
 
-from pdae_app.latents.directions import LARGEST_STEP, SMALLEST_STEP
+from pdae_app.latents.directions import LARGEST_BID, LARGEST_STEP, SMALLEST_STEP, bids
 from pdae_app.latents.few_shot import fit_few_shot
 from pdae_app.latents.fit import Labelled, fit_latent_space, partial_effects, unit_logit
 from tests.tiny import tiny_latents
@@ -112,6 +113,33 @@ def test_sliders_do_not_undo_each_other(space):
     both = space.logits(space.move(z, {"A": 1.0, "B": 1.0}))
     torch.testing.assert_close(both, torch.stack(alone), atol=1e-3, rtol=1e-3)
     assert not torch.allclose(start, both)
+
+
+def test_sliders_that_contradict_each_other_do_not_run_away():
+    """Two ways that nearly are each other's opposite: what each adds stays near what it adds alone."""
+    space = tiny_latents()
+    weights, way = space.weights[:2], space.directions[0]
+    nearly = -way + 0.01 * space.directions[1]
+    against = replace(space, directions=torch.stack([way, nearly / (weights[1] @ nearly)]))
+    against = replace(against, weights=weights, attributes=space.attributes[:2])
+    z, (first, second) = space.mean, against.names
+    alone = [(against.move(z, {name: 1.0}) - z).norm() for name in (first, second)]
+    both = (against.move(z, {first: 1.0, second: 1.0}) - z).norm()
+    assert both <= LARGEST_BID * sum(alone)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_bids_are_the_least_squares_within_their_bounds(seed):
+    generator = torch.Generator().manual_seed(seed)
+    matrix = torch.eye(5) + 0.8 * torch.randn(5, 5, generator=generator)
+    change = 3 * torch.randn(5, generator=generator)
+    change[seed % 5] = 0
+    found = bids(matrix, change)
+    ends = LARGEST_BID * change
+    low, high = ends.clamp(max=0) - 1e-9, ends.clamp(min=0) + 1e-9
+    expected = lsq_linear(matrix.double().numpy(), change.double().numpy(), (low, high), tol=1e-12)
+    torch.testing.assert_close(found, torch.from_numpy(expected.x).float(), atol=1e-3, rtol=1e-3)
+    assert ((low <= found) & (found <= high)).all()
 
 
 def test_directions_hold_the_other_attributes_and_the_controls():

@@ -1,6 +1,6 @@
 """Affine edits for a bundle's sliders, by what its sketch draws of codes (`latents/affine.py`)."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -28,15 +28,45 @@ STRONGEST = 0.95
 
 
 @dataclass(frozen=True)
+class Box:
+    """A part of all pictures: its edges, from 0 (left, top) to 1 (right, bottom)."""
+
+    left: float
+    top: float
+    right: float
+    bottom: float
+
+    def __post_init__(self):
+        if not (0 <= self.left < self.right <= 1 and 0 <= self.top < self.bottom <= 1):
+            raise ValueError("left and top must be 0 or more, right and bottom larger, at most 1")
+
+    def of(self, maps: Tensor) -> Tensor:
+        """Its part of maps (..., S, S): (..., H, W).
+
+        Raises:
+            ConfigError: it is smaller than a position.
+        """
+        side = maps.shape[-1]
+        left, top, right, bottom = (
+            round(edge * side) for edge in (self.left, self.top, self.right, self.bottom)
+        )
+        if left == right or top == bottom:
+            raise ConfigError(f"the box holds none of {side} x {side} positions; make it larger")
+        return maps[..., top:bottom, left:right]
+
+
+@dataclass(frozen=True)
 class AffineConfig:
     """Which sides of sliders go each person's own way, and how.
 
     `sides` are attributes with a sign before them, "+Bald"; none names all. `along` are, for an
-    attribute, others that may change with it (who is bald has no hair colour).
+    attribute, others that may change with it (who is bald has no hair colour). `light` is a box
+    whose mean colour every edit leaves, such as the cheeks, or skin pales with the hair.
     """
 
     sides: tuple[str, ...] = ()
     along: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    light: Box | None = None
     weights: AffineWeights = field(default_factory=AffineWeights)
 
     def of(self, space: LatentSpace) -> list[AffineSide]:
@@ -67,12 +97,14 @@ def fit_affine_edits(
     whitening = Whitening.of(codes)
     jacobians = _jacobians(space, sketch, whitening, codes[:: max(1, len(codes) // POINTS)])
     shown = z[:: max(1, len(z) // MOVED)]
+    lights = _lights(whitening, jacobians, how.light)
     edits = []
     for side in tqdm(how.of(space), desc="affine edits"):
         still = 1 - changed_positions(space, sketch, shown, side)
         elsewhere = sum((j * still.flatten()).flatten(1) @ j.flatten(1).T for j in jacobians)
         examples = codes[torch.from_numpy(labels[side.attribute] == int(side.up))]
         aim = _aim(space, side, examples, how.along.get(side.attribute, ()))
+        aim = replace(aim, others=torch.cat([aim.others, lights]))
         weights, cost = how.weights, elsewhere / len(jacobians)
         edits.append(fit_affine_edit(side, whitening, aim, cost, weights))
     return tuple(edits)
@@ -98,6 +130,19 @@ def _aim(space: LatentSpace, side: AffineSide, examples: Tensor, along: tuple[st
     target = attribute.positive_logit if side.up else attribute.negative_logit
     held = [i for i, name in enumerate(space.names) if i != row and name not in along]
     return Aim(examples, weights[row], attribute.bias / gap, target / gap, weights[held])
+
+
+def _lights(whitening: Whitening, jacobians: list[Tensor], box: Box | None) -> Tensor:
+    """What of normalised codes sets the box's mean colour: (C, D), for a state of C channels.
+
+    As of attributes, a unit is the gap from few to many: here two standard deviations.
+    """
+    if box is None:
+        return whitening.outward[:0]
+    maps = torch.stack(jacobians).mean(0)
+    side = round(maps.shape[-1] ** 0.5)
+    means = box.of(maps.unflatten(-1, (side, side))).mean((-2, -1))
+    return (whitening.inward @ means / (2 * means.norm(dim=0))).T
 
 
 def _jacobians(

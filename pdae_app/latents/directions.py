@@ -7,6 +7,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -20,6 +21,11 @@ SMALLEST_STEP = 0.25
 LARGEST_STEP = 1.25
 # Of a logit; below it, a step says nothing of its own way.
 SMALLEST_CHANGE = 1e-4
+# Beside other sliders, a slider goes this much further than alone at most. Sliders that pull against
+# one another (bald, and long hair) would else outbid one another until no face is left.
+LARGEST_BID = 1.25
+# Of coordinate descent; sliders that are nearly one another's opposites take a few dozen.
+ROUNDS = 100
 # Beyond this condition number, sliders are told apart by rounding errors alone.
 LARGEST_CONDITION = 1e4
 
@@ -151,7 +157,7 @@ class LatentSpace:
         real positives (Diff-AE Eq. 11), at -1 to that of the negatives, further in proportion;
         the step is bounded by `SMALLEST_STEP` and `LARGEST_STEP`, beyond 1 by `at_two`.
         Several sliders are solved for together, so that each reaches its own logit whatever the
-        others do.
+        others do; of sliders that contradict one another, each as nearly as `bids` allow.
 
         Args:
             z: a code (D,).
@@ -170,7 +176,7 @@ class LatentSpace:
         directions = torch.stack([direction for direction, _ in steps])
         change = torch.tensor(units) * torch.tensor([size for _, size in steps])
         # directions^T a with weights . (directions^T a) = change
-        amounts = solved(self.weights[rows] @ directions.T, change)
+        amounts = bids(self.weights[rows] @ directions.T, change)
         return z + amounts @ directions * self.std
 
     def sliders_to(
@@ -231,6 +237,33 @@ def solved(matrix: Tensor, change: Tensor) -> Tensor:
     if torch.linalg.cond(matrix) < LARGEST_CONDITION:
         return torch.linalg.solve(matrix, change)
     return torch.linalg.pinv(matrix, rtol=1 / LARGEST_CONDITION) @ change
+
+
+def bids(matrix: Tensor, change: Tensor) -> Tensor:
+    """As `solved`, with each amount between 0 and `LARGEST_BID` times its own change, so that none
+    turns round or runs away; among such, the least squares of what is left of change.
+    """
+    amounts, farthest = solved(matrix, change), LARGEST_BID * change
+    least, most = farthest.clamp(max=0), farthest.clamp(min=0)
+    if ((least <= amounts) & (amounts <= most)).all():
+        return amounts
+    return nearest_within(matrix, change, least, most)
+
+
+def nearest_within(matrix: Tensor, change: Tensor, least: Tensor, most: Tensor) -> Tensor:
+    """The amounts (A,), each from `least` to `most`, whose matrix @ amounts is nearest to change.
+
+    By coordinate descent, as the problem is convex and tiny (SciPy's import alone takes a second).
+    No column of the matrix may be 0.
+    """
+    rows, wanted = matrix.double().numpy(), change.double().numpy()
+    gram, pull = rows.T @ rows, rows.T @ wanted
+    low, high = least.double().numpy(), most.double().numpy()
+    amounts = np.zeros(len(wanted))
+    for i in list(range(len(wanted))) * ROUNDS:
+        step = (pull[i] - gram[i] @ amounts) / gram[i, i]
+        amounts[i] = min(max(amounts[i] + step, low[i]), high[i])
+    return torch.from_numpy(amounts).to(change.dtype)
 
 
 def step_to(attribute: Attribute, logit: float, up: bool) -> float:

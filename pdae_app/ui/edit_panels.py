@@ -66,7 +66,7 @@ class EditPanels:
             with gr.Row():
                 self.undo = gr.Button("Undo", interactive=False, elem_id="undo", **small)
                 self.redo = gr.Button("Redo", interactive=False, elem_id="redo", **small)
-                gr.Button("Hold to compare", elem_id="compare", **small)
+                self.result.lay_out_compare()
                 self.result.lay_out_again()
                 self.stop = gr.Button("Stop", elem_id="stop-edit", **small)
             with gr.Row():

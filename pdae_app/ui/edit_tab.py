@@ -8,6 +8,12 @@ from pdae_app.ui.models import Models
 from pdae_app.ui.opening import PhotographOpening
 from pdae_app.ui.rendering import Rendering
 
+# On a telephone, picture and sliders lie a screen below the photographs.
+TO_THE_PICTURE = """() => {
+  const pictures = document.querySelector("#pictures");
+  if (matchMedia("(max-width: 700px)").matches) pictures?.scrollIntoView({ behavior: "smooth" });
+}"""
+
 
 class EditTab:
     """The tab's panels, and what happens between them."""
@@ -17,6 +23,8 @@ class EditTab:
         self.rendering = Rendering(panels, model)
         self.opening = PhotographOpening(panels, self.rendering)
         openings = self.opening.connect(model)
+        for opened in openings:
+            opened.success(None, js=TO_THE_PICTURE)
         rendered = [self.rendering.after(opened, **HIDDEN) for opened in openings]
         running = [*openings, *rendered, *self.rendering.connect()]
         stops(

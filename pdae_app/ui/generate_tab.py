@@ -22,7 +22,7 @@ VARIETY_INFO = "Below 1 the people are more typical, and less unlike one another
 TEMPERATURE_INFO = "Of the noise that a picture begins from: below 1 it is smoother."
 UNGUIDED_INFO = "The last part of the steps that the model does without the code."
 SCALE_INFO = "1 follows the code, 0 ignores it; above 1 the pictures become more typical."
-WANTED_INFO = "Candidates are drawn until one is accepted (p ≥ 0.5, and then with probability p)."
+WANTED_INFO = "People are drawn until one is so: what is rare takes longer."
 
 
 class GenerateTab:

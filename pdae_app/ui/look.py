@@ -74,6 +74,9 @@ CSS = """
   #sliders { max-height: none; }
   #picture-column { display: contents; }
   .attribute-slider { scroll-margin: 380px 0 140px; }
+  #actions .row { flex-wrap: nowrap; gap: 4px; }
+  #actions button { min-width: 0 !important; padding-inline: 3px; font-size: 0.8em; }
+  #save-kind { flex: 0 0 76px; min-width: 76px !important; }
 }
 @media (max-width: 700px) and (min-height: 640px) {
   #pictures { position: sticky; top: 0; z-index: 999; background: var(--body-background-fill); }
@@ -86,6 +89,9 @@ CSS = """
 @media (min-width: 1000px) { #picture-column { position: sticky; top: 0; align-self: start; } }
 /* The pictures' places are as high before the first picture as after. */
 #result, #whole, #raw { min-height: 280px; }
+/* So are those of the examples, which come after the page. */
+#examples { min-height: 200px; }
+@media (min-width: 701px) and (max-width: 1100px) { #examples { min-height: 290px; } }
 .small-note { font-size: 0.92em; }
 .tabs button[role=tab].selected { color: var(--primary-800) !important; }
 .dark .tabs button[role=tab].selected { color: var(--primary-300) !important; }

@@ -40,8 +40,8 @@ class PhotoPanel:
         self.opening = gr.State(Newest(), time_to_live=TIME_TO_LIVE)
         self.eyes = gr.State(())
         self.photo = photo_input("Photograph", elem_id="photo", height=260)
-        with gr.Column(visible=editor.of_faces) as self.examples:
-            people = gr.Dataset(
+        with gr.Column(visible=editor.of_faces, elem_id="examples") as self.examples:
+            self.people_to_try = people = gr.Dataset(
                 components=[self.photo],
                 samples=[[str(path)] for path in EXAMPLES],
                 label="Synthetic people",

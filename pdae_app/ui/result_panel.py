@@ -87,6 +87,12 @@ class ResultPanel:
             elem_id="save-kind",
         )
 
+    def lay_out_compare(self) -> None:
+        """The button under which the picture is seen unedited (`look.HEAD`)."""
+        self.compare = gr.Button(
+            "Hold to compare", size="sm", min_width=60, interactive=False, elem_id="compare"
+        )
+
     def lay_out_again(self) -> None:
         """The button that takes the result as the next photograph."""
         self.again = gr.Button(
@@ -110,7 +116,11 @@ class ResultPanel:
     @property
     def parts(self) -> list:
         """All that belongs to one picture and goes with it."""
-        return [self.face, self.whole, self.raw, self.again, self.copy, *self._downloads]
+        return [self.face, self.whole, self.raw, *self._buttons, *self._downloads]
+
+    @property
+    def _buttons(self) -> list:
+        return [self.compare, self.again, self.copy]
 
     @property
     def _downloads(self) -> list:
@@ -122,7 +132,7 @@ class ResultPanel:
         return {
             **dict.fromkeys([self.face, self.whole, self.raw]),
             **dict.fromkeys(self._downloads, nothing),
-            **dict.fromkeys([self.again, self.copy], gr.Button(interactive=False)),
+            **dict.fromkeys(self._buttons, gr.Button(interactive=False)),
         }
 
     def glimpse(self, opened: Opened, progress: Progress) -> dict:
@@ -172,7 +182,7 @@ class ResultPanel:
         return {
             self.whole: (opened.photo_file, whole),
             self.raw: (opened.square_file, saved(shown(edited), "raw", provenance)),
-            **dict.fromkeys([self.again, self.copy], gr.Button(interactive=True)),
+            **dict.fromkeys(self._buttons, gr.Button(interactive=True)),
         } | _offer(files)
 
 
