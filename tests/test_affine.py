@@ -19,7 +19,7 @@ from pdae_app.latents.fit import Labelled, fit_latent_space
 from pdae_app.models.unet import Sketch
 from pdae_app.models.unet_config import SketchConfig
 from tests.tiny import UNET
-from training.affine_edits import AffineConfig, Box, changed_positions, fit_affine_edits
+from training.affine_edits import AffineConfig, Region, changed_positions, fit_affine_edits
 from training.config import ConfigError
 from training.train_attributes import with_at_two
 
@@ -153,28 +153,28 @@ def test_edits_are_found_by_what_a_sketch_draws(space):
     assert len(fit_affine_edits(space, sketch, people.z, people.labels, AffineConfig())) == 4
 
 
-def test_an_edit_leaves_the_light_of_a_box(space):
-    """What a box's mean colour follows is held, as another attribute's logit is."""
+def test_an_edit_leaves_the_light_of_a_region(space):
+    """What a region's mean follows is held, as another attribute's logit is."""
     torch.manual_seed(0)
     sketch, people = Sketch(UNET, DIM, SketchConfig(width=32)), heads(400)
-    box = Box(0.25, 0.25, 0.75, 0.75)
+    region = Region(0.25, 0.25, 0.75, 0.75)
 
-    def shift(light: Box | None) -> float:
+    def shift(light: Region | None) -> float:
         how = AffineConfig(sides=("+Bald",), light=light)
         (edit,) = fit_affine_edits(space, sketch, people.z, people.labels, how)
         moved = people.z + edit.step(space.normalize(people.z)) * space.std
         change = sketch(moved) - sketch(people.z)
-        return float(box.of(change).mean((-2, -1)).detach().abs().mean())
+        return float(region.of(change).mean((-2, -1)).detach().abs().mean())
 
-    assert shift(box) < 0.6 * shift(None)
+    assert shift(region) < 0.6 * shift(None)
 
 
-def test_a_box_has_a_size():
+def test_a_region_has_a_size():
     with pytest.raises(ValueError, match="right and bottom larger"):
-        Box(0.5, 0.2, 0.5, 0.4)
-    with pytest.raises(ConfigError, match="the box holds none of 4 x 4 positions"):
-        Box(0.51, 0.2, 0.55, 0.9).of(torch.zeros(4, 4))
-    assert Box(0.5, 0.0, 1.0, 0.25).of(torch.zeros(2, 8, 8)).shape == (2, 2, 4)
+        Region(0.5, 0.2, 0.5, 0.4)
+    with pytest.raises(ConfigError, match=r"affine\.light holds none of 4 x 4"):
+        Region(0.51, 0.2, 0.55, 0.9).of(torch.zeros(4, 4))
+    assert Region(0.5, 0.0, 1.0, 0.25).of(torch.zeros(2, 8, 8)).shape == (2, 2, 4)
 
 
 @pytest.mark.parametrize("how", [AffineConfig(("Bald",)), AffineConfig(along={"Wings": ()})])

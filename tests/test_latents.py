@@ -6,7 +6,13 @@ import torch
 from scipy.optimize import lsq_linear
 from sklearn.metrics import roc_auc_score
 
-from pdae_app.latents.directions import LARGEST_BID, LARGEST_STEP, SMALLEST_STEP, bids
+from pdae_app.latents.directions import (
+    LARGEST_SHARE,
+    LARGEST_STEP,
+    SMALLEST_STEP,
+    bounded_solution,
+    solved,
+)
 from pdae_app.latents.few_shot import fit_few_shot
 from pdae_app.latents.fit import Labelled, fit_latent_space, partial_effects, unit_logit
 from tests.tiny import tiny_latents
@@ -116,26 +122,31 @@ def test_sliders_do_not_undo_each_other(space):
 
 
 def test_sliders_that_contradict_each_other_do_not_run_away():
-    """Two ways that nearly are each other's opposite: what each adds stays near what it adds alone."""
-    space = tiny_latents()
-    weights, way = space.weights[:2], space.directions[0]
-    nearly = -way + 0.01 * space.directions[1]
-    against = replace(space, directions=torch.stack([way, nearly / (weights[1] @ nearly)]))
-    against = replace(against, weights=weights, attributes=space.attributes[:2])
-    z, (first, second) = space.mean, against.names
-    alone = [(against.move(z, {name: 1.0}) - z).norm() for name in (first, second)]
-    both = (against.move(z, {first: 1.0, second: 1.0}) - z).norm()
-    assert both <= LARGEST_BID * sum(alone)
+    """Each lowers the other's logit by nearly what it raises its own: both are had by 20 steps."""
+    space, (east, north) = tiny_latents(), torch.eye(8)[:2]
+    weights = torch.stack([east - 0.95 * north, north - 0.95 * east])
+    against = replace(
+        space,
+        weights=weights,
+        directions=torch.stack([east, north]),
+        attributes=tuple(replace(a, bias=0.0, unit=2.0) for a in space.attributes[:2]),
+    )
+    alone = solved(weights[:, :2], torch.ones(2))
+    assert torch.allclose(alone, torch.full((2,), 20.0), rtol=1e-3)
+    z, names = against.mean, against.names
+    step = (against.move(z, dict.fromkeys(names, 1.0)) - z) / against.std
+    torch.testing.assert_close(step[:2], torch.full((2,), 2 * LARGEST_SHARE))
+    assert step[2:].abs().max() < 1e-6
 
 
 @pytest.mark.parametrize("seed", range(6))
-def test_bids_are_the_least_squares_within_their_bounds(seed):
+def test_the_bounded_solution_is_the_least_squares_within_their_bounds(seed):
     generator = torch.Generator().manual_seed(seed)
     matrix = torch.eye(5) + 0.8 * torch.randn(5, 5, generator=generator)
     change = 3 * torch.randn(5, generator=generator)
     change[seed % 5] = 0
-    found = bids(matrix, change)
-    ends = LARGEST_BID * change
+    found = bounded_solution(matrix, change)
+    ends = LARGEST_SHARE * change
     low, high = ends.clamp(max=0) - 1e-9, ends.clamp(min=0) + 1e-9
     expected = lsq_linear(matrix.double().numpy(), change.double().numpy(), (low, high), tol=1e-12)
     torch.testing.assert_close(found, torch.from_numpy(expected.x).float(), atol=1e-3, rtol=1e-3)

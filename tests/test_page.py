@@ -8,6 +8,7 @@ from PIL import Image
 
 from pdae_app.engine.aims import averaged
 from pdae_app.engine.framing import Photograph
+from pdae_app.ui.events import NOT_BEGUN
 from pdae_app.ui.framing import BY_HAND
 from pdae_app.ui.photo_panel import (
     BEING_READ,
@@ -15,6 +16,7 @@ from pdae_app.ui.photo_panel import (
     CLICK_OTHER,
     NO_FACE,
     NOTHING_YET,
+    READING,
     not_open_words,
     reduced,
 )
@@ -290,6 +292,37 @@ def test_undo_save_and_status_stay_beside_the_sliders_on_a_telephone(browser, ad
         for name in ("result", "undo", "status", "save-photo"):
             box = page.locator(f"#{name}").bounding_box()
             assert box["y"] >= 0 and box["y"] + box["height"] <= 844, name
+
+
+def test_a_telephone_shows_the_picture_once_it_is_open_and_what_is_to_be_clicked(browser, address):
+    with opened(browser, address, 390, 844) as page:
+        click_example(page)
+        expect(slider(page, "Smiling")).to_be_in_viewport()
+        page.locator("#framing").get_by_text(BY_HAND).click()
+        status(page, CLICK)
+        settled(page)
+        page.wait_for_timeout(500)
+        expect(page.locator("#by-hand")).to_be_in_viewport()
+
+
+def test_an_example_is_said_to_be_read_before_the_server_answers(page):
+    held = []
+    page.route("**/queue/join*", lambda route: held.append(route))
+    page.locator(".gallery-item").nth(2).click()
+    status(page, READING)
+    eventually(page, lambda: held, "the server was not asked")
+    for route in held:
+        route.fulfill(status=503, content_type="application/json", body='{"detail": "full"}')
+    status(page, NOT_BEGUN)
+    page.unroute("**/queue/join*")
+    click_example(page)
+
+
+def test_there_is_something_to_compare_once_a_picture_is_open(page):
+    compare = page.locator("#compare")
+    expect(compare).to_be_disabled()
+    click_example(page)
+    expect(compare).to_be_enabled()
 
 
 def test_a_look_is_shown_on_this_person_and_worn_by_a_click(page):

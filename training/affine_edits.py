@@ -25,10 +25,12 @@ MOVED = 64
 POINTS = 4
 # Where a picture changes as much as in the strongest twentieth of its positions, all may change.
 STRONGEST = 0.95
+# Of a state's mean over people; what varies less is no light.
+SMALLEST_SPREAD = 1e-3
 
 
 @dataclass(frozen=True)
-class Box:
+class Region:
     """A part of all pictures: its edges, from 0 (left, top) to 1 (right, bottom)."""
 
     left: float
@@ -51,7 +53,9 @@ class Box:
             round(edge * side) for edge in (self.left, self.top, self.right, self.bottom)
         )
         if left == right or top == bottom:
-            raise ConfigError(f"the box holds none of {side} x {side} positions; make it larger")
+            raise ConfigError(
+                f"affine.light holds none of {side} x {side} positions; make it larger"
+            )
         return maps[..., top:bottom, left:right]
 
 
@@ -60,13 +64,13 @@ class AffineConfig:
     """Which sides of sliders go each person's own way, and how.
 
     `sides` are attributes with a sign before them, "+Bald"; none names all. `along` are, for an
-    attribute, others that may change with it (who is bald has no hair colour). `light` is a box
-    whose mean colour every edit leaves, such as the cheeks, or skin pales with the hair.
+    attribute, others that may change with it (who is bald has no hair colour). `light` is a region
+    whose mean every edit leaves, such as the cheeks: else skin pales or tans with the rest.
     """
 
     sides: tuple[str, ...] = ()
     along: dict[str, tuple[str, ...]] = field(default_factory=dict)
-    light: Box | None = None
+    light: Region | None = None
     weights: AffineWeights = field(default_factory=AffineWeights)
 
     def of(self, space: LatentSpace) -> list[AffineSide]:
@@ -132,17 +136,17 @@ def _aim(space: LatentSpace, side: AffineSide, examples: Tensor, along: tuple[st
     return Aim(examples, weights[row], attribute.bias / gap, target / gap, weights[held])
 
 
-def _lights(whitening: Whitening, jacobians: list[Tensor], box: Box | None) -> Tensor:
-    """What of normalised codes sets the box's mean colour: (C, D), for a state of C channels.
+def _lights(whitening: Whitening, jacobians: list[Tensor], region: Region | None) -> Tensor:
+    """What of normalised codes sets the region's mean in each of a state's C channels: (C, D).
 
-    As of attributes, a unit is the gap from few to many: here two standard deviations.
+    A unit is, as with attributes, the gap between the kinds: two standard deviations.
     """
-    if box is None:
+    if region is None:
         return whitening.outward[:0]
     maps = torch.stack(jacobians).mean(0)
     side = round(maps.shape[-1] ** 0.5)
-    means = box.of(maps.unflatten(-1, (side, side))).mean((-2, -1))
-    return (whitening.inward @ means / (2 * means.norm(dim=0))).T
+    means = region.of(maps.unflatten(-1, (side, side))).mean((-2, -1))
+    return (whitening.inward @ means / (2 * means.norm(dim=0)).clamp(min=SMALLEST_SPREAD)).T
 
 
 def _jacobians(

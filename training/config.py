@@ -25,9 +25,18 @@ def load(cls: type, path: str | Path | None, overrides: list[str] = ()) -> typin
         *parents, last = key.split(".")
         level = values
         for parent in parents:
-            level = level.setdefault(parent, {})
+            level = _inner(level, parent, key)
         level[last] = yaml.safe_load(text)
     return build(cls, values)
+
+
+def _inner(level: dict, parent: str, key: str) -> dict:
+    """The mapping below `parent`; null is an empty one."""
+    if level.get(parent) is None:
+        level[parent] = {}
+    if not isinstance(level[parent], dict):
+        raise ConfigError(f"{key}: there is nothing below {parent}, which is {level[parent]!r}")
+    return level[parent]
 
 
 def parse(cls: type, description: str) -> typing.Any:

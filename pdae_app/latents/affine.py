@@ -7,7 +7,7 @@ in all pictures and in those of one side of an attribute, and the step d of a co
     min over d:  (w + d - m)' Q (w + d - m)         be like the side, in what it has in common
                + goal (u . (w + d) + b - target)^2  reach its typical logit
                + elsewhere d' C d                   change the picture elsewhere as little as can be
-               + others |U d|^2                     leave the other attributes' logits
+               + others |U d|^2                     leave the other attributes' logits, the light
                + size |d|^2                         and go no further than that.
 
 All is in codes that are white over all pictures. With S the side's covariance, drawn towards the
@@ -123,7 +123,7 @@ class Whitening:
 @dataclass(frozen=True)
 class Aim:
     """What an edit goes to: like its `examples`, normalised codes (N, D) of this side, and to a
-    logit; and the logits that it leaves. Each logit is in units of its own attribute's gap.
+    logit; and what it leaves, other logits and the light. Each is in units of its own gap.
 
     weights (D,) on normalised codes, bias and target of the attribute; others (A, D).
     """

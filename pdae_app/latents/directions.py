@@ -21,11 +21,11 @@ SMALLEST_STEP = 0.25
 LARGEST_STEP = 1.25
 # Of a logit; below it, a step says nothing of its own way.
 SMALLEST_CHANGE = 1e-4
-# Beside other sliders, a slider goes this much further than alone at most. Sliders that pull against
-# one another (bald, and long hair) would else outbid one another until no face is left.
-LARGEST_BID = 1.25
+# Beside other sliders, a slider goes this much further than alone at most. Those that contradict
+# one another (bald, and long hair) would else drive one another on until no face is left.
+LARGEST_SHARE = 1.25
 # Of coordinate descent; sliders that are nearly one another's opposites take a few dozen.
-ROUNDS = 100
+SWEEPS = 100
 # Beyond this condition number, sliders are told apart by rounding errors alone.
 LARGEST_CONDITION = 1e4
 
@@ -157,7 +157,7 @@ class LatentSpace:
         real positives (Diff-AE Eq. 11), at -1 to that of the negatives, further in proportion;
         the step is bounded by `SMALLEST_STEP` and `LARGEST_STEP`, beyond 1 by `at_two`.
         Several sliders are solved for together, so that each reaches its own logit whatever the
-        others do; of sliders that contradict one another, each as nearly as `bids` allow.
+        others do; of those that contradict one another, each comes as near as its bounds allow.
 
         Args:
             z: a code (D,).
@@ -174,15 +174,18 @@ class LatentSpace:
         units = [self.attributes[row].units(strength) for row, strength in asked]
         steps = [self._full_step(z, row, strength > 0) for row, strength in asked]
         directions = torch.stack([direction for direction, _ in steps])
+        sizes = torch.tensor([size or 1.0 for _, size in steps])
         change = torch.tensor(units) * torch.tensor([size for _, size in steps])
-        # directions^T a with weights . (directions^T a) = change
-        amounts = bids(self.weights[rows] @ directions.T, change)
+        # directions^T a with weights . (directions^T a) = change, each in its slider's full units
+        matrix = self.weights[rows] @ directions.T
+        amounts = sizes * bounded_solution(matrix * sizes / sizes[:, None], change / sizes)
         return z + amounts @ directions * self.std
 
     def sliders_to(
         self, z: Tensor, logits: Mapping[str, float], farthest: float = FARTHEST
     ) -> dict[str, float]:
-        """The sliders that carry a code z (D,) to these logits; none is beyond `farthest`.
+        """The sliders that carry a code z (D,) to these logits, each alone, and all together as
+        near as `move` can; none is beyond `farthest`.
 
         An attribute that stands there already has no slider.
 
@@ -239,11 +242,11 @@ def solved(matrix: Tensor, change: Tensor) -> Tensor:
     return torch.linalg.pinv(matrix, rtol=1 / LARGEST_CONDITION) @ change
 
 
-def bids(matrix: Tensor, change: Tensor) -> Tensor:
-    """As `solved`, with each amount between 0 and `LARGEST_BID` times its own change, so that none
-    turns round or runs away; among such, the least squares of what is left of change.
+def bounded_solution(matrix: Tensor, change: Tensor) -> Tensor:
+    """As `solved`, with each amount between 0 and `LARGEST_SHARE` times its own change, so that
+    none turns round or runs away; where that leaves something of change, the least squares.
     """
-    amounts, farthest = solved(matrix, change), LARGEST_BID * change
+    amounts, farthest = solved(matrix, change), LARGEST_SHARE * change
     least, most = farthest.clamp(max=0), farthest.clamp(min=0)
     if ((least <= amounts) & (amounts <= most)).all():
         return amounts
@@ -260,7 +263,7 @@ def nearest_within(matrix: Tensor, change: Tensor, least: Tensor, most: Tensor) 
     gram, pull = rows.T @ rows, rows.T @ wanted
     low, high = least.double().numpy(), most.double().numpy()
     amounts = np.zeros(len(wanted))
-    for i in list(range(len(wanted))) * ROUNDS:
+    for i in list(range(len(wanted))) * SWEEPS:
         step = (pull[i] - gram[i] @ amounts) / gram[i, i]
         amounts[i] = min(max(amounts[i] + step, low[i]), high[i])
     return torch.from_numpy(amounts).to(change.dtype)

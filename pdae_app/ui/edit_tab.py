@@ -8,10 +8,12 @@ from pdae_app.ui.models import Models
 from pdae_app.ui.opening import PhotographOpening
 from pdae_app.ui.rendering import Rendering
 
-# On a telephone, picture and sliders lie a screen below the photographs.
+# On a telephone, the picture and its sliders lie a screen below the photograph that was opened.
 TO_THE_PICTURE = """() => {
-  const pictures = document.querySelector("#pictures");
-  if (matchMedia("(max-width: 700px)").matches) pictures?.scrollIntoView({ behavior: "smooth" });
+  const opened = document.querySelector("#result img");
+  if (opened && matchMedia("(max-width: 700px)").matches) {
+    document.querySelector("#pictures").scrollIntoView();
+  }
 }"""
 
 
@@ -23,9 +25,8 @@ class EditTab:
         self.rendering = Rendering(panels, model)
         self.opening = PhotographOpening(panels, self.rendering)
         openings = self.opening.connect(model)
-        for opened in openings:
-            opened.success(None, js=TO_THE_PICTURE)
         rendered = [self.rendering.after(opened, **HIDDEN) for opened in openings]
+        rendered[0].success(None, js=TO_THE_PICTURE)
         running = [*openings, *rendered, *self.rendering.connect()]
         stops(
             panels.stop,

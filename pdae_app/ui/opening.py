@@ -16,6 +16,7 @@ from pdae_app.ui.events import (
     HIDDEN,
     IN_LINE,
     LAST_WINS,
+    NOT_BEGUN,
     OURS,
     QUIET,
     STOPPED,
@@ -27,7 +28,7 @@ from pdae_app.ui.face_edits import FaceEdit, FaceEdits, left
 from pdae_app.ui.framing import chosen_square
 from pdae_app.ui.history import History
 from pdae_app.ui.models import Chosen
-from pdae_app.ui.photo_panel import READING, click_words, wanted_photograph
+from pdae_app.ui.photo_panel import click_words, wanted_photograph
 from pdae_app.ui.rendering import Rendering
 from pdae_app.ui.result_panel import Finished
 from pdae_app.ui.session import Opened, Opening
@@ -72,8 +73,8 @@ class PhotographOpening:
             api_name="ui_choose",
             **OURS,
         )
-        # Said by the browser itself: on a busy machine the server's word comes seconds later.
-        panels.panel.people_to_try.click(None, js=f"() => {READING!r}", outputs=panels.status)
+        panels.panel.connect_samples(panels.status)
+        chosen.failure(lambda: NOT_BEGUN, None, panels.status, **AT_ONCE)
         openings = [chosen.success(**opening, api_name="ui_open", **OURS)]
         reopening = {
             "fn": self.reopen,

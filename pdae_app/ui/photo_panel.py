@@ -7,7 +7,7 @@ from PIL import Image, ImageDraw
 from pdae_app.engine import QUALITY, EditError, Editor
 from pdae_app.engine.framing import Eyes, Photograph
 from pdae_app.faces.photo import opened
-from pdae_app.ui.events import HIDDEN, LAST_WINS, Newest, explained
+from pdae_app.ui.events import HIDDEN, LAST_WINS, NOT_BEGUN, Newest, explained
 from pdae_app.ui.framing import BY_HAND, CENTER, FACE, made_here, squares
 from pdae_app.ui.models import Chosen, Models
 from pdae_app.ui.photo_input import photo_input
@@ -41,20 +41,11 @@ class PhotoPanel:
         self.eyes = gr.State(())
         self.photo = photo_input("Photograph", elem_id="photo", height=260)
         with gr.Column(visible=editor.of_faces, elem_id="examples") as self.examples:
-            self.people_to_try = people = gr.Dataset(
+            self.samples = gr.Dataset(
                 components=[self.photo],
                 samples=[[str(path)] for path in EXAMPLES],
                 label="Synthetic people",
                 type="index",
-            )
-            people.click(
-                lambda number: str(EXAMPLES[number]),
-                people,
-                self.photo,
-                queue=False,
-                show_progress="hidden",
-                **HIDDEN,
-                **LAST_WINS,
             )
         self.people = gr.Gallery(
             label="Faces: click on one, here or in the photograph",
@@ -84,6 +75,15 @@ class PhotoPanel:
     def choice(self) -> list:
         """What says which square of which picture is opened."""
         return [self.opening, self.photo, self.framing, self.eyes]
+
+    def connect_samples(self, status: gr.Markdown) -> None:
+        """A click on an example: the browser says so at once, on a busy machine seconds earlier."""
+        quiet = {"queue": False, "show_progress": "hidden", **HIDDEN, **LAST_WINS}
+        self.samples.click(None, None, status, js=f"() => {READING!r}", **quiet)
+        given = self.samples.click(
+            lambda number: str(EXAMPLES[number]), self.samples, self.photo, **quiet
+        )
+        given.failure(lambda: NOT_BEGUN, None, status, **quiet)
 
     @property
     def emptying(self) -> list:
