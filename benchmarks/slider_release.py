@@ -92,7 +92,7 @@ def one_release(browser: Browser, strength: float) -> dict[str, float]:
         arrived.setdefault("first preview", now)
         if status == FINISHING:
             arrived.setdefault("final", now)
-    browser.client.predict(api_name="/ui_complete")
+    browser.client.predict("PNG", api_name="/ui_complete")
     return arrived | {"whole photograph": time.perf_counter() - start}
 
 

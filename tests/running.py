@@ -255,6 +255,28 @@ def drag(page, name, part):
     page.mouse.up()
 
 
+def paint(page, down=0):
+    """Paint over the middle of the face, or so many pixels below it, what is to be kept."""
+    page.get_by_text("Keep parts of the picture").click()
+    canvas = page.locator("#keep-canvas canvas").first
+    canvas.click(trial=True)  # once the panel has opened and stands still
+    box = canvas.bounding_box()
+    x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2 + down
+    page.mouse.move(x - 60, y - 20)
+    page.mouse.down()
+    for line in (-20, 0, 20):  # with a brush of 40
+        page.mouse.move(x + 60, y + line, steps=2)
+        page.mouse.move(x - 60, y + line + 10, steps=2)
+    page.mouse.up()
+    settled(page)
+
+
+def sweep(page):
+    """Ask Generate for every picture at several guidance scales."""
+    page.click("#generation-advanced button")
+    page.locator("#sweep input").check()
+
+
 def picture(page, elem_id="result"):
     """A digest of the edited picture that is on the page; None without one."""
     images = page.locator(f"#{elem_id} img")

@@ -31,6 +31,7 @@ from tests.running import (
     eventually,
     expect,
     opened,
+    paint,
     picture,
     settled,
     slider,
@@ -291,18 +292,7 @@ def test_what_is_painted_stays(page):
     drag(page, "Male", 0.98)
     status(page, "Done in")
     edited = pixels(page, "result")
-    page.get_by_text("Keep parts of the picture").click()
-    canvas = page.locator("#keep-canvas canvas").first
-    canvas.click(trial=True)  # once the panel has opened and stands still
-    box = canvas.bounding_box()
-    x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
-    page.mouse.move(x - 60, y - 20)
-    page.mouse.down()
-    for down in (-20, 0, 20):  # with a brush of 40
-        page.mouse.move(x + 60, y + down, steps=2)
-        page.mouse.move(x - 60, y + down + 10, steps=2)
-    page.mouse.up()
-    settled(page)
+    paint(page)
     page.click("#keep-take")
     middle = slice(188, 196)
     assert (edited[middle, middle] != before[middle, middle]).any()

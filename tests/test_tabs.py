@@ -20,6 +20,7 @@ from tests.running import (
     settled,
     slider,
     status,
+    sweep,
     tab,
     type_number,
     wait_for_picture,
@@ -67,11 +68,6 @@ def test_seeds_fill_the_gallery_and_one_is_edited(page):
     page.click("#edit-this")
     status(page, "Ready: drag a slider")
     assert page.locator("#framing input:checked").get_attribute("value") == "Centre square"
-
-
-def sweep(page):
-    page.click("#generation-advanced button")
-    page.locator("#sweep input").check()
 
 
 def test_a_sweep_of_the_guidance_scale_is_a_grid(page):
@@ -251,7 +247,7 @@ def test_many_pictures_and_their_zip(page, tmp_path):
 def test_looking_inside(page):
     tab(page, "Look inside")
     page.click("#inside")
-    status(page, "Done.", "inside-status")
+    status(page, "Done in", "inside-status")
     expect(page.locator("#inside-steps .thumbnail-item img")).to_have_count(32)
     expect(page.locator("#inside-variations .thumbnail-item img")).to_have_count(8)
     expect(page.locator("#inside-gap canvas, #inside-gap svg").first).to_be_attached()

@@ -20,12 +20,15 @@ from tests.running import (
     click_example,
     drag,
     opened,
+    paint,
     playwright_driver,
     running_app,
     settled,
     start_camera,
     status,
+    sweep,
     tab,
+    type_number,
 )
 
 IMAGES = ROOT / "docs" / "images"
@@ -71,6 +74,21 @@ def edit(page) -> None:
     page.get_by_text("One attribute, seven strengths").click()
     run(page, "a strip of seven", "strip", "Done in", "strip-status")
     shoot(page.locator("#strip-gallery"), "strip")
+
+
+def keep(page) -> None:
+    """Grey hair, with the mouth and chin as they are."""
+    click_example(page, 0)
+    drag(page, "Gray Hair", 0.86)
+    status(page, "Done in")
+    settled(page)
+    paint(page, down=70)
+    shoot(page.locator("#keep-canvas"), "keep")
+    with timed("keep what is painted"):
+        page.click("#keep-take")
+        status(page, "Done in")
+        settled(page)
+    shoot(page.locator("#result"), "kept")
 
 
 def looks(page) -> None:
@@ -125,6 +143,24 @@ def generate(page) -> None:
     shoot(page, "generate")
 
 
+def scales(page) -> None:
+    """Two people at five guidance scales."""
+    tab(page, "Generate")
+    type_number(page, "count", 2)
+    sweep(page)
+    run(page, "two people at five scales", "generate", "Done in", "generation-status")
+    shoot(page.locator("#generated"), "sweep")
+
+
+def own(page) -> None:
+    """A slider from five pictures."""
+    tab(page, "Your own slider")
+    page.locator("#own-name textarea, #own-name input").fill("Grin")
+    choose_files(page, "own-with", EXAMPLES[:5])
+    run(page, "a slider from five pictures", "own-make", "Score", "own-status")
+    shoot(page, "own")
+
+
 def many(page) -> None:
     """One edit on six photographs."""
     click_example(page, 0)
@@ -156,11 +192,14 @@ def inside(page) -> None:
 
 WALKS = {
     edit: LAPTOP,
+    keep: LAPTOP,
     looks: LAPTOP,
     telephone: TELEPHONE,
     dark: TALL,
     interpolate: TALL,
     generate: TALL,
+    scales: TALL,
+    own: LAPTOP,
     many: TALL,
     live: TALL,
     inside: TALL,

@@ -1,5 +1,7 @@
 """The Look inside tab: what the model does with a picture, for those who want to see it."""
 
+import time
+
 import gradio as gr
 import pandas as pd
 from PIL import Image
@@ -131,6 +133,7 @@ class InsideTab:
         """Yield the views one after the other."""
         if path is None:
             raise EditError("Choose a photograph first.")
+        start = time.monotonic()
         seed = int(seed) if seed is not None else None
         check_seed(seed)
         editor = self.models.of(chosen)
@@ -155,7 +158,7 @@ class InsideTab:
         yield {
             self.variations: [(shown(image), caption) for image, caption in named],
             self.encoding: encoding_rows(editor, square),
-            self.status: "Done.",
+            self.status: f"Done in {time.monotonic() - start:.1f} s.",
         }
 
 
