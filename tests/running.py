@@ -255,6 +255,15 @@ def drag(page, name, part):
     page.mouse.up()
 
 
+def photograph_of_two(path):
+    """A photograph of two people, the larger one on the left, written there."""
+    sheet = Image.new("RGB", (620, 320), (120, 130, 140))
+    for number, x, side in ((2, 10, 300), (1, 360, 220)):
+        sheet.paste(Image.open(EXAMPLES[number]).resize((side, side)), (x, 10))
+    sheet.save(path)
+    return path
+
+
 def paint(page, down=0):
     """Paint over the middle of the face, or so many pixels below it, what is to be kept."""
     page.get_by_text("Keep parts of the picture").click()

@@ -27,6 +27,7 @@ from tests.running import (
     eventually,
     expect,
     opened,
+    photograph_of_two,
     picture,
     settled,
     slider,
@@ -63,12 +64,7 @@ def upload(page, path):
 
 @pytest.fixture
 def two_people(tmp_path):
-    """A photograph of two people, the larger one on the left."""
-    sheet = Image.new("RGB", (620, 320), (120, 130, 140))
-    for number, x, side in ((2, 10, 300), (1, 360, 220)):
-        sheet.paste(Image.open(EXAMPLES[number]).resize((side, side)), (x, 10))
-    sheet.save(tmp_path / "the two.png")
-    return tmp_path / "the two.png"
+    return photograph_of_two(tmp_path / "the two.png")
 
 
 def test_a_number_box_takes_whatever_is_typed(page):

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from pdae_app.ui.session import EXAMPLES
+from tests.films import moving, write_film
 from tests.running import (
     ROOT,
     camera_flags,
@@ -21,6 +22,7 @@ from tests.running import (
     drag,
     opened,
     paint,
+    photograph_of_two,
     playwright_driver,
     running_app,
     settled,
@@ -99,6 +101,37 @@ def looks(page) -> None:
     shoot(page, "looks")
 
 
+def group(page) -> None:
+    """Two people in one photograph, each with an edit of its own."""
+    with tempfile.TemporaryDirectory() as folder:
+        two = photograph_of_two(Path(folder) / "two.png")
+        page.set_input_files("#photo input[type=file]", two)
+        status(page, "Ready: drag a slider")
+    drag(page, "Young", 0.9)
+    status(page, "Done in")
+    page.locator("#faces img").nth(1).click()
+    settled(page)
+    status(page, "Ready: drag a slider")
+    drag(page, "Smiling", 0.9)
+    status(page, "Done in")
+    settled(page)
+    page.get_by_role("tab", name="Whole photograph").click()
+    page.wait_for_timeout(500)  # the pictures find their size
+    shoot(page, "group")
+
+
+def borrow(page) -> None:
+    """The expression of another photograph."""
+    click_example(page, 4)
+    page.get_by_text("Take from another photograph").click()
+    page.set_input_files("#borrow-photo input[type=file]", EXAMPLES[3])
+    settled(page)
+    run(page, "take the expression", "borrow-take", "Taken", "borrow-status")
+    status(page, "Done in")
+    page.locator("#borrow-panel").scroll_into_view_if_needed()
+    shoot(page, "borrow")
+
+
 def telephone(page) -> None:
     """Sliders with the picture in sight."""
     click_example(page, 3)
@@ -161,6 +194,27 @@ def own(page) -> None:
     shoot(page, "own")
 
 
+def ways(page) -> None:
+    """Sliders without examples."""
+    click_example(page, 1)
+    tab(page, "Your own slider")
+    tab(page, "Without examples")
+    run(page, "six directions without labels", "find-ways", "Click on one", "ways-status")
+    shoot(page, "ways")
+
+
+def film(page) -> None:
+    """A film of a face that moves."""
+    click_example(page, 1)
+    drag(page, "Smiling", 0.8)
+    status(page, "Done in")
+    tab(page, "Film")
+    with tempfile.TemporaryDirectory() as folder:
+        choose_files(page, "film", [write_film(Path(folder) / "anna.mp4", moving(12))])
+        run(page, "a film of twelve frames", "edit-film", "12 frames in", "film-status")
+    shoot(page, "film")
+
+
 def many(page) -> None:
     """One edit on six photographs."""
     click_example(page, 0)
@@ -194,12 +248,16 @@ WALKS = {
     edit: LAPTOP,
     keep: LAPTOP,
     looks: LAPTOP,
+    group: LAPTOP,
+    borrow: TALL,
     telephone: TELEPHONE,
     dark: TALL,
     interpolate: TALL,
     generate: TALL,
     scales: TALL,
     own: LAPTOP,
+    ways: TALL,
+    film: TALL,
     many: TALL,
     live: TALL,
     inside: TALL,

@@ -49,6 +49,7 @@ class PhotoPanel:
             )
         self.people = gr.Gallery(
             label="Faces: click on one, here or in the photograph",
+            show_label=False,  # it would lie on the faces
             format="png",
             columns=4,
             fit_columns=False,
