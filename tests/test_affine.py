@@ -20,7 +20,7 @@ from pdae_app.models.unet import Sketch
 from pdae_app.models.unet_config import SketchConfig
 from tests.tiny import UNET
 from training.affine_edits import AffineConfig, Region, changed_positions, fit_affine_edits
-from training.config import ConfigError
+from training.config import ConfigError, load
 from training.train_attributes import with_at_two
 
 DIM = 8
@@ -197,3 +197,12 @@ def test_weights_have_bounds():
         AffineWeights(size=0.0)
     with pytest.raises(ValueError, match="shrinkage"):
         AffineWeights(shrinkage=0.0)
+
+
+def test_an_override_reaches_below_null_but_not_below_a_number(tmp_path):
+    path = tmp_path / "affine.yaml"
+    path.write_text("light: null\nweights: {goal: 3.0}\n")
+    edges = ["light.left=0.1", "light.top=0.2", "light.right=0.5", "light.bottom=0.6"]
+    assert load(AffineConfig, path, edges).light == Region(0.1, 0.2, 0.5, 0.6)
+    with pytest.raises(ConfigError, match="nothing below goal, which is 3"):
+        load(AffineConfig, path, ["weights.goal.most=1"])
