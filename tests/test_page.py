@@ -8,7 +8,7 @@ from PIL import Image
 
 from pdae_app.engine.aims import averaged
 from pdae_app.engine.framing import Photograph
-from pdae_app.ui.events import NOT_BEGUN
+from pdae_app.ui.events import NOT_BEGUN, Newest
 from pdae_app.ui.framing import BY_HAND
 from pdae_app.ui.photo_panel import (
     BEING_READ,
@@ -17,6 +17,7 @@ from pdae_app.ui.photo_panel import (
     NO_FACE,
     NOTHING_YET,
     READING,
+    READING_STOPPED,
     not_open_words,
     reduced,
 )
@@ -100,12 +101,20 @@ def test_a_slider_that_is_set_while_nothing_is_open_is_for_what_comes(page, tmp_
 
 
 def test_why_a_slider_changes_nothing_yet():
-    assert not_open_words(None) == NOTHING_YET
+    opening = Newest()
+
+    def words(wish):
+        opening.want(wish)
+        return not_open_words(opening)
+
+    assert not_open_words(opening) == NOTHING_YET
+    assert words(None) == READING_STOPPED  # by *Stop*
+    assert words(Opening(None, None)) == NOTHING_YET
     photograph = Photograph(EXAMPLES[0])
-    assert not_open_words(Opening(photograph, "Face 1")) == BEING_READ
-    assert not_open_words(Opening(photograph, BY_HAND)) == CLICK
-    assert not_open_words(Opening(photograph, BY_HAND, ((9, 9),))) == CLICK_OTHER
-    assert not_open_words(Opening(photograph, None, status=NO_FACE)) == NO_FACE
+    assert words(Opening(photograph, "Face 1")) == BEING_READ
+    assert words(Opening(photograph, BY_HAND)) == CLICK
+    assert words(Opening(photograph, BY_HAND, ((9, 9),))) == CLICK_OTHER
+    assert words(Opening(photograph, None, status=NO_FACE)) == NO_FACE
 
 
 def test_undo_and_redo_are_grey_at_the_ends_and_have_keys(page):

@@ -23,6 +23,7 @@ NO_FACE_THERE = (
 READING = "Reading the picture…"
 BEING_READ = "The photograph is read first, and then edited so."
 NOTHING_YET = "Choose a photograph first: there is nothing yet that a slider could change."
+READING_STOPPED = "The photograph was not read to its end. Choose it again, and then drag a slider."
 CLICK = "Click on one eye, then on the other."
 CLICK_OTHER = "Now click on the other eye."
 QUALITY_INFO = f"Best takes {QUALITY['Best'] // QUALITY['Fast']} times as long as Fast."
@@ -208,8 +209,11 @@ def click_words(wish: Opening) -> str:
     return CLICK_OTHER if len(wish.eyes) == 1 else CLICK
 
 
-def not_open_words(wish: Opening | None) -> str:
+def not_open_words(opening: Newest) -> str:
     """Why there is nothing yet that a slider could change."""
+    wish = opening.wish
+    if wish is None and opening.number:
+        return READING_STOPPED
     if wish is None or wish.photograph is None:
         return NOTHING_YET
     if wish.choice is None:  # no face was found

@@ -234,7 +234,7 @@ class Rendering:
     ) -> dict:
         """A newer edit is wanted, which ends the rendering of the older."""
         rendering.want(self.request(pasting, keep, history.now))
-        return {self.panels.status: WAITING if opened else not_open_words(opening.wish)}
+        return {self.panels.status: WAITING if opened else not_open_words(opening)}
 
     def remember(self, chosen: Chosen, *values) -> dict:
         """A slider was let go: the newest edit, and one step to undo."""

@@ -90,9 +90,7 @@ class Settings:
         *wanted, name = values
         back = {self.panels.average: MAKE_AVERAGE}
         if opened is None or name == MAKE_AVERAGE:
-            return back | (
-                {self.panels.status: not_open_words(opening.wish)} if opened is None else {}
-            )
+            return back | ({self.panels.status: not_open_words(opening)} if opened is None else {})
         editor = self.panels.models.of(chosen)
         names = editor.attributes if name == EVERYTHING else [name]
         sliders = dict.fromkeys(names, 0.0) | averaged(editor, opened.portrait.code, names)
