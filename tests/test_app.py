@@ -18,7 +18,7 @@ from pdae_app.engine.portrait import make_portrait
 from pdae_app.engine.preset import Preset
 from pdae_app.engine.requests import EditRequest
 from pdae_app.ui.edit_tab import EditTab
-from pdae_app.ui.events import ModelWorkers, Newest
+from pdae_app.ui.events import STOPPED, ModelWorkers, Newest
 from pdae_app.ui.history import History
 from pdae_app.ui.models import Chosen, Models
 from pdae_app.ui.result_panel import ADD
@@ -140,6 +140,24 @@ def test_a_photograph_is_read_once_until_its_picture_is_done(editor, edit_tab, m
     *_, last = tab.rendering.render(chosen, opened, rendering, None)
     tab.rendering.complete(chosen, opened, rendering, last[panels.finished], {})
     assert calls == ["open_photo", "detect_faces"]
+
+
+def test_stop_while_faces_are_looked_for_has_the_last_word(edit_tab, monkeypatch):
+    tab, chosen = edit_tab
+    panels, opening = tab.panels, Newest()
+    search = framing.detect_faces
+
+    def stopped_meanwhile(picture):
+        opening.drop()
+        return search(picture)
+
+    monkeypatch.setattr(framing, "detect_faces", stopped_meanwhile)
+    wanted = {"pasting": ADD, "opened": None, "history": History(), "path": str(EXAMPLES[0])}
+    said = tab.opening.choose(chosen, opening, Newest(), **wanted)
+    assert said[panels.status] == STOPPED and opening.wish is None
+    assert [report[panels.status] for report in tab.opening.open(chosen, opening, "Fast", {})] == [
+        STOPPED
+    ]
 
 
 def test_downloads_are_png_of_the_right_size(page):

@@ -117,6 +117,7 @@ class PhotographOpening:
         if opened is not None or path is None or unknown:
             history = History()
         opening.drop()
+        number = opening.number
         rendering.want(self.rendering.request(pasting, preset=history.now))
         wish, offer = Opening(None, None, status=WELCOME), {}
         try:
@@ -126,6 +127,8 @@ class PhotographOpening:
         except PhotoError as error:
             gr.Warning(str(error))
             wish = Opening(None, None, status=str(error))
+        if opening.number != number and opening.wish is None:  # *Stop*, meanwhile
+            return self.panels.emptied(editor, STOPPED, history)
         opening.want(wish)
         return self.panels.emptied(editor, wish.status, history) | offer
 
