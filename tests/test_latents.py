@@ -140,7 +140,7 @@ def test_sliders_that_contradict_each_other_do_not_run_away():
 
 
 @pytest.mark.parametrize("seed", range(6))
-def test_the_bounded_solution_is_the_least_squares_within_their_bounds(seed):
+def test_the_bounded_solution_is_the_least_squares_within_its_bounds(seed):
     generator = torch.Generator().manual_seed(seed)
     matrix = torch.eye(5) + 0.8 * torch.randn(5, 5, generator=generator)
     change = 3 * torch.randn(5, generator=generator)

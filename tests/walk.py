@@ -62,13 +62,13 @@ def edit(page) -> None:
     """A slider, the strip, and Looks."""
     with timed("open the first example"):
         click_example(page, 0)
-    with timed("Smiling to 1.45"):
+    with timed("Smiling to 1.6"):
         drag(page, "Smiling", 0.86)
         status(page, "Done in")
         settled(page)
     page.get_by_role("button", name="Reset all").click()
     settled(page)
-    with timed("Gray Hair to 1.45"):
+    with timed("Gray Hair to 1.6"):
         drag(page, "Gray Hair", 0.86)
         status(page, "Done in")
         settled(page)

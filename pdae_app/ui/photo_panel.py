@@ -7,7 +7,7 @@ from PIL import Image, ImageDraw
 from pdae_app.engine import QUALITY, EditError, Editor
 from pdae_app.engine.framing import Eyes, Photograph
 from pdae_app.faces.photo import opened
-from pdae_app.ui.events import HIDDEN, LAST_WINS, NOT_BEGUN, Newest, explained
+from pdae_app.ui.events import AT_ONCE, NOT_BEGUN, Newest, explained
 from pdae_app.ui.framing import BY_HAND, CENTER, FACE, made_here, squares
 from pdae_app.ui.models import Chosen, Models
 from pdae_app.ui.photo_input import photo_input
@@ -80,12 +80,11 @@ class PhotoPanel:
 
     def connect_samples(self, status: gr.Markdown) -> None:
         """A click on an example: the browser says so at once, on a busy machine seconds earlier."""
-        quiet = {"queue": False, "show_progress": "hidden", **HIDDEN, **LAST_WINS}
-        self.samples.click(None, None, status, js=f"() => {READING!r}", **quiet)
+        self.samples.click(None, None, status, js=f"() => {READING!r}", **AT_ONCE)
         given = self.samples.click(
-            lambda number: str(EXAMPLES[number]), self.samples, self.photo, **quiet
+            lambda number: str(EXAMPLES[number]), self.samples, self.photo, **AT_ONCE
         )
-        given.failure(lambda: NOT_BEGUN, None, status, **quiet)
+        given.failure(lambda: NOT_BEGUN, None, status, **AT_ONCE)
 
     @property
     def emptying(self) -> list:
