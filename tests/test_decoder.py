@@ -47,22 +47,33 @@ def test_pictures_come_back_better_and_states_stay(tmp_path):
         assert torch.equal(own, kept)
 
 
-def test_half_of_a_batch_is_softened_from_the_times_drawn(monkeypatch):
-    objective, asked = objective_of(tiny_latent_bundle(), softened=0.5), []
-    frozen = objective.frozen
-    monkeypatch.setattr(objective, "frozen", lambda x, t: asked.append(t.tolist()) or frozen(x, t))
+def test_half_of_a_batch_is_painted_at_the_times_drawn():
+    objective, asked = objective_of(tiny_latent_bundle(), softened=0.5, steps=3), []
+    unet = objective.bundle.unet.encoder
+    unet.register_forward_pre_hook(lambda module, given: asked.append(given[1].tolist()))
     noise, t = objective.draw(PICTURES.shape, torch.device("cpu"))
-    assert int(t.min()) >= 0 and int(t.max()) <= objective.process.at(0.5)
+    assert t.shape == (4, 3) and (t.diff() <= 0).all()
+    assert int(t.min()) >= 0 and int(t.max()) <= objective.bundle.process.at(0.5)
     objective(PICTURES, noise, t)
-    assert asked == [t[2:].tolist()]
+    assert asked == t[2:].T.tolist()
+
+
+def test_painted_states_follow_the_pictures_codes():
+    """From so much noise that nothing of the picture is left, its code alone speaks."""
+    objective = objective_of(tiny_latent_bundle(), softened=1.0, steps=2)
+    t = torch.tensor([[objective.bundle.process.most, 10]]).expand(2, -1)
+    states, noise = torch.zeros(2, 4, 16, 16), torch.randn(1, 4, 16, 16).expand(2, -1, -1, -1)
+    same, other = (objective._painted(x, states, noise, t) for x in (PICTURES[[0, 0]], PICTURES[:2]))
+    assert torch.allclose(same[0], same[1]) and not torch.allclose(other[0], other[1])
 
 
 def test_the_noisiest_time_is_no_pure_noise():
     objective = objective_of(tiny_latent_bundle(), softened=1.0)
-    t = torch.full((4,), objective.process.most)
+    most = objective.bundle.process.most
+    t = torch.full((4, 1), most)
     assert torch.isfinite(objective(PICTURES, torch.randn(4, 4, 16, 16), t))
     for _ in range(20):
-        assert int(objective.draw(PICTURES.shape, t.device)[1].max()) <= objective.process.most
+        assert int(objective.draw(PICTURES.shape, t.device)[1].max()) <= most
 
 
 @pytest.mark.parametrize("wrong", [{"softened": 1.5}, {"batch_size": 3}, {"accumulate": 4}])
@@ -91,7 +102,7 @@ def test_a_resumed_run_is_the_uninterrupted_one(tmp_path):
 
 def test_the_dry_run_describes_it():
     objective = objective_of(tiny_latent_bundle())
-    assert "frozen: 56,920 parameters" in describe_run(
+    assert "frozen: 108,188 parameters" in describe_run(
         objective.config.loop, objective, (3, 32, 32)
     )
 

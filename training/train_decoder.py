@@ -33,10 +33,10 @@ class DecoderTrainConfig:
 
     `model` is the bundle whose decoder is trained, `bundle` where the whole goes. Half of every
     batch decodes the pictures' own states, with noise of standard deviation `noise`; the other half
-    what the frozen model makes of them in one step from a time up to the part `softened` of the
-    way to noise, for such are the states of edits and new pictures. Their errors count half, for
-    what is gone cannot be guessed. `edges` is the weight of the Laplacian's error beside that of
-    the pixels, `adversarial` that of a discriminator.
+    what the frozen model paints, under the pictures' codes if it reads any, in `steps` steps from a
+    time up to the part `softened` of the way to noise: such are the states of edits and new
+    pictures. Their errors count half, for what is gone cannot be guessed. `edges` is the weight of
+    the Laplacian's error beside that of the pixels, `adversarial` that of a discriminator.
     """
 
     model: str
@@ -45,12 +45,15 @@ class DecoderTrainConfig:
     bundle: str
     noise: float = 0.05
     softened: float = 0.4
+    steps: int = 1
     edges: float = 1.0
     adversarial: float = 0.03
 
     def __post_init__(self):
         if not 0 <= self.softened <= 1:
             raise ValueError(f"softened must be between 0 and 1, got {self.softened:g}")
+        if self.steps < 1:
+            raise ValueError(f"steps must be 1 or more, got {self.steps}")
         if self.loop.batch_size // self.loop.accumulate % 2:
             raise ValueError(
                 "half of every batch is softened: loop.batch_size / loop.accumulate must be even"
@@ -64,8 +67,8 @@ class DecoderObjective(Objective):
         super().__init__()
         self.config, self.network = config, bundle.first_stage
         self.network.requires_grad_(False).decoder.requires_grad_(True)
-        self.unet = bundle.unet  # what `frozen` asks, so that it goes to the device with the rest
-        self.process, self.frozen = bundle.process, bundle.family.unconditional()
+        self.bundle, self.frozen = bundle, bundle.family.model  # to the device with the rest
+        self.frozen.requires_grad_(False)
         self.discriminator = None
         if config.adversarial:
             self.discriminator = Discriminator(self.network.picture_channels)
@@ -76,29 +79,31 @@ class DecoderObjective(Objective):
         return {name: module for name, module in both.items() if module is not None}
 
     def train(self, mode: bool = True) -> "DecoderObjective":
-        """The frozen U-Net stays in evaluation mode."""
+        """The frozen networks stay in evaluation mode."""
         super().train(mode)
-        self.unet.eval()
+        self.frozen.eval()
         return self
 
     def draw(self, shape: tuple[int, ...], device: torch.device) -> tuple[Tensor, ...]:
-        """Noise for the states of pictures of this shape, and the times (N,) to soften from."""
+        """Noise for the states of pictures of this shape, and the times (N, steps) of painting."""
         sides = [side // self.network.factor for side in shape[2:]]
         noise = torch.randn(shape[0], self.network.state_channels, *sides, device=device)
-        return noise, self._times(self.config.softened * torch.rand(shape[0]), device)
+        return noise, self._times(self.config.softened * torch.rand(shape[0])).to(device)
 
-    def _times(self, parts: Tensor, device: torch.device) -> Tensor:
-        """The times (N,) at parts (N,) of the way to noise, `most` at the latest."""
-        times = [min(self.process.at(part), self.process.most) for part in parts.tolist()]
-        return torch.tensor(times, device=device)
+    def _times(self, parts: Tensor) -> Tensor:
+        """The times (N, steps) that fall from parts (N,) of the way to noise, ever more slowly."""
+        process, steps = self.bundle.process, self.config.steps
+        left = 1 - torch.arange(steps) / steps
+        times = (parts[:, None] * left.square()).flatten().tolist()
+        return torch.tensor([min(process.at(t), process.most) for t in times]).view(-1, steps)
 
     def forward(self, pictures: Tensor, noise: Tensor, t: Tensor) -> Tensor:
-        """Pictures (N, C, S, S) in [-1, 1], noise like their states, t (N,) -> the loss."""
+        """Pictures (N, C, S, S) in [-1, 1], noise like their states, t (N, steps) -> the loss."""
         half = len(pictures) // 2
         with torch.no_grad():
             states = self.network.encode(pictures)
             own = states[:half] + self.config.noise * noise[:half]
-            soft = self._softened(states[half:], noise[half:], t[half:])
+            soft = self._painted(pictures[half:], states[half:], noise[half:], t[half:])
         made = self.network.decode(torch.cat([own, soft]))
         error = made - pictures
         errors = error.abs() + self.config.edges * laplacian(error).abs()
@@ -108,20 +113,27 @@ class DecoderObjective(Objective):
         weight = self.config.adversarial
         return loss + adversarial_loss(self.discriminator, pictures, made, weight)
 
-    def _softened(self, states: Tensor, noise: Tensor, t: Tensor) -> Tensor:
-        """x0_hat of the frozen model, one step from each one's own time."""
-        x_t = self.process.noised(states, noise, t)
-        return self.process.predict_x0(x_t, self.frozen(x_t, t), t)
+    def _painted(self, pictures: Tensor, states: Tensor, noise: Tensor, t: Tensor) -> Tensor:
+        """What the frozen model makes of noised states by DDIM's steps at the times t (N, steps)."""
+        bundle, process, family = self.bundle, self.bundle.process, self.bundle.family
+        reads = family.has_codes and family.reads_pictures
+        denoiser = family.denoiser(bundle.codes(pictures)) if reads else family.unconditional()
+        x_0, eps = states, noise
+        for now in t.T:
+            x_t = process.noised(x_0, eps, now)
+            eps = denoiser(x_t, now)
+            x_0 = process.predict_x0(x_t, eps, now)
+        return x_0
 
     def _reconstructions(self, pictures: Tensor) -> tuple[Tensor, Tensor]:
-        """Pictures through their own states, and through softened ones, always the same."""
+        """Pictures through their own states, and through painted ones, always the same."""
         states = self.network.encode(pictures)
-        parts = torch.full((len(states),), self.config.softened / 2)
-        soft = self._softened(states, fixed_noise(states), self._times(parts, states.device))
+        t = self._times(torch.full((len(states),), self.config.softened / 2)).to(states.device)
+        soft = self._painted(pictures, states, fixed_noise(states), t)
         return self.network.decode(states), self.network.decode(soft)
 
     def samples(self, device: torch.device) -> Tensor:
-        """Training pictures, and below each what comes back; then the same of softened states."""
+        """Training pictures, and below each what comes back; then the same of painted states."""
         pictures = self.shown.to(device)
         return torch.cat(
             [in_pairs_of_rows(pictures, made) for made in self._reconstructions(pictures)]
@@ -130,7 +142,7 @@ class DecoderObjective(Objective):
     def validate(self, pictures: Tensor) -> dict[str, float]:
         """Peak signal-to-noise ratio in dB, and the Laplacian's size, 1 being the pictures' own."""
         figures = {}
-        for name, made in zip(("own", "softened"), self._reconstructions(pictures), strict=True):
+        for name, made in zip(("own", "painted"), self._reconstructions(pictures), strict=True):
             error = F.mse_loss(made.clamp(-1, 1), pictures)
             edges = laplacian(made).abs().mean() / laplacian(pictures).abs().mean()
             figures[f"psnr_{name}"] = float(10 * torch.log10(4 / error))
