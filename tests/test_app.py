@@ -227,12 +227,50 @@ def test_a_release_streams_previews_then_the_result(address):
     client = Client(address, verbose=False)
     client.predict(ADD, handle_file(EXAMPLES[1]), api_name="/ui_choose")
     client.predict("Fast", api_name="/ui_open")
-    client.predict(ADD, 1.5, *at(1.0), api_name="/ui_release")
+    client.predict(ADD, 1.5, *at(1.0), None, api_name="/ui_release")
     updates = list(client.submit(api_name="/ui_render"))
     statuses = [update[-1] for update in updates if isinstance(update[-1], str)]
     assert statuses[0].startswith("Step 1 of") and statuses[-1] == "Finishing…"
     *_, told = client.predict("PNG", api_name="/ui_complete")
     assert told.startswith("Done in")
+
+
+def test_sliders_of_the_picture_before_are_no_wish_for_this_one(edit_tab):
+    """The browser sends them until it has heard of the new picture."""
+    tab, chosen = edit_tab
+    panels, rendering = tab.panels, tab.rendering
+    before, wishes = History().then(Preset({"Smiling": 0.5})), Newest()
+    laid = tab.opening.choose(chosen, Newest(), wishes, ADD, object(), before, str(EXAMPLES[0]))
+    history, number = laid[panels.history], wishes.number
+    assert not history.now.sliders and laid[panels.era] == 1
+
+    def let_go(era):
+        return rendering.remember(
+            chosen, None, Newest(), wishes, ADD, None, history, 1.0, *at(1.0), era
+        )
+
+    assert panels.history not in let_go(0) and wishes.number == number
+    assert let_go(1)[panels.history].now.sliders and wishes.number > number
+
+
+@pytest.mark.parametrize("after", [0, 60, 150, 400])
+def test_a_slider_let_go_while_the_photograph_changes(page, after):
+    """Either the new picture wears what its sliders say, or nothing."""
+    click_example(page, 0)
+    drag(page, "Smiling", 0.9)
+    status(page, "Done in")
+    page.locator("button.gallery-item").nth(4).click()
+    page.wait_for_timeout(after)
+    slider(page, "Male").evaluate(
+        "s => { s.value = 1; s.dispatchEvent(new Event('input', {bubbles: true}));"
+        " s.dispatchEvent(new PointerEvent('pointerup', {bubbles: true})); }"
+    )
+    settled(page)
+    said = page.locator("#status").filter(has_text=re.compile("Done in|Ready: drag"))
+    said.wait_for()
+    worn = "Done in" in said.inner_text()
+    assert float(slider(page, "Smiling").input_value()) == 0
+    assert (float(slider(page, "Male").input_value()) != 0) == worn
 
 
 def test_a_wrong_model_is_told_in_one_line(tmp_path):

@@ -8,10 +8,11 @@ import torch
 from PIL import Image
 
 from pdae_app.bundle import load_bundle, save_bundle
-from pdae_app.diffusion.coupled import Repaint, coupled_states, coupling
+from pdae_app.diffusion.coupled import Repaint, coupled_states, coupling, draft_steps
 from pdae_app.diffusion.grids import levels_below
 from pdae_app.diffusion.process import CLEAN, LinearLogSNR
 from pdae_app.diffusion.schedule import Schedule
+from pdae_app.drawing import Drawing
 from pdae_app.engine import EditError, Editor
 from tests.tiny import tiny_latent_bundle
 
@@ -36,7 +37,8 @@ def edited(process, steps: int, start, part=1.0, target=1.0, repaint=None) -> to
     levels = levels_below(process, steps, start)
     results = []
     for x in x_0.split(1):
-        shared = coupling(gaussian(process, 0.2), x, noise, process, levels)
+        drafted = draft_steps(steps) if repaint else 0
+        shared = coupling(gaussian(process, 0.2), x, noise, process, levels, drafted=drafted)
         *_, last = coupled_states(gaussian(process, target), shared, part=part, repaint=repaint)
         results.append(last.x - x)
     return torch.cat(results)
@@ -79,12 +81,31 @@ def test_where_the_change_is_large_the_pictures_detail_goes(process):
 
 def test_the_mask_is_smooth_and_follows_the_change():
     change = torch.zeros(1, 4, 8, 8)
-    change[..., :4] = 1.0
-    mask = Repaint(least=0.5, most=1.0).mask(change)[0, 0]
-    assert (mask[:, :3] == 1).all() and not mask[:, 4:].any()
-    assert torch.allclose(mask[:, 3], torch.full((8,), 1 / 3))
+    change[..., :3] = 1.0
+    row = Repaint(least=0.5, most=1.0).mask(change)[0, 0, 4]
+    # Smoothed, 2/3 and 1/3 at the edge; of these, 1/3 of the ramp and nothing; a position further.
+    assert torch.allclose(row, torch.tensor([1, 1, 7 / 9, 4 / 9, 1 / 9, 0, 0, 0]))
+    assert torch.equal(Repaint(least=0.5, most=1.0).mask(change)[0, 0, 0], row)
     with pytest.raises(ValueError, match="most above least"):
         Repaint(least=0.5, most=0.5)
+
+
+def test_one_of_five_steps_is_for_the_draft_which_has_levels_of_its_own():
+    assert [draft_steps(n) for n in (1, 2, 5, 6, 10, 40)] == [0, 1, 1, 1, 2, 8]
+    x = torch.zeros(1, 3, 4, 4)
+    for steps in (1, 2, 3, 7, 10, 40):
+        drafted = draft_steps(steps)
+        levels = levels_below(SCHEDULE, steps - drafted, 850)
+        shared = coupling(gaussian(SCHEDULE, 0.2), x, x, SCHEDULE, levels, drafted=drafted)
+        for repaint, count in ((Repaint(0.1, 0.2), steps), (None, steps - drafted)):
+            states = list(coupled_states(gaussian(SCHEDULE, 1.0), shared, repaint=repaint))
+            counted = [(state.step, state.steps, state.evaluations) for state in states]
+            assert counted == [(i, count, i) for i in range(1, count + 1)]
+    draft = shared.draft()
+    assert draft.levels[-1] == CLEAN
+    places = [levels.index(t) for t in draft.levels[:-1]]
+    assert places == list(range(1, 32, 4))
+    assert torch.equal(draft.predictions, shared.predictions[places])
 
 
 def test_levels_fall_from_their_start():
@@ -123,6 +144,8 @@ def test_sliders_keep_masks_strips_and_scales(coupled):
     assert moved.tobytes() != inverted.edit(code, {"Smiling": 2.0}).tobytes()
     kept = Editor(replace(editor.bundle, repaint=None), "kept")
     assert moved.tobytes() != kept.edit(code, {"Smiling": 2.0}).tobytes()
+    cooler = Editor(replace(editor.bundle, drawing=Drawing(temperature=0.5)), "cooler")
+    assert moved.tobytes() != cooler.edit(code, {"Smiling": 2.0}).tobytes()
     assert editor.edit(code, {"Smiling": 2.0}, scale=0.0).tobytes() == plain.tobytes()
     everything = np.ones((32, 32), np.float32)
     assert editor.edit(code, {"Smiling": 2.0}, keep=everything).tobytes() == plain.tobytes()
@@ -137,7 +160,7 @@ def test_sliders_keep_masks_strips_and_scales(coupled):
 def test_impossible_requests_are_told(coupled):
     editor, _, code = coupled
     with pytest.raises(EditError, match="number of steps"):
-        editor.edit(code, {"Smiling": 1.0}, steps=90)
+        editor.edit(code, {"Smiling": 1.0}, steps=110)
     with pytest.raises(EditError, match="guidance scale"):
         editor.edit(code, {"Smiling": 1.0}, scale=11.0)
     with pytest.raises(EditError, match="must be 32 x 32"):

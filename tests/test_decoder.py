@@ -63,7 +63,8 @@ def test_painted_states_follow_the_pictures_codes():
     objective = objective_of(tiny_latent_bundle(), softened=1.0, steps=2)
     t = torch.tensor([[objective.bundle.process.most, 10]]).expand(2, -1)
     states, noise = torch.zeros(2, 4, 16, 16), torch.randn(1, 4, 16, 16).expand(2, -1, -1, -1)
-    same, other = (objective._painted(x, states, noise, t) for x in (PICTURES[[0, 0]], PICTURES[:2]))
+    twice, two = PICTURES[[0, 0]], PICTURES[:2]
+    same, other = (objective.painted(pictures, states, noise, t) for pictures in (twice, two))
     assert torch.allclose(same[0], same[1]) and not torch.allclose(other[0], other[1])
 
 

@@ -103,7 +103,7 @@ class DecoderObjective(Objective):
         with torch.no_grad():
             states = self.network.encode(pictures)
             own = states[:half] + self.config.noise * noise[:half]
-            soft = self._painted(pictures[half:], states[half:], noise[half:], t[half:])
+            soft = self.painted(pictures[half:], states[half:], noise[half:], t[half:])
         made = self.network.decode(torch.cat([own, soft]))
         error = made - pictures
         errors = error.abs() + self.config.edges * laplacian(error).abs()
@@ -113,8 +113,8 @@ class DecoderObjective(Objective):
         weight = self.config.adversarial
         return loss + adversarial_loss(self.discriminator, pictures, made, weight)
 
-    def _painted(self, pictures: Tensor, states: Tensor, noise: Tensor, t: Tensor) -> Tensor:
-        """What the frozen model makes of noised states by DDIM's steps at the times t (N, steps)."""
+    def painted(self, pictures: Tensor, states: Tensor, noise: Tensor, t: Tensor) -> Tensor:
+        """What the frozen model makes of noised states, by DDIM's steps at times t (N, steps)."""
         bundle, process, family = self.bundle, self.bundle.process, self.bundle.family
         reads = family.has_codes and family.reads_pictures
         denoiser = family.denoiser(bundle.codes(pictures)) if reads else family.unconditional()
@@ -129,7 +129,7 @@ class DecoderObjective(Objective):
         """Pictures through their own states, and through painted ones, always the same."""
         states = self.network.encode(pictures)
         t = self._times(torch.full((len(states),), self.config.softened / 2)).to(states.device)
-        soft = self._painted(pictures, states, fixed_noise(states), t)
+        soft = self.painted(pictures, states, fixed_noise(states), t)
         return self.network.decode(states), self.network.decode(soft)
 
     def samples(self, device: torch.device) -> Tensor:

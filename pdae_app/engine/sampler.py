@@ -12,7 +12,7 @@ from PIL import Image
 from torch import Tensor
 
 from pdae_app.bundle import Bundle, resized
-from pdae_app.diffusion.coupled import Coupling, coupled_states, coupling
+from pdae_app.diffusion.coupled import Coupling, coupled_states, coupling, draft_steps
 from pdae_app.diffusion.denoisers import Mix, Start, WithFallback
 from pdae_app.diffusion.grids import jumping, levels_below, steppings
 from pdae_app.diffusion.inversion import exact_states
@@ -233,15 +233,18 @@ class Sampler:
         Raises:
             EditError: steps that cannot be.
         """
+        drafted = draft_steps(steps) if self.bundle.repaint else 0
         try:
-            levels = levels_below(self.process, steps, self.bundle.coupled_from)
+            levels = levels_below(self.process, steps - drafted, self.bundle.coupled_from)
         except ValueError as error:
             raise EditError(f"The number of steps cannot be used: {error}.") from error
         x_0 = state[None].to(self.device, memory_format=torch.channels_last)
         noise = torch.randn(self.shape, generator=torch.Generator().manual_seed(EDIT_SEED))
+        noise = self.bundle.drawing.temperature * noise  # what is painted anew is drawn
         with torch.inference_mode():
             denoiser = self.denoiser(z[None].to(self.device))
-            return coupling(denoiser, x_0, noise[None].to(self.device), self.process, levels)
+            noise = noise[None].to(self.device)
+            return coupling(denoiser, x_0, noise, self.process, levels, drafted=drafted)
 
     def edit_coupled(
         self, shared: Coupling, z: Tensor, scale: float = 1.0, keep: Tensor | None = None

@@ -36,6 +36,8 @@ class EditPanels:
         self.opened = gr.State(None, time_to_live=TIME_TO_LIVE)
         self.codes = gr.State({}, time_to_live=TIME_TO_LIVE)
         self.history = gr.State(History())
+        # In the browser, set together with the sliders: the picture whose they are.
+        self.era = gr.Number(None, visible=False)
         self.finished = gr.State(None, time_to_live=TIME_TO_LIVE)
         self.rendering = gr.State(Newest())
         self.faces = gr.State({}, time_to_live=TIME_TO_LIVE)
@@ -120,7 +122,7 @@ class EditPanels:
     def emptying(self) -> list:
         """What changes when another photograph, or another model, comes."""
         states = [self.opened, self.history, self.finished, self.keep.state, self.keep.canvas]
-        states += [self.faces, self.undo, self.redo]
+        states += [self.faces, self.era, self.undo, self.redo]
         words = [self.notice, self.status]
         parts = [*self.panel.emptying, *self.result.parts, *self.looks.emptying]
         return [*states, *words, *parts, *self.controls]

@@ -56,11 +56,11 @@ class Newest:
     """A visitor's newest wish for one kind of work; work for an older one ends within a step.
 
     `number` tells wishes apart, also where one has gone through another process. A wish of None:
-    nothing is wanted, as after *Stop*.
+    nothing is wanted, as after *Stop*. `era` counts the pictures that were wished for so.
     """
 
     def __init__(self):
-        self.number, self.wish = 0, None
+        self.number, self.wish, self.era = 0, None, 0
 
     def want(self, wish) -> None:
         """A newer wish, which ends the work for the older."""
@@ -69,6 +69,10 @@ class Newest:
     def drop(self) -> None:
         """Nothing is wanted any more."""
         self.want(None)
+
+    def begin_era(self) -> None:
+        """What is wished for from now on is for another picture."""
+        self.era += 1
 
 
 class ModelWorkers(Workers):

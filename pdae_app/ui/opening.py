@@ -88,7 +88,7 @@ class PhotographOpening:
                 *(panels.chosen, panels.faces, panels.finished),
                 *(*panels.panel.choice, *panels.wanted),
             ],
-            "outputs": [panels.faces, panels.keep.state, *panels.moving],
+            "outputs": [panels.faces, panels.keep.state, panels.era, *panels.moving],
             **AT_ONCE,
         }
         framed, clicked = panels.panel.choosing({**QUIET, **HIDDEN})
@@ -115,9 +115,10 @@ class PhotographOpening:
         editor = self.panels.models.of(chosen)
         unknown = history.now.sliders.keys() - set(editor.attributes)
         if opened is not None or path is None or unknown:
+            rendering.begin_era()
             history = History()
         opening.drop()
-        number = opening.number
+        number, era = opening.number, {self.panels.era: rendering.era}
         rendering.want(self.rendering.request(pasting, preset=history.now))
         wish, offer = Opening(None, None, status=WELCOME), {}
         try:
@@ -128,9 +129,9 @@ class PhotographOpening:
             gr.Warning(str(error))
             wish = Opening(None, None, status=str(error))
         if opening.number != number and opening.wish is None:  # *Stop*, meanwhile
-            return self.panels.emptied(editor, STOPPED, history)
+            return self.panels.emptied(editor, STOPPED, history) | era
         opening.want(wish)
-        return self.panels.emptied(editor, wish.status, history) | offer
+        return self.panels.emptied(editor, wish.status, history) | offer | era
 
     def reopen(self, opening: Newest, path: str | None, choice, eyes, *wanted) -> dict:
         """Another square of the picture, or another quality."""
@@ -145,10 +146,12 @@ class PhotographOpening:
         panels = self.panels
         faces = left(faces, opened, finished, FaceEdit(history, keep))
         entered = faces.get(choice, FaceEdit())
+        rendering.begin_era()
         wanted = (opened, opening, rendering, pasting, entered.keep, entered.history)
         status = self.reopen(opening, path, choice, eyes, *wanted)
         moved = panels.positions(panels.models.of(chosen), entered.history)
-        return {panels.faces: faces, panels.keep.state: entered.keep} | moved | status
+        kept = {panels.faces: faces, panels.keep.state: entered.keep, panels.era: rendering.era}
+        return kept | moved | status
 
     def open(self, chosen: Chosen, opening: Newest, quality: str, codes: dict):
         """Encode the picture that was chosen last and render its reconstruction.

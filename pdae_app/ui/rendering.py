@@ -55,7 +55,7 @@ class Rendering:
         released = gr.on(
             [panels.scale.release, *(slot.release for slot in panels.sliders.slots)],
             self.remember,
-            [panels.chosen, *panels.wanted, *panels.controls],
+            [panels.chosen, *panels.wanted, *panels.controls, panels.era],
             [panels.history, panels.undo, panels.redo, panels.status],
             **AT_ONCE | OURS,
             api_name="ui_release",
@@ -237,13 +237,19 @@ class Rendering:
         return {self.panels.status: WAITING if opened else not_open_words(opening)}
 
     def remember(self, chosen: Chosen, *values) -> dict:
-        """A slider was let go: the newest edit, and one step to undo."""
+        """A slider was let go: the newest edit, and one step to undo.
+
+        Sliders of the picture before are no wish for this one, of which the browser had not heard.
+        """
         count = len(self.panels.wanted)
-        *rest, history = values[:count]
-        scale, *positions = values[count:]
+        opened, opening, rendering, pasting, keep, history = values[:count]
+        scale, *positions, era = values[count:]
+        if era is not None and era != rendering.era:
+            return self.unchanged()
         sliders = self.panels.sliders.read(self.panels.models.of(chosen), positions)
         history = history.then(Preset(sliders, scale))
-        return self.panels.remembered(history) | self.supersede(*rest, history)
+        wanted = (opened, opening, rendering, pasting, keep, history)
+        return self.panels.remembered(history) | self.supersede(*wanted)
 
     def moved_by(self, move):
         """A handler that moves through the history and sets the sliders so."""
