@@ -137,6 +137,9 @@ def test_sliders_that_contradict_each_other_do_not_run_away():
     step = (against.move(z, dict.fromkeys(names, 1.0)) - z) / against.std
     torch.testing.assert_close(step[:2], torch.full((2,), 2 * LARGEST_SHARE))
     assert step[2:].abs().max() < 1e-6
+    together = against.reached(z, dict.fromkeys(names, 1.0))
+    assert together == pytest.approx(dict.fromkeys(names, 0.05 * LARGEST_SHARE), abs=1e-4)
+    assert against.reached(z, {names[0]: 1.0, names[1]: 0.0}) == pytest.approx({names[0]: 1.0})
 
 
 @pytest.mark.parametrize("seed", range(6))

@@ -3,13 +3,14 @@
 from dataclasses import replace
 
 import pytest
+import torch
 from PIL import Image
 
 from pdae_app.engine import EditError, Editor
 from pdae_app.engine.aims import average, averaged, borrowed
 from pdae_app.engine.carry_out import edit_photograph
 from pdae_app.engine.groups import grouped
-from pdae_app.engine.looks import LEAST, believable, bounded, look_named, rendered_looks
+from pdae_app.engine.looks import LEAST, believable, bounded, held_back, look_named, rendered_looks
 from pdae_app.engine.preset import Preset
 from pdae_app.engine.requests import EditRequest
 from pdae_app.export.names import edited_name
@@ -38,6 +39,22 @@ def test_an_edit_is_bounded_where_its_code_becomes_strange(code):
     part = believable(tight, own, {"Smiling": 5.0})
     assert LEAST <= part < 1
     assert bounded(tight, own, {"Smiling": 5.0}) == {"Smiling": pytest.approx(5 * part, abs=0.03)}
+
+
+def test_sliders_that_others_hold_back_are_named(code):
+    """Two ways that are nearly opposite: neither slider gets far."""
+    bundle = tiny_bundle()
+    space = bundle.latents
+    a, b = torch.eye(space.weights.shape[1])[:2]
+    weights = torch.stack([a - 0.95 * b, b - 0.95 * a])
+    ways = {"weights": weights, "directions": torch.stack([a, b])}
+    free = tuple(replace(attribute, unit=1.0) for attribute in space.attributes[:2])
+    against = replace(space, **ways, attributes=free, affine=())
+    editor = Editor(replace(bundle, latents=against), "tiny", "cpu")
+    one, other = against.names
+    assert held_back(editor, code, {one: 1.0, other: 1.0}) == [one, other]
+    assert held_back(editor, code, {one: 1.0, other: -1.0}) == []
+    assert held_back(editor, code, {one: 1.0}) == []
 
 
 def test_a_look_is_the_edit_of_its_preset(editor, code):

@@ -1,6 +1,7 @@
 """What a visitor takes for granted on the Edit tab, in a real browser with a tiny model."""
 
 import json
+import re
 
 import numpy as np
 import pytest
@@ -321,6 +322,23 @@ def test_an_example_is_said_to_be_read_before_the_server_answers(page):
     status(page, NOT_BEGUN)
     page.unroute("**/queue/join*")
     click_example(page)
+
+
+def test_a_result_stands_back_beside_another_photograph(page):
+    click_example(page, 0)
+    shown, held = page.locator("#pictures"), []
+    expect(shown).not_to_have_class(re.compile("passing"))
+    page.route("**/queue/join*", lambda route: held.append(route))
+    page.set_input_files("#photo input[type=file]", EXAMPLES[4])
+    expect(shown).to_have_class(re.compile("passing"))
+    eventually(page, lambda: held, "the server was not asked")
+    for route in held:
+        route.fulfill(status=503, content_type="application/json", body='{"detail": "full"}')
+    status(page, NOT_BEGUN)
+    page.unroute("**/queue/join*")
+    expect(shown).to_have_class(re.compile("passing"))
+    click_example(page)
+    expect(shown).not_to_have_class(re.compile("passing"))
 
 
 def test_there_is_something_to_compare_once_a_picture_is_open(page):

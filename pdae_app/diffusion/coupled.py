@@ -98,7 +98,7 @@ def coupling(
     for t in levels[:-1]:
         x_t = process.noised(x_0, noise, t)
         predictions.append(process.predict_x0(x_t, denoiser(x_t, process.asked(t, x_t)), t))
-    return Coupling(x_0, noise, process, levels, torch.cat(predictions), drafted)
+    return Coupling(x_0, noise, process, levels, torch.cat(predictions), drafted=drafted)
 
 
 def coupled_states(

@@ -30,6 +30,9 @@ LOOKS = {
 # An edit is made weaker by such parts until it can be believed, down to the least.
 PARTS, LEAST = 0.1, 0.3
 
+# Who goes less than this part of the way that it would go alone is held back by other sliders.
+HELD_BACK = 0.5
+
 TOO_STRONG = "So strong a change is beyond what the model has seen: less may look better."
 
 
@@ -77,6 +80,14 @@ def believable(editor: Editor, code: Code, sliders: Mapping[str, float]) -> floa
             break
         part = round(part - PARTS, 2)
     return part
+
+
+def held_back(editor: Editor, code: Code, sliders: Mapping[str, float]) -> list[str]:
+    """The sliders that the others hardly let go their way, as *Bald* and a full hairline."""
+    space = editor.bundle.latents
+    if space is None or len(sliders) < 2:
+        return []
+    return [name for name, part in space.reached(code.z, sliders).items() if part < HELD_BACK]
 
 
 def bounded(editor: Editor, code: Code, sliders: Mapping[str, float]) -> dict[str, float]:

@@ -181,6 +181,23 @@ class LatentSpace:
         amounts = sizes * bounded_solution(matrix * sizes / sizes[:, None], change / sizes)
         return z + amounts @ directions * self.std
 
+    def reached(self, z: Tensor, sliders: Mapping[str, float]) -> dict[str, float]:
+        """Of a code z (D,): by what part each slider goes its own way when all go together.
+
+        1 as it would alone, below 0 the other way; sliders at 0 are left out.
+
+        Raises:
+            KeyError: an unknown attribute.
+        """
+        before, together = self.logits(z), self.logits(self.move(z, dict(sliders)))
+        parts = {}
+        for name, strength in sliders.items():
+            row = self._row(name)
+            alone = float(self.logits(self.move(z, {name: strength}))[row] - before[row])
+            if alone:
+                parts[name] = float(together[row] - before[row]) / alone
+        return parts
+
     def sliders_to(
         self, z: Tensor, logits: Mapping[str, float], farthest: float = FARTHEST
     ) -> dict[str, float]:

@@ -87,8 +87,9 @@ CSS = """
 }
 /* Where there is room, the picture stays while the sliders are gone through. */
 @media (min-width: 1000px) { #picture-column { position: sticky; top: 0; align-self: start; } }
+#pictures.passing { opacity: 0.3; }
 /* The pictures' places are as high before the first picture as after. */
-#result, #whole, #raw { min-height: 280px; }
+#result, #whole, #raw { min-height: min(340px, calc(100vw - 64px)); }
 /* So are those of the examples, which come after the page. */
 #examples { min-height: 200px; }
 @media (min-width: 701px) and (max-width: 1100px) { #examples { min-height: 290px; } }
@@ -120,8 +121,21 @@ document.addEventListener("keydown", (event) => {
   if (button?.offsetParent && !button.disabled) { button.click(); event.preventDefault(); }
 });
 document.addEventListener("keyup", () => comparing(false));
+// A result stands back from when another photograph is there until it has one of its own.
+let photo, result;
+const follow = () => {
+  const [photoNow, resultNow] = ["photo", "result"].map(
+    (id) => document.querySelector(`#${id} img`)?.src
+  );
+  const passing = resultNow === result && result !== undefined;
+  if (photoNow !== photo || resultNow !== result) {
+    document.querySelector("#pictures")?.classList.toggle("passing", passing);
+  }
+  [photo, result] = [photoNow, resultNow];
+};
 // What is told is read out, and pictures to choose by have names.
 new MutationObserver(() => {
+  follow();
   for (const status of document.querySelectorAll("[id$=status]:not([aria-live])")) {
     status.setAttribute("role", "status");
     status.setAttribute("aria-live", "polite");
@@ -141,7 +155,7 @@ new MutationObserver(() => {
     menu.style.display = entries.every((entry) => entry.style.display) ? "none" : "";
   }
 }).observe(document, {
-  childList: true, subtree: true, characterData: true, attributeFilter: ["class"]
+  childList: true, subtree: true, characterData: true, attributeFilter: ["class", "src"]
 });
 document.addEventListener("keyup", (event) => {
   const moves = ["ArrowLeft", "ArrowRight", "ArrowUp", "ArrowDown", "Home", "End", "PageUp",

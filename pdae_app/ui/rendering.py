@@ -10,7 +10,7 @@ from gradio.events import Dependency
 from pdae_app.engine import Editor
 from pdae_app.engine.carry_out import edit
 from pdae_app.engine.keep import KeepMask
-from pdae_app.engine.looks import TOO_STRONG, believable
+from pdae_app.engine.looks import TOO_STRONG, believable, held_back
 from pdae_app.engine.portrait import preview_steps
 from pdae_app.engine.preset import Preset
 from pdae_app.engine.requests import EditRequest
@@ -37,9 +37,11 @@ from pdae_app.ui.photo_panel import not_open_words
 from pdae_app.ui.result_panel import COPY, REPLACE, Finished
 from pdae_app.ui.session import Opened
 from pdae_app.ui.settings import Settings
+from pdae_app.ui.slider_pool import label
 
 READY = "Ready: drag a slider and let go."
 FINISHING = "Finishing…"
+AGAINST = "Other sliders pull against {}, which hardly changes."
 
 
 class Rendering:
@@ -267,6 +269,10 @@ def said(editor: Editor, opened: Opened, finished: Finished) -> str:
     """What the status says of a finished edit."""
     if not finished.request.changes:
         return READY
-    part = believable(editor, opened.portrait.code, finished.request.preset.sliders)
-    done = f"Done in {finished.seconds:.1f} s."
-    return done if part == 1 else f"{done} {TOO_STRONG}"
+    code, sliders = opened.portrait.code, finished.request.preset.sliders
+    words = [f"Done in {finished.seconds:.1f} s."]
+    if against := held_back(editor, code, sliders):
+        words.append(AGAINST.format(" and ".join(f"*{label(name)}*" for name in against)))
+    if believable(editor, code, sliders) < 1:
+        words.append(TOO_STRONG)
+    return " ".join(words)
