@@ -13,7 +13,7 @@ from pdae_app.faces.align import (
     find_alignment,
 )
 from pdae_app.faces.detect import Face, detect_faces
-from pdae_app.faces.paste import paste_difference, paste_replacement, soft_mask
+from pdae_app.faces.paste import kept_detail, paste_difference, paste_replacement, soft_mask
 from pdae_app.faces.photo import PhotoError, open_photo
 from pdae_app.ui.framing import made_here
 from pdae_app.ui.session import EXAMPLES
@@ -297,6 +297,27 @@ def test_pasted_difference_lands_on_the_face_and_keeps_the_rest(example):
     # The way back: the square of the result shows the edit.
     again = np.asarray(crop(pasted, alignment, 64), int)
     assert np.abs(again[45:49, 28:36] - mouth[45:49, 28:36]).mean() < 14
+
+
+def test_detail_goes_with_what_it_belonged_to():
+    """Stripes that an edit takes away leave no finer ones; where they are recoloured, all stay."""
+    photo = np.full((256, 256, 3), 120, np.uint8)
+    column = np.arange(64)
+    stripes = (40 * (column // 8 % 2) + 20 * (column % 2)).astype(np.uint8)
+    photo[96:160, 96:160] += stripes[None, :, None]
+    photo = Image.fromarray(photo)
+    square = photo.resize((64, 64), Image.Resampling.BOX)
+    smooth = np.asarray(square).copy()
+    smooth[22:42, 22:42] = 140
+    gone = paste_difference(photo, center_square(photo), Image.fromarray(smooth), square)
+    inside = np.asarray(gone, float)[112:144, 112:144]
+    assert inside.std() < 3 and abs(inside.mean() - 140) < 2
+    paler = Image.fromarray((np.asarray(square) * 0.7 + 70).astype(np.uint8))
+    kept = paste_difference(photo, center_square(photo), paler, square)
+    fine = np.diff(np.asarray(kept, float)[112:144, 112:144, 0], axis=1)[:, ::8]
+    assert np.abs(fine).mean() > 15
+    squares = (np.asarray(image, np.float32) for image in (paler, square))
+    assert (kept_detail(*squares) == 1).all()
 
 
 def test_replacement_shows_the_square_itself(example):

@@ -11,6 +11,13 @@ from pdae_app.faces.align import Alignment, center_square
 # Width of the soft border of the square, as a part of its side.
 FEATHER = 0.18
 
+# Fine structure is what is finer than FINE pixels of the square; it is compared within WINDOW of
+# them, against a noise of NOISE grey levels.
+FINE, WINDOW, NOISE = 1.5, 2.5, 4.0
+
+# Of the old structure's strength: from where on its detail stays whole, and down to where none is.
+WHOLE, GONE = 0.5, 0.05
+
 # So many pixels of a photograph are changed at a time: each takes some fifty bytes meanwhile.
 STRIP = 4_000_000
 
@@ -45,11 +52,40 @@ def paste_difference(
     """Add what the edit changed to the photograph's own pixels.
 
     The small difference (edited - reconstruction) is enlarged and added under a soft mask, so the
-    photograph keeps its sharpness although the model works on few pixels.
+    photograph keeps its sharpness although the model works on few pixels. Where the edit took away
+    what the photograph's detail belongs to, as teeth or hair, the detail goes too.
     """
-    change = np.asarray(edited, np.float32) - np.asarray(reconstruction, np.float32)
-    change *= soft_mask(len(change))[:, :, None]
-    return _with_region(photo, alignment, lambda pixels, warp: pixels + warp(change))
+    new, old = (np.asarray(image, np.float32) for image in (edited, reconstruction))
+    mask = soft_mask(len(old))[:, :, None]
+    lost = 1 - kept_detail(new, old)[:, :, None]
+    layers = np.concatenate([mask * (new - old), mask * lost], axis=2)
+
+    def add(pixels, warp):
+        warped = warp(layers)
+        added = pixels + warped[:, :, :3]
+        return added - warped[:, :, 3:] * (pixels - warp(old)) if lost.any() else added
+
+    return _with_region(photo, alignment, add)
+
+
+def kept_detail(edited: np.ndarray, unchanged: np.ndarray) -> np.ndarray:
+    """How much of the photograph's detail belongs to the edit as well: (S, S) in [0, 1].
+
+    Of two squares (S, S, 3) in [0, 255], the slope of a local regression of the edited one's fine
+    structure on the unchanged one's: 1 where it is still there, whatever its colour, or where there
+    was none, 0 where it has gone.
+    """
+    new, old = (_fine(square.mean(axis=2)) for square in (edited, unchanged))
+    slope = (_local(new * old) + NOISE**2) / (_local(old * old) + NOISE**2)
+    return np.clip((slope - GONE) / (WHOLE - GONE), 0, 1)
+
+
+def _fine(grey: np.ndarray) -> np.ndarray:
+    return grey - cv2.GaussianBlur(grey, (0, 0), FINE)
+
+
+def _local(products: np.ndarray) -> np.ndarray:
+    return cv2.GaussianBlur(products, (0, 0), WINDOW)
 
 
 def paste_replacement(photo: Image.Image, alignment: Alignment, edited: Image.Image) -> Image.Image:
