@@ -253,7 +253,41 @@ def test_sliders_of_the_picture_before_are_no_wish_for_this_one(edit_tab):
     assert let_go(1)[panels.history].now.sliders and wishes.number > number
 
 
-@pytest.mark.parametrize("after", [0, 60, 150, 400])
+def test_what_is_set_while_the_first_photograph_is_looked_at_is_for_it(edit_tab, monkeypatch):
+    tab, chosen = edit_tab
+    panels, wishes, before = tab.panels, Newest(), History()
+    offered = tab.opening.offered
+
+    def meanwhile(*given):
+        tab.rendering.remember(
+            chosen, None, Newest(), wishes, ADD, None, before, 1.0, *at(1.0), None
+        )
+        return offered(*given)
+
+    monkeypatch.setattr(tab.opening, "offered", meanwhile)
+
+    def laid(opened):
+        given = (chosen, Newest(), wishes, ADD, opened, before, str(EXAMPLES[0]))
+        found = tab.opening.choose(*given)[panels.history].now
+        assert wishes.wish.preset == found
+        return found.sliders
+
+    assert laid(None) and not laid(object())  # of another photograph, nothing stays
+
+
+def test_a_photograph_that_is_not_taken_up_leaves_sliders_that_work(edit_tab):
+    tab, chosen = edit_tab
+    wishes = Newest()
+    wishes.begin_era()
+    told = tab.opening.not_begun(wishes)
+    assert told[tab.panels.era] == 1
+    given = (chosen, None, Newest(), wishes, ADD, None, History(), 1.0)
+    for era in (1, 7, None):  # 7 after the server was started anew
+        assert tab.panels.history in tab.rendering.remember(*given, *at(1.0), era)
+    assert "drag the slider again" in tab.rendering.remember(*given, *at(1.0), 0)[tab.panels.status]
+
+
+@pytest.mark.parametrize("after", [0, 150])
 def test_a_slider_let_go_while_the_photograph_changes(page, after):
     """Either the new picture wears what its sliders say, or nothing."""
     click_example(page, 0)

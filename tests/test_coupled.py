@@ -12,7 +12,6 @@ from pdae_app.diffusion.coupled import Repaint, coupled_states, coupling, draft_
 from pdae_app.diffusion.grids import levels_below
 from pdae_app.diffusion.process import CLEAN, LinearLogSNR
 from pdae_app.diffusion.schedule import Schedule
-from pdae_app.drawing import Drawing
 from pdae_app.engine import EditError, Editor
 from tests.tiny import tiny_latent_bundle
 
@@ -88,6 +87,30 @@ def test_the_mask_is_smooth_and_follows_the_change():
     assert torch.equal(Repaint(least=0.5, most=1.0).mask(change)[0, 0, 0], row)
     with pytest.raises(ValueError, match="most above least"):
         Repaint(least=0.5, most=0.5)
+    with pytest.raises(ValueError, match="temperature must be above 0"):
+        Repaint(least=0.5, most=0.6, temperature=0.0)
+
+
+def test_what_a_mask_keeps_and_several_edits_at_once_are_as_alone():
+    """A mask that reaches beyond its draft does not reach into what is to stay."""
+    generator = torch.Generator().manual_seed(3)
+    x, noise = (torch.randn(1, 3, 8, 8, generator=generator).double() for _ in range(2))
+    means = torch.tensor([1.0, -2.0, 0.2]).view(3, 1, 1, 1).double()
+    shared = coupling(
+        gaussian(SCHEDULE, 0.2), x, noise, SCHEDULE, levels_below(SCHEDULE, 8, 850), drafted=2
+    )
+    keep = torch.zeros(8, 8).double()
+    keep[:4] = 1
+
+    def ends(mean, count):
+        given = {"part": 1 - keep, "repaint": Repaint(0.1, 0.2)}
+        *_, last = coupled_states(gaussian(SCHEDULE, mean), shared, count, **given)
+        return last.x - x
+
+    together = ends(means, 3)
+    assert not together[:, :, :4].any() and together[:2, :, 4:].abs().min() > 0.01
+    for mean, one in zip(means, together, strict=True):
+        torch.testing.assert_close(ends(mean, 1)[0], one)
 
 
 def test_one_of_five_steps_is_for_the_draft_which_has_levels_of_its_own():
@@ -104,8 +127,12 @@ def test_one_of_five_steps_is_for_the_draft_which_has_levels_of_its_own():
     draft = shared.draft()
     assert draft.levels[-1] == CLEAN
     places = [levels.index(t) for t in draft.levels[:-1]]
-    assert places == list(range(1, 32, 4))
+    assert places == [1, 4, 8, 12, 16, 19, 23, 27]
     assert torch.equal(draft.predictions, shared.predictions[places])
+    for steps in (3, 7):  # none at the end, where codes change nothing
+        levels = levels_below(SCHEDULE, steps - draft_steps(steps), 850)
+        shared = coupling(gaussian(SCHEDULE, 0.2), x, x, SCHEDULE, levels, drafted=1)
+        assert shared.draft().levels[0] > levels[-2]
 
 
 def test_levels_fall_from_their_start():
@@ -144,7 +171,8 @@ def test_sliders_keep_masks_strips_and_scales(coupled):
     assert moved.tobytes() != inverted.edit(code, {"Smiling": 2.0}).tobytes()
     kept = Editor(replace(editor.bundle, repaint=None), "kept")
     assert moved.tobytes() != kept.edit(code, {"Smiling": 2.0}).tobytes()
-    cooler = Editor(replace(editor.bundle, drawing=Drawing(temperature=0.5)), "cooler")
+    cool = replace(editor.bundle.repaint, temperature=0.5)
+    cooler = Editor(replace(editor.bundle, repaint=cool), "cooler")
     assert moved.tobytes() != cooler.edit(code, {"Smiling": 2.0}).tobytes()
     assert editor.edit(code, {"Smiling": 2.0}, scale=0.0).tobytes() == plain.tobytes()
     everything = np.ones((32, 32), np.float32)
@@ -159,8 +187,8 @@ def test_sliders_keep_masks_strips_and_scales(coupled):
 
 def test_impossible_requests_are_told(coupled):
     editor, _, code = coupled
-    with pytest.raises(EditError, match="number of steps"):
-        editor.edit(code, {"Smiling": 1.0}, steps=110)
+    with pytest.raises(EditError, match=r"number of steps cannot.*got 90"):
+        editor.edit(code, {"Smiling": 1.0}, steps=90)
     with pytest.raises(EditError, match="guidance scale"):
         editor.edit(code, {"Smiling": 1.0}, scale=11.0)
     with pytest.raises(EditError, match="must be 32 x 32"):

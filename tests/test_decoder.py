@@ -77,12 +77,14 @@ def test_the_noisiest_time_is_no_pure_noise():
         assert int(objective.draw(PICTURES.shape, t.device)[1].max()) <= most
 
 
-@pytest.mark.parametrize("wrong", [{"softened": 1.5}, {"batch_size": 3}, {"accumulate": 4}])
+@pytest.mark.parametrize(
+    "wrong", [{"softened": 1.5}, {"steps": 0}, {"batch_size": 3}, {"accumulate": 4}]
+)
 def test_what_cannot_be_halved_or_softened_is_refused(wrong):
-    softened = wrong.pop("softened", 0.4)
-    loop = LoopConfig("", 64, **{"batch_size": 4} | wrong)
-    with pytest.raises(ValueError, match="softened"):
-        DecoderTrainConfig("", DataConfig(""), loop, "", softened=softened)
+    own = {name: wrong[name] for name in ("softened", "steps") if name in wrong}
+    loop = LoopConfig("", 64, **{"batch_size": 4} | {k: wrong[k] for k in wrong.keys() - own})
+    with pytest.raises(ValueError, match=r"softened|steps must be 1"):
+        DecoderTrainConfig("", DataConfig(""), loop, "", **own)
 
 
 def test_a_resumed_run_is_the_uninterrupted_one(tmp_path):

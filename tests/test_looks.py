@@ -15,6 +15,7 @@ from pdae_app.engine.preset import Preset
 from pdae_app.engine.requests import EditRequest
 from pdae_app.export.names import edited_name
 from pdae_app.latents.typical import Typical, code_distance
+from pdae_app.ui.rendering import against_words
 from pdae_app.ui.session import EXAMPLES
 from tests.tiny import tiny_bundle
 
@@ -55,6 +56,9 @@ def test_sliders_that_others_hold_back_are_named(code):
     assert held_back(editor, code, {one: 1.0, other: 1.0}) == [one, other]
     assert held_back(editor, code, {one: 1.0, other: -1.0}) == []
     assert held_back(editor, code, {one: 1.0}) == []
+    assert one not in held_back(editor, code, {one: 0.2, other: 1.0})  # nobody misses it
+    assert against_words([one]).startswith(f"*{one}* hardly changes: other")
+    assert against_words(["A_B", "C"]).startswith("*A B* and *C* hardly change: sliders")
 
 
 def test_a_look_is_the_edit_of_its_preset(editor, code):

@@ -337,7 +337,9 @@ def test_a_result_stands_back_beside_another_photograph(page):
     status(page, NOT_BEGUN)
     page.unroute("**/queue/join*")
     expect(shown).to_have_class(re.compile("passing"))
-    click_example(page)
+    page.set_input_files("#photo input[type=file]", EXAMPLES[3])
+    settled(page)
+    status(page, "Ready: drag a slider")
     expect(shown).not_to_have_class(re.compile("passing"))
 
 

@@ -320,16 +320,17 @@ def test_a_model_that_cannot_be_loaded_leaves_the_old_one(editor, places, monkey
     monkeypatch.setattr("gradio.Warning", warnings.append)
     with gr.Blocks():
         page = Page(models, ModelWorkers())
-    chosen = Chosen(editor.title)
+    chosen, rendering = Chosen(editor.title), Newest()
     wanted = Newest()
     for title in ("broken", "owner/name"):
         wanted.want(title)
-        changes = page.switch(wanted, chosen)
+        changes = page.switch(wanted, chosen, rendering)
         assert changes == {page.picker: editor.title}
     assert "encoder.safetensors is missing" in warnings[0] and "not offered" in warnings[1]
     wanted.want("b")
-    changes = page.switch(wanted, chosen)
+    changes = page.switch(wanted, chosen, rendering)
     assert changes[page.chosen] == Chosen("b")
+    assert changes[page.edit.era] == rendering.era == 1
     assert set(changes) <= set(page._adapting)
 
 

@@ -7,12 +7,14 @@ accelerate launch training/train_decoder.py --config training/configs/faces128/d
 """
 
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pdae_app.bundle import Bundle, load_bundle
+from pdae_app.diffusion.solvers import ddim_step
 from pdae_app.models.first_stage import PatchAutoencoder, Pixels
 from training.adversary import Discriminator, adversarial_loss
 from training.config import parse
@@ -56,7 +58,8 @@ class DecoderTrainConfig:
             raise ValueError(f"steps must be 1 or more, got {self.steps}")
         if self.loop.batch_size // self.loop.accumulate % 2:
             raise ValueError(
-                "half of every batch is softened: loop.batch_size / loop.accumulate must be even"
+                "half of every batch is painted from softened states: loop.batch_size / "
+                "loop.accumulate must be even"
             )
 
 
@@ -118,12 +121,10 @@ class DecoderObjective(Objective):
         bundle, process, family = self.bundle, self.bundle.process, self.bundle.family
         reads = family.has_codes and family.reads_pictures
         denoiser = family.denoiser(bundle.codes(pictures)) if reads else family.unconditional()
-        x_0, eps = states, noise
-        for now in t.T:
-            x_t = process.noised(x_0, eps, now)
-            eps = denoiser(x_t, now)
-            x_0 = process.predict_x0(x_t, eps, now)
-        return x_0
+        x, last = process.noised(states, noise, t[:, 0]), t[:, -1]
+        for now, later in pairwise(t.T):
+            x, _ = ddim_step(process, x, denoiser(x, now), (now, later))
+        return process.predict_x0(x, denoiser(x, last), last)
 
     def _reconstructions(self, pictures: Tensor) -> tuple[Tensor, Tensor]:
         """Pictures through their own states, and through painted ones, always the same."""

@@ -21,25 +21,31 @@ from torch import Tensor
 
 from pdae_app.diffusion.process import Process, Time
 from pdae_app.diffusion.solvers import Denoiser, State
+from pdae_app.drawing import MOST_TEMPERATURE
 
 
 @dataclass(frozen=True)
 class Repaint:
     """Where the picture's own detail gives way: wholly where a draft of the edit differs from it by
     `most`, not at all below `least`, as root mean squares over the channels of a state.
+
+    `temperature` is the standard deviation of the noise: below 1 what is painted is smoother.
     """
 
     least: float
     most: float
+    temperature: float = 1.0
 
     def __post_init__(self):
         if not 0 < self.least < self.most:
             raise ValueError("least must be above 0, and most above least")
+        if not 0 < self.temperature <= MOST_TEMPERATURE:
+            raise ValueError(f"temperature must be above 0, and {MOST_TEMPERATURE:g} at most")
 
     def mask(self, change: Tensor) -> Tensor:
         """Of a draft's change (N, C, H, W): (N, 1, H, W) in [0, 1], 1 to paint anew.
 
-        It reaches a position beyond the change, where the old outline stands.
+        It reaches two positions beyond the change, where the old outline stands.
         """
         size = _smoothed(change.square().mean(1, keepdim=True).sqrt())
         mask = ((size - self.least) / (self.most - self.least)).clamp(0, 1)
@@ -80,7 +86,8 @@ class Coupling:
     def draft(self) -> "Coupling":
         """The same at few of its levels, from the second on: at the first, codes differ little."""
         count = len(self.levels) - 1
-        chosen = [min(i * count // self.drafted + 1, count - 1) for i in range(self.drafted)]
+        last = max(count - 2, 0)  # at the one after that there is no noise to speak of
+        chosen = [min(i * last // self.drafted + 1, last) for i in range(self.drafted)]
         levels = [*(self.levels[i] for i in chosen), self.levels[-1]]
         return replace(self, levels=levels, predictions=self.predictions[chosen])
 
@@ -114,17 +121,19 @@ def coupled_states(
         part: of the difference that is wanted: above 1 it is exaggerated, a map that is 0 somewhere
             leaves the picture there.
         repaint: where the picture's detail goes, by a draft whose steps come before the others.
-            None keeps the detail everywhere, and makes no draft.
+            None keeps the detail everywhere, and makes no draft; so does `shared` without one.
 
     Yields:
         States whose x is the picture with the difference so far, and x0_hat that with the one which
         this step predicts: (count, C, H, W).
     """
-    drafted, mask = shared.drafted if repaint is not None else 0, 0.0
+    drafted = shared.drafted if repaint is not None else 0
+    mask: float | Tensor = 0.0
     steps = drafted + len(shared.levels) - 1
     if drafted:
         for state in _followed(denoiser, shared.draft(), count, part):
             yield replace(state, steps=steps)
+        # Once more, for the mask reaches beyond the draft, and into what is to stay.
         mask = repaint.mask(state.x - shared.x_0) * torch.as_tensor(part).clamp(max=1)
     for state in _followed(denoiser, shared, count, part, mask):
         done = drafted + state.step
@@ -141,9 +150,9 @@ def _followed(
     """The states of edits whose own detail goes where the mask (N, 1, H, W) is 1.
 
     With x = x_t / alpha, whose noise has the level sigma / alpha, the difference d of edit and
-    picture follows the probability flow of both, by DDIM's step with r = level' / level:
-    d' = r d + (1 - r) (x0_hat(edit) - x0_hat(picture)). What x_0 has beyond its own x0_hat counts
-    into the difference where the detail goes, so that the edit alone is followed there.
+    picture follows the probability flow of both, by DDIM's step (Song et al. 2021, Eq. 12) with
+    r = level' / level: d' = r d + (1 - r) (part (x0_hat(edit) - x0_hat(picture)) - mask (x_0 -
+    x0_hat(picture))). Where part and mask are 1, that is DDIM's step of the edit alone.
     """
     process, levels = shared.process, shared.levels
     x_0, noise = (x.expand(count, -1, -1, -1) for x in (shared.x_0, shared.noise))

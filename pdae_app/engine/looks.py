@@ -30,8 +30,9 @@ LOOKS = {
 # An edit is made weaker by such parts until it can be believed, down to the least.
 PARTS, LEAST = 0.1, 0.3
 
-# Who goes less than this part of the way that it would go alone is held back by other sliders.
-HELD_BACK = 0.5
+# Who goes less than this part of the way that it would go alone is held back by other sliders; one
+# that is set to less than NOTICED shows little anyhow.
+HELD_BACK, NOTICED = 0.5, 0.25
 
 TOO_STRONG = "So strong a change is beyond what the model has seen: less may look better."
 
@@ -87,7 +88,8 @@ def held_back(editor: Editor, code: Code, sliders: Mapping[str, float]) -> list[
     space = editor.bundle.latents
     if space is None or len(sliders) < 2:
         return []
-    return [name for name, part in space.reached(code.z, sliders).items() if part < HELD_BACK]
+    reached = space.reached(code.z, sliders)
+    return [name for name in reached if reached[name] < HELD_BACK and abs(sliders[name]) > NOTICED]
 
 
 def bounded(editor: Editor, code: Code, sliders: Mapping[str, float]) -> dict[str, float]:

@@ -233,17 +233,18 @@ class Sampler:
         Raises:
             EditError: steps that cannot be.
         """
-        drafted = draft_steps(steps) if self.bundle.repaint else 0
+        repaint = self.bundle.repaint
+        drafted = draft_steps(steps) if repaint else 0
         try:
+            levels_below(self.process, steps, self.bundle.coupled_from)  # all that were asked for
             levels = levels_below(self.process, steps - drafted, self.bundle.coupled_from)
         except ValueError as error:
             raise EditError(f"The number of steps cannot be used: {error}.") from error
         x_0 = state[None].to(self.device, memory_format=torch.channels_last)
         noise = torch.randn(self.shape, generator=torch.Generator().manual_seed(EDIT_SEED))
-        noise = self.bundle.drawing.temperature * noise  # what is painted anew is drawn
         with torch.inference_mode():
             denoiser = self.denoiser(z[None].to(self.device))
-            noise = noise[None].to(self.device)
+            noise = noise[None].to(self.device) * (repaint.temperature if repaint else 1)
             return coupling(denoiser, x_0, noise, self.process, levels, drafted=drafted)
 
     def edit_coupled(

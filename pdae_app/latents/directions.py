@@ -184,7 +184,7 @@ class LatentSpace:
     def reached(self, z: Tensor, sliders: Mapping[str, float]) -> dict[str, float]:
         """Of a code z (D,): by what part each slider goes its own way when all go together.
 
-        1 as it would alone, below 0 the other way; sliders at 0 are left out.
+        1 as it would alone, below 0 the other way; sliders that do nothing alone are left out.
 
         Raises:
             KeyError: an unknown attribute.
@@ -194,7 +194,7 @@ class LatentSpace:
         for name, strength in sliders.items():
             row = self._row(name)
             alone = float(self.logits(self.move(z, {name: strength}))[row] - before[row])
-            if alone:
+            if abs(alone) >= SMALLEST_CHANGE:
                 parts[name] = float(together[row] - before[row]) / alone
         return parts
 

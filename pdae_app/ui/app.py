@@ -110,7 +110,7 @@ class Page:
             Newest.want, [self.wanted, self.picker], None, queue=False, **quiet
         ).success(self.fetch, self.wanted, self.fetched, **quiet, **SEVERAL_FETCHED).success(
             explained(self.switch),
-            [self.wanted, self.chosen],
+            [self.wanted, self.chosen, self.edit.rendering],
             self._adapting,
             **quiet,
             **IN_LINE,
@@ -141,7 +141,7 @@ class Page:
             yield report
         yield ""
 
-    def switch(self, wanted: Newest, chosen: Chosen):
+    def switch(self, wanted: Newest, chosen: Chosen, rendering: Newest):
         """Load the model that was chosen last; where that fails, everything stays as it was.
 
         No generator: what one yields last comes once more at its end, and would take away the
@@ -157,7 +157,8 @@ class Page:
         if fitting != fitting_tabs(self.models.of(chosen)):
             tabs[self.row] = gr.Tabs(**row_of(editor))  # the open one may be hidden
         changes = {self.chosen: Chosen(editor.title), self.intro: introduction(editor)}
-        return changes | tabs | self._adapted(editor)
+        rendering.begin_era()  # sliders on their way are the other model's
+        return changes | tabs | self._adapted(editor) | {self.edit.era: rendering.era}
 
 
 def fitting_tabs(editor: Editor) -> dict[str, bool]:

@@ -56,7 +56,8 @@ class Newest:
     """A visitor's newest wish for one kind of work; work for an older one ends within a step.
 
     `number` tells wishes apart, also where one has gone through another process. A wish of None:
-    nothing is wanted, as after *Stop*. `era` counts the pictures that were wished for so.
+    nothing is wanted, as after *Stop*. `era` counts the photographs,
+    where wishes are for one of them.
     """
 
     def __init__(self):

@@ -127,9 +127,10 @@ const follow = () => {
   const [photoNow, resultNow] = ["photo", "result"].map(
     (id) => document.querySelector(`#${id} img`)?.src
   );
-  const passing = resultNow === result && result !== undefined;
-  if (photoNow !== photo || resultNow !== result) {
-    document.querySelector("#pictures")?.classList.toggle("passing", passing);
+  if (photoNow !== photo || resultNow !== result) {  // else the class would be a change again
+    const passing = document.querySelector("#pictures")?.classList;
+    if (resultNow === undefined) passing?.remove("passing");
+    else if (photoNow !== photo) passing?.add("passing");
   }
   [photo, result] = [photoNow, resultNow];
 };

@@ -74,7 +74,7 @@ class PhotographOpening:
             **OURS,
         )
         panels.panel.connect_samples(panels.status)
-        chosen.failure(lambda: NOT_BEGUN, None, panels.status, **AT_ONCE)
+        chosen.failure(self.not_begun, panels.rendering, [panels.era, panels.status], **AT_ONCE)
         openings = [chosen.success(**opening, api_name="ui_open", **OURS)]
         reopening = {
             "fn": self.reopen,
@@ -112,26 +112,42 @@ class PhotographOpening:
         Sliders that were set while no picture was open are for the one that comes, if its model
         has them.
         """
-        editor = self.panels.models.of(chosen)
+        panels, editor = self.panels, self.panels.models.of(chosen)
         unknown = history.now.sliders.keys() - set(editor.attributes)
-        if opened is not None or path is None or unknown:
+        anew = opened is not None or path is None or bool(unknown)
+        if anew:
             rendering.begin_era()
             history = History()
         opening.drop()
-        number, era = opening.number, {self.panels.era: rendering.era}
+        number = opening.number
         rendering.want(self.rendering.request(pasting, preset=history.now))
-        wish, offer = Opening(None, None, status=WELCOME), {}
+        wish, offer = self.offered(editor, path)
+        if opening.number != number and opening.wish is None:  # *Stop*, meanwhile
+            wish, offer = Opening(None, None, status=STOPPED), {}
+        else:
+            opening.want(wish)
+        # What was wished meanwhile was meant for this photograph, unless another was there.
+        if not anew and rendering.wish is not None:
+            history = history.then(rendering.wish.preset)
+        rendering.want(self.rendering.request(pasting, preset=history.now))
+        era = {panels.era: rendering.era}
+        return panels.emptied(editor, wish.status, history) | offer | era
+
+    def offered(self, editor: Editor, path: str | None) -> tuple[Opening, dict]:
+        """What is opened first of a file, and the choice of its squares."""
+        if path is None or editor.classes:
+            return Opening(None, None, status=WELCOME), {}
         try:
-            if path is not None and not editor.classes:
-                wish, offer = self.panels.panel.offered(editor, Photograph(path))
-                wish.photograph.release(above=LARGEST_WAITING)
+            wish, offer = self.panels.panel.offered(editor, Photograph(path))
+            wish.photograph.release(above=LARGEST_WAITING)
         except PhotoError as error:
             gr.Warning(str(error))
-            wish = Opening(None, None, status=str(error))
-        if opening.number != number and opening.wish is None:  # *Stop*, meanwhile
-            return self.panels.emptied(editor, STOPPED, history) | era
-        opening.want(wish)
-        return self.panels.emptied(editor, wish.status, history) | offer | era
+            return Opening(None, None, status=str(error)), {}
+        return wish, offer
+
+    def not_begun(self, rendering: Newest) -> dict:
+        """A photograph that did not come as far as `choose`: the one before stays, and sliders."""
+        return {self.panels.era: rendering.era, self.panels.status: NOT_BEGUN}
 
     def reopen(self, opening: Newest, path: str | None, choice, eyes, *wanted) -> dict:
         """Another square of the picture, or another quality."""

@@ -41,7 +41,7 @@ from pdae_app.ui.slider_pool import label
 
 READY = "Ready: drag a slider and let go."
 FINISHING = "Finishing…"
-AGAINST = "Other sliders pull against {}, which hardly changes."
+ANOTHER_CAME = "Another photograph came meanwhile: drag the slider again."
 
 
 class Rendering:
@@ -246,8 +246,8 @@ class Rendering:
         count = len(self.panels.wanted)
         opened, opening, rendering, pasting, keep, history = values[:count]
         scale, *positions, era = values[count:]
-        if era is not None and era != rendering.era:
-            return self.unchanged()
+        if era is not None and era < rendering.era:
+            return {self.panels.status: ANOTHER_CAME}
         sliders = self.panels.sliders.read(self.panels.models.of(chosen), positions)
         history = history.then(Preset(sliders, scale))
         wanted = (opened, opening, rendering, pasting, keep, history)
@@ -265,6 +265,14 @@ class Rendering:
         return handler
 
 
+def against_words(names: list[str]) -> str:
+    """What is said of sliders that others hold back."""
+    if len(names) == 1:
+        return f"*{label(names[0])}* hardly changes: other sliders pull against it."
+    several = " and ".join(f"*{label(name)}*" for name in names)
+    return f"{several} hardly change: sliders pull against one another."
+
+
 def said(editor: Editor, opened: Opened, finished: Finished) -> str:
     """What the status says of a finished edit."""
     if not finished.request.changes:
@@ -272,7 +280,7 @@ def said(editor: Editor, opened: Opened, finished: Finished) -> str:
     code, sliders = opened.portrait.code, finished.request.preset.sliders
     words = [f"Done in {finished.seconds:.1f} s."]
     if against := held_back(editor, code, sliders):
-        words.append(AGAINST.format(" and ".join(f"*{label(name)}*" for name in against)))
+        words.append(against_words(against))
     if believable(editor, code, sliders) < 1:
         words.append(TOO_STRONG)
     return " ".join(words)
