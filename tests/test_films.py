@@ -1,6 +1,7 @@
 """Short films: read, tracked, edited frame by frame, written with their sound."""
 
 import io
+from dataclasses import replace
 from pathlib import Path
 
 import av
@@ -12,7 +13,8 @@ from PIL import Image
 
 from pdae_app.cli import main
 from pdae_app.clips import MOST_SIDE, WRITERS, Clip, ClipError
-from pdae_app.engine import EditError
+from pdae_app.diffusion.coupled import Repaint
+from pdae_app.engine import EditError, Editor
 from pdae_app.engine.framing import Square
 from pdae_app.engine.moving import edit_clip, fading
 from pdae_app.engine.preset import Preset
@@ -86,8 +88,9 @@ def test_an_edit_comes_and_goes_with_its_face():
     assert np.allclose(steady, 1)
 
 
-def test_all_frames_are_edited_and_the_sound_stays(coupled, film):
-    clip = Clip(film)
+@pytest.mark.parametrize("repaint", [None, Repaint(1e-4, 1e-3)])
+def test_all_frames_are_edited_and_the_sound_stays(coupled, film, repaint):
+    coupled, clip = Editor(replace(coupled.bundle, repaint=repaint), "film", "cpu"), Clip(film)
     done = streams(edited(coupled, clip))
     assert done["video"] == 6 and done["audio"] > 3
     frames = [frame.image for frame in clip.frames()]

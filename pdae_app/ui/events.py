@@ -56,8 +56,7 @@ class Newest:
     """A visitor's newest wish for one kind of work; work for an older one ends within a step.
 
     `number` tells wishes apart, also where one has gone through another process. A wish of None:
-    nothing is wanted, as after *Stop*. `era` counts the photographs,
-    where wishes are for one of them.
+    nothing is wanted, as after *Stop*. `era` counts the photographs, where wishes are for one.
     """
 
     def __init__(self):
