@@ -273,6 +273,11 @@ def test_what_is_set_while_the_first_photograph_is_looked_at_is_for_it(edit_tab,
         return found.sliders
 
     assert laid(None) and not laid(object())  # of another photograph, nothing stays
+    opening, path = Newest(), str(EXAMPLES[0])
+    opening.want(Opening(Photograph(str(EXAMPLES[1])), "Face 1"))  # being read
+    set_for_it = History().then(Preset({"Smiling": 1.0}))
+    given = (chosen, opening, Newest(), ADD, None, set_for_it, path)
+    assert not tab.opening.choose(*given)[panels.history].now.sliders
 
 
 def test_a_photograph_that_is_not_taken_up_leaves_sliders_that_work(edit_tab):

@@ -28,7 +28,7 @@ from pdae_app.ui.face_edits import FaceEdit, FaceEdits, left
 from pdae_app.ui.framing import chosen_square
 from pdae_app.ui.history import History
 from pdae_app.ui.models import Chosen
-from pdae_app.ui.photo_panel import click_words, wanted_photograph
+from pdae_app.ui.photo_panel import being_read, click_words, wanted_photograph
 from pdae_app.ui.rendering import Rendering
 from pdae_app.ui.result_panel import Finished
 from pdae_app.ui.session import Opened, Opening
@@ -109,12 +109,12 @@ class PhotographOpening:
     ) -> dict:
         """A new picture, or another model: offer its faces and its centre, and forget the last one.
 
-        Sliders that were set while no picture was open are for the one that comes, if its model
-        has them.
+        Sliders that were set while there was no picture are for the one that comes, if its model
+        has them; those that were set while another was being read were for that one.
         """
         panels, editor = self.panels, self.panels.models.of(chosen)
         unknown = history.now.sliders.keys() - set(editor.attributes)
-        anew = opened is not None or path is None or bool(unknown)
+        anew = opened is not None or path is None or bool(unknown) or being_read(opening, path)
         if anew:
             rendering.begin_era()
             history = History()

@@ -203,6 +203,12 @@ def wanted_photograph(opening: Newest, path: str) -> Photograph:
     return wish.photograph if known else Photograph(path)
 
 
+def being_read(opening: Newest, path: str) -> bool:
+    """Whether another photograph than this one is wanted so far."""
+    wish = opening.wish
+    return wish is not None and wish.photograph is not None and wish.photograph.source != path
+
+
 def click_words(wish: Opening) -> str:
     """Which eye is to be clicked on next."""
     return CLICK_OTHER if len(wish.eyes) == 1 else CLICK
