@@ -28,7 +28,7 @@ from pdae_app.ui.face_edits import FaceEdit, FaceEdits, left
 from pdae_app.ui.framing import chosen_square
 from pdae_app.ui.history import History
 from pdae_app.ui.models import Chosen
-from pdae_app.ui.photo_panel import being_read, click_words, wanted_photograph
+from pdae_app.ui.photo_panel import click_words, other_being_read, wanted_photograph
 from pdae_app.ui.rendering import Rendering
 from pdae_app.ui.result_panel import Finished
 from pdae_app.ui.session import Opened, Opening
@@ -114,7 +114,9 @@ class PhotographOpening:
         """
         panels, editor = self.panels, self.panels.models.of(chosen)
         unknown = history.now.sliders.keys() - set(editor.attributes)
-        anew = opened is not None or path is None or bool(unknown) or being_read(opening, path)
+        anew = (
+            opened is not None or path is None or bool(unknown) or other_being_read(opening, path)
+        )
         if anew:
             rendering.begin_era()
             history = History()

@@ -203,10 +203,12 @@ def wanted_photograph(opening: Newest, path: str) -> Photograph:
     return wish.photograph if known else Photograph(path)
 
 
-def being_read(opening: Newest, path: str) -> bool:
-    """Whether another photograph than this one is wanted so far."""
+def other_being_read(opening: Newest, path: str) -> bool:
+    """Whether a face of another photograph than this one is wanted so far."""
     wish = opening.wish
-    return wish is not None and wish.photograph is not None and wish.photograph.source != path
+    if wish is None or wish.photograph is None or wish.choice is None:
+        return False
+    return wish.photograph.source != path
 
 
 def click_words(wish: Opening) -> str:
