@@ -122,8 +122,8 @@ class DecoderObjective(Objective):
         reads = family.has_codes and family.reads_pictures
         denoiser = family.denoiser(bundle.codes(pictures)) if reads else family.unconditional()
         x, last = process.noised(states, noise, t[:, 0]), t[:, -1]
-        for now, later in pairwise(t.T):
-            x, _ = ddim_step(process, x, denoiser(x, now), (now, later))
+        for levels in pairwise(t.T):
+            x, _ = ddim_step(process, x, denoiser(x, levels[0]), levels)
         return process.predict_x0(x, denoiser(x, last), last)
 
     def _reconstructions(self, pictures: Tensor) -> tuple[Tensor, Tensor]:
