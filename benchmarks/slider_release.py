@@ -84,7 +84,7 @@ def one_release(browser: Browser, strength: float) -> dict[str, float]:
     """Seconds to the first preview, to the finished face, and to the whole photograph."""
     values = [strength] + [0.0] * (SLOTS - 1)
     start, arrived = time.perf_counter(), {}
-    browser.client.predict(ADD, 1.0, *values, None, api_name="/ui_release")
+    browser.client.predict(ADD, 1.0, *values, None, None, api_name="/ui_release")
     updates = browser.client.submit(api_name="/ui_render")
     for face, status in updates:
         browser.fetch(face[1]["url"])

@@ -227,7 +227,7 @@ def test_a_release_streams_previews_then_the_result(address):
     client = Client(address, verbose=False)
     client.predict(ADD, handle_file(EXAMPLES[1]), api_name="/ui_choose")
     client.predict("Fast", api_name="/ui_open")
-    client.predict(ADD, 1.5, *at(1.0), None, api_name="/ui_release")
+    client.predict(ADD, 1.5, *at(1.0), None, None, api_name="/ui_release")
     updates = list(client.submit(api_name="/ui_render"))
     statuses = [update[-1] for update in updates if isinstance(update[-1], str)]
     assert statuses[0].startswith("Step 1 of") and statuses[-1] == "Finishing…"
@@ -246,7 +246,7 @@ def test_sliders_of_the_picture_before_are_no_wish_for_this_one(edit_tab):
 
     def let_go(era):
         return rendering.remember(
-            chosen, None, Newest(), wishes, ADD, None, history, 1.0, *at(1.0), era
+            chosen, None, Newest(), wishes, ADD, None, history, 1.0, *at(1.0), era, None
         )
 
     assert panels.history not in let_go(0) and wishes.number == number
@@ -260,7 +260,7 @@ def test_what_is_set_while_the_first_photograph_is_looked_at_is_for_it(edit_tab,
 
     def meanwhile(*given):
         tab.rendering.remember(
-            chosen, None, Newest(), wishes, ADD, None, before, 1.0, *at(1.0), None
+            chosen, None, Newest(), wishes, ADD, None, before, 1.0, *at(1.0), None, None
         )
         return offered(*given)
 
@@ -288,8 +288,20 @@ def test_a_photograph_that_is_not_taken_up_leaves_sliders_that_work(edit_tab):
     assert told[tab.panels.era] == 1
     given = (chosen, None, Newest(), wishes, ADD, None, History(), 1.0)
     for era in (1, 7, None):  # 7 after the server was started anew
-        assert tab.panels.history in tab.rendering.remember(*given, *at(1.0), era)
-    assert "drag the slider again" in tab.rendering.remember(*given, *at(1.0), 0)[tab.panels.status]
+        assert tab.panels.history in tab.rendering.remember(*given, *at(1.0), era, None)
+    told = tab.rendering.remember(*given, *at(1.0), 0, None)
+    assert "drag the slider again" in told[tab.panels.status]
+
+
+def test_a_slider_let_go_before_stop_is_stopped_whichever_arrives_first(edit_tab):
+    tab, chosen = edit_tab
+    wishes = Newest()
+    given = (chosen, None, Newest(), wishes, ADD, None, History(), 1.0)
+    wishes.drop(at=20.0)
+    tab.rendering.remember(*given, *at(1.0), None, 10.0)
+    assert wishes.wish is None
+    tab.rendering.remember(*given, *at(1.0), None, 30.0)
+    assert wishes.wish.preset.sliders
 
 
 @pytest.mark.parametrize("after", [0, 150])

@@ -38,6 +38,7 @@ class EditPanels:
         self.history = gr.State(History())
         # In the browser, set together with the sliders: the picture whose they are.
         self.era = gr.Number(None, visible=False)
+        self.sent = gr.Number(None, visible=False)
         self.finished = gr.State(None, time_to_live=TIME_TO_LIVE)
         self.rendering = gr.State(Newest())
         self.faces = gr.State({}, time_to_live=TIME_TO_LIVE)

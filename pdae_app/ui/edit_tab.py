@@ -3,7 +3,7 @@
 import gradio as gr
 
 from pdae_app.ui.edit_panels import EditPanels
-from pdae_app.ui.events import HIDDEN, ModelWorkers, stops
+from pdae_app.ui.events import HIDDEN, ModelWorkers, last_word, stops
 from pdae_app.ui.models import Models
 from pdae_app.ui.opening import PhotographOpening
 from pdae_app.ui.rendering import Rendering
@@ -39,3 +39,5 @@ class EditTab:
             ],
             outputs=[*panels.moving, panels.result.face],
         )
+        for opened in openings:
+            last_word(opened, panels.opening, panels.status)

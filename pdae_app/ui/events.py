@@ -31,6 +31,9 @@ QUIET = {"show_progress": "hidden"}
 # Of what is done in a moment, beside the model.
 AT_ONCE = {"queue": False, **QUIET, **HIDDEN, **LAST_WINS}
 
+# The last input of an event is when the browser sends it, in milliseconds.
+SENT_LAST = "(...given) => [...given.slice(0, -1), performance.now()]"
+
 # Said at once, for others may be before this visitor.
 WAITING = "Waiting for the model…"
 STOPPED = "Stopped."
@@ -57,18 +60,22 @@ class Newest:
 
     `number` tells wishes apart, also where one has gone through another process. A wish of None:
     nothing is wanted, as after *Stop*. `era` counts the photographs, where wishes are for one.
+    Two clicks may arrive in either order: `at` is when the browser sent a wish, in milliseconds,
+    and what was sent before the newest wish changes nothing.
     """
 
     def __init__(self):
-        self.number, self.wish, self.era = 0, None, 0
+        self.number, self.wish, self.era, self.at = 0, None, 0, 0.0
 
-    def want(self, wish) -> None:
+    def want(self, wish, at: float | None = None) -> None:
         """A newer wish, which ends the work for the older."""
-        self.number, self.wish = self.number + 1, wish
+        at = self.at if at is None else at
+        if at >= self.at:
+            self.number, self.wish, self.at = self.number + 1, wish, at
 
-    def drop(self) -> None:
+    def drop(self, at: float | None = None) -> None:
         """Nothing is wanted any more."""
-        self.want(None)
+        self.want(None, at)
 
     def begin_era(self) -> None:
         """What is wished for from now on is for another picture."""
@@ -172,16 +179,26 @@ def stops(button: gr.Button, newest: list[gr.State], running: list[Dependency], 
     come after a word from the button. What follows a run's failure comes after all its reports.
     """
 
-    def drop(*wishes: Newest) -> None:
+    def drop(*given) -> None:
+        *wishes, at = given
         for wish in wishes:
-            wish.drop()
+            wish.drop(at)
 
-    button.click(drop, newest, None, queue=False, show_progress="hidden", **HIDDEN)
+    sent = gr.Number(visible=False)
+    button.click(drop, [*newest, sent], None, js=SENT_LAST, queue=False, **QUIET, **HIDDEN)
     button.click(None, cancels=running, **HIDDEN)
     for run in running:
-        run.failure(
-            **stopped, queue=False, show_progress="hidden", **HIDDEN
-        )  # the line may be full
+        run.failure(**stopped, queue=False, **QUIET, **HIDDEN)  # the line may be full
+
+
+def last_word(run: Dependency, newest: gr.State, status: gr.Markdown) -> None:
+    """Let *Stop* have the last word, where its run came to its end before it.
+
+    A slow browser shows reports for a while after the last of them was sent.
+    """
+    run.success(
+        lambda newest: STOPPED if newest.wish is None else gr.skip(), newest, status, **AT_ONCE
+    )
 
 
 def long_run(
@@ -197,10 +214,14 @@ def long_run(
     Gradio rebuilds every output that a report leaves out, in some milliseconds each: what changes
     at the end only, and is much, belongs to an event that follows.
     """
-    (start, stop), newest = buttons, gr.State(Newest())
-    quiet = {"show_progress": "hidden", **LAST_WINS, **HIDDEN}
+    (start, stop), newest, sent = buttons, gr.State(Newest()), gr.Number(visible=False)
+    quiet = {**QUIET, **LAST_WINS, **HIDDEN}
+
+    def want(newest: Newest, at: float) -> None:
+        newest.want(True, at)
+
     start.click(None, None, status, js=f"() => '{WAITING}'", **quiet)
-    start.click(lambda newest: newest.want(True), newest, None, queue=False, **quiet)
+    start.click(want, [newest, sent], None, js=SENT_LAST, queue=False, **quiet)
     running = start.click(
         model.reported(while_newest(function, status), status),
         [newest, *inputs],
@@ -209,6 +230,7 @@ def long_run(
         **IN_LINE,
     )
     stops(stop, [newest], [running], fn=ended, inputs=newest, outputs=status)
+    last_word(running, newest, status)
     return running
 
 

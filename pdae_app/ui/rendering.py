@@ -23,6 +23,7 @@ from pdae_app.ui.events import (
     NOT_BEGUN,
     OURS,
     QUIET,
+    SENT_LAST,
     STOPPED,
     WAITING,
     ModelWorkers,
@@ -57,8 +58,9 @@ class Rendering:
         released = gr.on(
             [panels.scale.release, *(slot.release for slot in panels.sliders.slots)],
             self.remember,
-            [panels.chosen, *panels.wanted, *panels.controls, panels.era],
+            [panels.chosen, *panels.wanted, *panels.controls, panels.era, panels.sent],
             [panels.history, panels.undo, panels.redo, panels.status],
+            js=SENT_LAST,
             **AT_ONCE | OURS,
             api_name="ui_release",
         )
@@ -233,9 +235,10 @@ class Rendering:
         pasting: str,
         keep: KeepMask | None,
         history: History,
+        sent: float | None = None,
     ) -> dict:
         """A newer edit is wanted, which ends the rendering of the older."""
-        rendering.want(self.request(pasting, keep, history.now))
+        rendering.want(self.request(pasting, keep, history.now), sent)
         return {self.panels.status: WAITING if opened else not_open_words(opening)}
 
     def remember(self, chosen: Chosen, *values) -> dict:
@@ -245,13 +248,13 @@ class Rendering:
         """
         count = len(self.panels.wanted)
         opened, opening, rendering, pasting, keep, history = values[:count]
-        scale, *positions, era = values[count:]
+        scale, *positions, era, sent = values[count:]
         if era is not None and era < rendering.era:
             return {self.panels.status: ANOTHER_CAME}
         sliders = self.panels.sliders.read(self.panels.models.of(chosen), positions)
         history = history.then(Preset(sliders, scale))
         wanted = (opened, opening, rendering, pasting, keep, history)
-        return self.panels.remembered(history) | self.supersede(*wanted)
+        return self.panels.remembered(history) | self.supersede(*wanted, sent)
 
     def moved_by(self, move):
         """A handler that moves through the history and sets the sliders so."""
