@@ -10,7 +10,15 @@ from pdae_app.engine import EditError, Editor
 from pdae_app.engine.aims import average, averaged, borrowed
 from pdae_app.engine.carry_out import edit_photograph
 from pdae_app.engine.groups import grouped
-from pdae_app.engine.looks import LEAST, believable, bounded, held_back, look_named, rendered_looks
+from pdae_app.engine.looks import (
+    LEAST,
+    believable,
+    bounded,
+    held_back,
+    look_named,
+    rendered_looks,
+    shows_little,
+)
 from pdae_app.engine.preset import Preset
 from pdae_app.engine.requests import EditRequest
 from pdae_app.export.names import edited_name
@@ -23,6 +31,17 @@ from tests.tiny import tiny_bundle
 @pytest.fixture(scope="module")
 def code(editor):
     return editor.encode(Image.open(EXAMPLES[1]), 4)
+
+
+def test_an_edit_that_nobody_sees_says_so():
+    before = Image.new("RGB", (64, 64), (100, 120, 140))
+    seen, faint = before.copy(), before.copy()
+    seen.paste((100, 60, 140), (20, 20, 40, 24))  # a frame of glasses, say
+    faint.paste((100, 110, 140), (0, 0, 64, 64))
+    assert not shows_little(before, seen, {"Smiling": 1.0})
+    assert shows_little(before, faint, {"Smiling": 1.0})
+    assert not shows_little(before, faint, {"Smiling": 0.3})  # little was asked for
+    assert not shows_little(before, before, {})
 
 
 def knowing(code, times):

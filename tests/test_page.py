@@ -82,6 +82,14 @@ def test_a_number_box_takes_whatever_is_typed(page):
     wait_for_picture(page, rest)
 
 
+def test_a_number_is_taken_at_enter(page):
+    click_example(page)
+    number_box(page, "Smiling").fill("5")
+    page.keyboard.press("Enter")
+    status(page, "Done in")
+    expect(number_box(page, "Smiling")).to_have_value("2")
+
+
 def test_a_slider_without_a_photograph_says_what_is_missing(page):
     drag(page, "Smiling", 0.9)
     status(page, "Choose a photograph first")
@@ -216,6 +224,7 @@ def test_a_result_is_edited_further(page):
     status(page, "Done in")
     edited = Image.open(saved(page).path()).convert("RGB")
     page.click("#edit-further")
+    page.wait_for_selector("text=Undo goes back no further than here")
     settled(page)
     status(page, "Ready: drag a slider")
     expect(slider(page, "Smiling")).to_have_value("0")

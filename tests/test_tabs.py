@@ -95,7 +95,7 @@ def test_wanted_attributes_tell_the_acceptance(page):
 
 # In the page itself, as soon as a run reports: the tiny model may end before a test's click comes.
 STOP_AT_ONCE = """([told, stop]) => new MutationObserver((_, observer) => {
-    if (/Finding|Frame|One step| of /.test(document.getElementById(told).innerText)) {
+    if (/Reading|Frame|One step| of /.test(document.getElementById(told).innerText)) {
         observer.disconnect();
         document.getElementById(stop).click();
     }

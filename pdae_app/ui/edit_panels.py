@@ -18,9 +18,7 @@ from pdae_app.ui.strip_panel import StripPanel
 
 WELCOME = "Choose a photograph, or click one of the examples."
 UNTOUCHED = History()
-SLIDER_NOTE = (
-    "0 leaves the picture as it is, 1 makes a typical example of it, -1 a typical opposite."
-)
+SLIDER_NOTE = "0: as in the picture. 1: a typical example. -1: a typical opposite."
 MAKE_AVERAGE = "Make average…"
 SCALE_INFO = (
     "How strongly the picture is steered by what the model read in the photograph: 1 is faithful, "

@@ -3,7 +3,7 @@
 import gradio as gr
 
 from pdae_app.ui.edit_panels import EditPanels
-from pdae_app.ui.events import HIDDEN, ModelWorkers, last_word, stops
+from pdae_app.ui.events import AT_ONCE, HIDDEN, ModelWorkers, last_word, stops
 from pdae_app.ui.models import Models
 from pdae_app.ui.opening import PhotographOpening
 from pdae_app.ui.rendering import Rendering
@@ -28,16 +28,15 @@ class EditTab:
         rendered = [self.rendering.after(opened, **HIDDEN) for opened in openings]
         rendered[0].success(None, js=TO_THE_PICTURE)
         running = [*openings, *rendered, *self.rendering.connect()]
-        stops(
-            panels.stop,
-            [panels.opening, panels.rendering],
-            running,
-            fn=self.rendering.stopped,
-            inputs=[
+        back = {
+            "fn": self.rendering.stopped,
+            "inputs": [
                 *(chosen, panels.opening, panels.rendering),
                 *(panels.opened, panels.history, panels.finished),
             ],
-            outputs=[*panels.moving, panels.result.face],
-        )
+            "outputs": [*panels.moving, panels.result.face],
+        }
+        dropped = stops(panels.stop, [panels.opening, panels.rendering], running, **back)
+        dropped.success(**back, **AT_ONCE)  # what was not yet on its way does not fail
         for opened in openings:
             last_word(opened, panels.opening, panels.status)

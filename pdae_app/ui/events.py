@@ -172,11 +172,14 @@ def on_zero_gpu(function: Callable) -> Callable | None:
     return spaces.GPU(duration=LEASE)(function)
 
 
-def stops(button: gr.Button, newest: list[gr.State], running: list[Dependency], **stopped) -> None:
+def stops(
+    button: gr.Button, newest: list[gr.State], running: list[Dependency], **stopped
+) -> Dependency:
     """Let a button end running events, and what waits behind them; `stopped` is what follows.
 
-    The cancel and the button's own event travel separately: a last report of the run could
-    come after a word from the button. What follows a run's failure comes after all its reports.
+    The cancel and the button's own event, which is returned, travel separately: a last report of
+    the run could come after a word from the button. What follows a run's failure comes after all
+    its reports.
     """
 
     def drop(*given) -> None:
@@ -185,10 +188,13 @@ def stops(button: gr.Button, newest: list[gr.State], running: list[Dependency], 
             wish.drop(at)
 
     sent = gr.Number(visible=False)
-    button.click(drop, [*newest, sent], None, js=SENT_LAST, queue=False, **QUIET, **HIDDEN)
+    dropped = button.click(
+        drop, [*newest, sent], None, js=SENT_LAST, queue=False, **QUIET, **HIDDEN
+    )
     button.click(None, cancels=running, **HIDDEN)
     for run in running:
         run.failure(**stopped, queue=False, **QUIET, **HIDDEN)  # the line may be full
+    return dropped
 
 
 def last_word(run: Dependency, newest: gr.State, status: gr.Markdown) -> None:

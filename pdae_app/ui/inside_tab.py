@@ -140,7 +140,7 @@ class InsideTab:
         framed = frame(path, editor.framing, Square(or_center=center))
         square = framed.square(editor.image_size)
         takes = run_sentence(run_seconds(editor, EVALUATIONS, opening=True))
-        yield {self.status: f"Finding the code… {takes}"}
+        yield {self.status: f"Reading the picture… {takes}"}
         code = editor.encode(framed)
         steps: list[OneStep] = []
         for step in one_step(editor, square, code, seed=seed):

@@ -110,7 +110,7 @@ class InterpolateTab:
         unsaved = gr.DownloadButton(value=None, interactive=False)
         yield {self.frames: [], self.gallery: [], self.frame: None, self.save: unsaved}
         for number, path in enumerate((first, second), 1):
-            yield {self.status: f"Finding the code of photograph {number}…"}
+            yield {self.status: f"Reading photograph {number}…"}
             codes.append(encode_end(editor, path, request))
         done: list[Image.Image] = []
         files: list[str] = []

@@ -101,8 +101,9 @@ CSS = """
 }
 """
 
-# A slider moved by the arrow keys is let go when the key is: Gradio knows of pointers only. While
-# *Hold to compare* is held, by pointer or key, the picture is seen unedited. Ctrl+Z undoes.
+# A slider moved by the arrow keys is let go when the key is, and a number is taken at Enter: Gradio
+# knows of pointers only, and takes a number when its box is left. While *Hold to compare* is held,
+# by pointer or key, the picture is seen unedited. Ctrl+Z undoes.
 HEAD = """
 <script>
 const comparing = (on) => document.querySelector("#pictures")?.classList.toggle("comparing", on);
@@ -113,6 +114,7 @@ for (const ended of ["pointerup", "pointercancel", "blur"]) {
 }
 document.addEventListener("keydown", (event) => {
   if (onCompare(event) && [" ", "Enter"].includes(event.key)) comparing(true);
+  if (event.key === "Enter" && event.target.matches?.("input[type=number]")) event.target.blur();
   const writes = event.target.matches?.("textarea, input:not([type=range]):not([type=radio])");
   if (!(event.ctrlKey || event.metaKey) || writes) return;
   const key = event.key.toLowerCase(), redo = key === "y" || (key === "z" && event.shiftKey);

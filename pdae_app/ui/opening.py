@@ -28,7 +28,7 @@ from pdae_app.ui.face_edits import FaceEdit, FaceEdits, left
 from pdae_app.ui.framing import chosen_square
 from pdae_app.ui.history import History
 from pdae_app.ui.models import Chosen
-from pdae_app.ui.photo_panel import click_words, other_being_read, wanted_photograph
+from pdae_app.ui.photo_panel import READING, click_words, other_being_read, wanted_photograph
 from pdae_app.ui.rendering import Rendering
 from pdae_app.ui.result_panel import Finished
 from pdae_app.ui.session import Opened, Opening
@@ -217,14 +217,14 @@ class PhotographOpening:
         yield {
             **{panels.opened: None, panels.finished: None},
             panels.panel.square: shown(framed.square(editor.image_size)),
-            panels.status: "Finding the code…",
+            panels.status: READING,
         }
         key = (editor.title, wish.photograph.source, framed.alignment, steps)
         if key in codes:
             portrait = make_portrait(editor, framed, codes[key])
         else:
             if waiting := waiting_sentence(opening_seconds(editor, steps)):
-                yield {panels.status: f"Finding the code… {waiting}"}
+                yield {panels.status: f"{READING} {waiting}"}
             portrait = yield from self._read(editor, framed, steps)
             codes = dict([*codes.items(), (key, portrait.code)][-CODES_KEPT:])
         yield {
@@ -232,7 +232,7 @@ class PhotographOpening:
             panels.codes: codes,
             panels.keep.canvas: panels.keep.over(portrait),
             panels.notice: gr.Markdown(portrait.notice, visible=bool(portrait.notice)),
-            panels.status: f"Code found in {time.monotonic() - start:.1f} s.",
+            panels.status: f"Read in {time.monotonic() - start:.1f} s.",
         }
 
     def _read(self, editor: Editor, framed: Framed, steps: int):
@@ -241,5 +241,5 @@ class PhotographOpening:
         for part, portrait in read_steps(editor, framed, steps):  # noqa: B007
             due = time.monotonic() - reported > REPORT_EVERY
             reported = time.monotonic() if due else reported
-            yield {self.panels.status: f"Finding the code… {part:.0%}"} if due else None
+            yield {self.panels.status: f"{READING} {part:.0%}"} if due else None
         return portrait

@@ -10,7 +10,7 @@ from gradio.events import Dependency
 from pdae_app.engine import Editor
 from pdae_app.engine.carry_out import edit
 from pdae_app.engine.keep import KeepMask
-from pdae_app.engine.looks import TOO_STRONG, believable, held_back
+from pdae_app.engine.looks import TOO_LITTLE, TOO_STRONG, believable, held_back, shows_little
 from pdae_app.engine.portrait import preview_steps
 from pdae_app.engine.preset import Preset
 from pdae_app.engine.requests import EditRequest
@@ -42,6 +42,10 @@ from pdae_app.ui.slider_pool import label
 
 READY = "Ready: drag a slider and let go."
 FINISHING = "Finishing…"
+FURTHER = (
+    "The edited photograph is now the one that you edit. Its sliders begin at 0, and Undo goes "
+    "back no further than here."
+)
 ANOTHER_CAME = "Another photograph came meanwhile: drag the slider again."
 
 
@@ -80,7 +84,7 @@ class Rendering:
         ]
         panels.result.kind.input(**self.completing, **AT_ONCE)
         panels.result.again.click(
-            lambda path: path, panels.result.save_whole, panels.panel.photo, **AT_ONCE
+            taken_further, panels.result.save_whole, panels.panel.photo, **QUIET, **HIDDEN
         )
         panels.result.copy.click(
             None, panels.result.save_whole, panels.status, js=COPY, **HIDDEN, **QUIET
@@ -268,6 +272,12 @@ class Rendering:
         return handler
 
 
+def taken_further(path: str) -> str:
+    """The edited photograph, as the next to be edited."""
+    gr.Info(FURTHER)
+    return path
+
+
 def against_words(names: list[str]) -> str:
     """What is said of sliders that others hold back."""
     if len(names) == 1:
@@ -284,6 +294,8 @@ def said(editor: Editor, opened: Opened, finished: Finished) -> str:
     words = [f"Done in {finished.seconds:.1f} s."]
     if against := held_back(editor, code, sliders):
         words.append(against_words(against))
+    elif shows_little(opened.portrait.reconstruction, finished.image, sliders):
+        words.append(TOO_LITTLE)
     if believable(editor, code, sliders) < 1:
         words.append(TOO_STRONG)
     return " ".join(words)

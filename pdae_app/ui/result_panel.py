@@ -33,6 +33,9 @@ COPY = """async (file) => {
   }
 }"""
 
+# Percent of the width: most of the edited picture is seen, and that there is one before.
+HANDLE_AT = 8
+
 ADD, REPLACE = "Add the change", "Replace the face"
 
 
@@ -197,6 +200,7 @@ def _before_after(elem_id: str) -> gr.ImageSlider:
         label="Before and after",
         format="png",
         interactive=False,
+        slider_position=HANDLE_AT,
         max_height=340,
         elem_id=elem_id,
         buttons=["fullscreen"],
