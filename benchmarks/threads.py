@@ -19,29 +19,38 @@ from PIL import Image
 
 from benchmarks.tables import publish
 from pdae_app.engine import Editor
+from pdae_app.ui.workers import Worker
 
 ROOT = Path(__file__).parent.parent
 PHOTO = ROOT / "pdae_app" / "ui" / "examples"
+BRIEFLY, PASSIVELY = {"GOMP_SPINCOUNT": "1000"}, {"OMP_WAIT_POLICY": "PASSIVE"}
+# The environment, and whether there are fewer threads where other programs need the cores.
 SETTINGS = {
-    "all threads, spinning": {},
-    "all threads, spinning briefly (the app)": {"GOMP_SPINCOUNT": "1000"},
-    "all threads, passive (a Space, the Dockerfile)": {"OMP_WAIT_POLICY": "PASSIVE"},
-    "one thread": {"OMP_NUM_THREADS": "1"},
+    "all threads, spinning": ({}, False),
+    "all threads, spinning briefly": (BRIEFLY, False),
+    "spinning briefly, as many as there is room for (the app)": (BRIEFLY, True),
+    "all threads, passive": (PASSIVELY, False),
+    "passive, as many as there is room for (a Space, the Dockerfile)": (PASSIVELY, True),
+    "one thread": ({"OMP_NUM_THREADS": "1"}, False),
 }
 READ = ("OMP_WAIT_POLICY", "OMP_NUM_THREADS", "GOMP_SPINCOUNT")
 
 
-def timed(model: str, repeats: int) -> None:
+def timed(model: str, repeats: int, sharing: bool) -> None:
     """In a process of its own: print the median seconds of opening and of one edit."""
-    editor = Editor.from_pretrained(model)
+    editor, worker = Editor.from_pretrained(model), Worker()
     photo = Image.open(sorted(PHOTO.glob("*.jpg"))[0])
+
+    def last(steps):
+        return list(worker.iterate(steps) if sharing else steps)[-1]
+
     encode, edit = [], []
     for _ in range(repeats + 1):
         start = time.perf_counter()
-        code = editor.encode(photo)
+        _, code = last(editor.encode_steps(photo))
         encode.append(time.perf_counter() - start)
         start = time.perf_counter()
-        editor.edit(code, {editor.attributes[0]: 1.0})
+        last(editor.edit_steps(code, {editor.attributes[0]: 1.0}))
         edit.append(time.perf_counter() - start)
     print(statistics.median(encode[1:]), statistics.median(edit[1:]))
 
@@ -63,8 +72,9 @@ def measured(setting: str, arguments: argparse.Namespace) -> list[float]:
     """Seconds of opening and edit under one setting."""
     clean = {key: value for key, value in os.environ.items() if key not in READ}
     command = [sys.executable, "-m", "benchmarks.threads", "--model", arguments.model]
-    command += ["--repeats", str(arguments.repeats), "--alone"]
-    environment = clean | SETTINGS[setting]
+    chosen, sharing = SETTINGS[setting]
+    command += ["--repeats", str(arguments.repeats), "--alone"] + ["--sharing"] * sharing
+    environment = clean | chosen
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, check=True)
     return [float(word) for word in done.stdout.split()]
 
@@ -77,9 +87,10 @@ def main() -> None:
     parser.add_argument("--turns", type=int, default=2)
     parser.add_argument("--busy", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--alone", action="store_true", help="one setting, that of this process")
+    parser.add_argument("--sharing", action="store_true", help="by the app's worker")
     arguments = parser.parse_args()
     if arguments.alone:
-        timed(arguments.model, arguments.repeats)
+        timed(arguments.model, arguments.repeats, arguments.sharing)
         return
     rows = []
     for count in arguments.busy:

@@ -1,11 +1,18 @@
-"""How torch's threads wait for each other."""
+"""How torch's threads wait for each other, and how many there is room for."""
 
+import os
+import time
 from collections.abc import MutableMapping
+
+import psutil
 
 # What says it; where a person has set one, nothing is changed.
 KNOWN = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "OMP_NUM_THREADS")
 # Turns of a loop: enough where the others are at work too, and soon over where they are not.
 BRIEFLY = "1000"
+
+# Seconds between two looks at how busy the cores are; the system counts hundredths.
+LOOK_EVERY = 0.2
 
 
 def wait_patiently(environment: MutableMapping[str, str]) -> None:
@@ -20,3 +27,33 @@ def wait_patiently(environment: MutableMapping[str, str]) -> None:
         environment["OMP_WAIT_POLICY"] = "PASSIVE"
     else:
         environment["GOMP_SPINCOUNT"] = BRIEFLY
+
+
+class Room:
+    """The cores that other programs leave to this one.
+
+    Of two threads of which one has to share its core, the other waits for it at each step of the
+    model: one thread alone is faster (benchmarks/README.md).
+    """
+
+    def __init__(self, most: int):
+        self.most, self._threads = most, most
+        self._seen, self._mine = time.monotonic(), idle_or_ours()
+
+    def threads(self) -> int:
+        """How many there should be, from 1 to `most`: the cores that since the last look were
+        idle, or were this program's own.
+        """
+        now = time.monotonic()
+        if now - self._seen >= LOOK_EVERY:
+            mine = idle_or_ours()
+            cores = (mine - self._mine) / (now - self._seen)
+            self._threads = min(max(round(cores), 1), self.most)
+            self._seen, self._mine = now, mine
+        return self._threads
+
+
+def idle_or_ours() -> float:
+    """Seconds of all cores since the machine started."""
+    everybody, own = psutil.cpu_times(), os.times()
+    return everybody.idle + getattr(everybody, "iowait", 0.0) + own.user + own.system

@@ -14,12 +14,13 @@ import torch
 from gradio_client import Client, handle_file
 from PIL import Image
 
+from pdae_app import threads
 from pdae_app.engine import EditError, carry_out
 from pdae_app.ui.app import build, launch
 from pdae_app.ui.events import ModelWorkers
 from pdae_app.ui.models import Models
 from pdae_app.ui.session import EXAMPLES
-from pdae_app.ui.workers import WorkerError, Workers, devices
+from pdae_app.ui.workers import Worker, WorkerError, Workers, devices
 from tests.running import ROOT, free_port
 
 PATIENCE = 20
@@ -32,10 +33,10 @@ def together(*runs):
     def work(number):
         found[number] = runs[number]()
 
-    threads = [threading.Thread(target=work, args=(number,)) for number in range(len(runs))]
-    for thread in threads:
+    clients = [threading.Thread(target=work, args=(number,)) for number in range(len(runs))]
+    for thread in clients:
         thread.start()
-    for thread in threads:
+    for thread in clients:
         thread.join(PATIENCE)
         assert not thread.is_alive()
     return found
@@ -205,3 +206,32 @@ def test_a_wrong_number_of_workers_is_told_in_one_line(tiny_folder):
     run = subprocess.run(command, check=False, cwd=ROOT, capture_output=True, text=True)
     assert run.returncode == 1 and "Traceback" not in run.stderr
     assert run.stderr.strip().splitlines()[-1] == "error: There can be 1 to 64 workers, not 0."
+
+
+def test_there_are_as_many_threads_as_others_leave_cores(monkeypatch):
+    """Of four cores; so much of a core has been idle, or ours, at each look."""
+    now, mine = 0.0, 0.0
+    monkeypatch.setattr(threads.time, "monotonic", lambda: now)
+    monkeypatch.setattr(threads, "idle_or_ours", lambda: mine)
+    room, found = threads.Room(4), []
+    for seconds, cores in [(1, 3.9), (1, 2.1), (0.05, 0.3), (1, 0.3), (1, 7.0)]:
+        now, mine = now + seconds, mine + seconds * cores
+        found.append(room.threads())
+    assert found == [4, 2, 2, 1, 4]  # in a moment so short nothing is known
+
+
+def test_a_worker_has_as_many_threads_as_there_is_room_for(monkeypatch):
+    worker = Worker(threads=2)
+    assert worker.call(torch.get_num_threads) == 2
+    monkeypatch.setattr(threads.Room, "threads", lambda room: 1)
+    assert worker.call(torch.get_num_threads) == 1
+    monkeypatch.setattr(threads.Room, "threads", lambda room: room.most)
+    assert worker.call(torch.get_num_threads) == 2
+
+
+def test_what_computes_here_leaves_the_cores_to_us():
+    """The real clocks: a program that only computes is not taken for another."""
+    before, start = threads.idle_or_ours(), time.monotonic()
+    while time.monotonic() < start + 0.5:
+        pass
+    assert threads.idle_or_ours() - before > 0.3

@@ -14,6 +14,7 @@ from contextlib import contextmanager
 import torch
 
 from pdae_app.engine import EditError, best_device
+from pdae_app.threads import Room
 
 INTERRUPTED = "The model was interrupted. Try again."
 
@@ -37,7 +38,7 @@ class Worker:
     OpenMP keeps a pool of threads for every thread that calls it, and when the pools have more
     threads than the machine has cores, each parallel loop sleeps and wakes instead of spinning:
     the same edit takes twice as long. Gradio's handlers come on changing threads. `threads` are
-    those of this one's pool; None is torch's own choice.
+    those of this one's pool at most; None is torch's own choice.
     """
 
     def __init__(self, device: str | None = None, threads: int | None = None):
@@ -46,13 +47,14 @@ class Worker:
         self._begin_anew()
 
     def _begin_anew(self) -> None:
-        self._thread = None
+        self._thread, self._room = None, None
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="model", initializer=self._begin)
 
     def _begin(self) -> None:
         self._thread = threading.current_thread()
         if self._threads:
             torch.set_num_threads(self._threads)
+        self._room = Room(torch.get_num_threads())
 
     @property
     def here(self) -> bool:
@@ -73,8 +75,14 @@ class Worker:
         with self._lock:
             if self._ended:
                 self._begin_anew()
-            future = self._pool.submit(context.run, function, *args, **kwargs)
+            future = self._pool.submit(context.run, self._run, function, *args, **kwargs)
         return self._result(future)
+
+    def _run(self, function: Callable, *args, **kwargs):
+        """On its thread, with as many of torch's threads as there is room for."""
+        if (threads := self._room.threads()) != torch.get_num_threads():
+            torch.set_num_threads(threads)
+        return function(*args, **kwargs)
 
     @property
     def _ended(self) -> bool:
