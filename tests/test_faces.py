@@ -4,8 +4,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from pdae_app.engine.framing import Framed, Photograph
 from pdae_app.faces.align import (
     FRAMINGS,
+    Alignment,
     NoFaceError,
     align_face,
     center_square,
@@ -364,3 +366,16 @@ def test_a_large_leaning_face_is_not_missed_for_a_small_upright_one(example):
     assert first.eye_distance > 100 and first.center[0] < 1000
     assert [face.center[0] > 1400 for face in others] == [True]
     assert find_alignment(photo, 1).side < find_alignment(photo, 0).side / 3
+
+
+def test_what_lies_beyond_the_photograph_is_blurred_for_people():
+    """Mirrored, it would be a second head; the model goes on to see it so."""
+    noise = np.random.default_rng(0).integers(0, 256, (100, 100, 3), np.uint8)
+    photo = Image.fromarray(noise)
+    left_half_outside = Alignment(((80.0, 0.0, -40.0), (0.0, 80.0, 10.0)))
+    framed = Framed(Photograph(photo), left_half_outside)
+    square, view = np.asarray(framed.square(80), float), np.asarray(framed.view(80), float)
+    np.testing.assert_array_equal(view[:, 40:], square[:, 40:])
+    assert view[:, :32].std() < 0.3 * square[:, :32].std()
+    inside = Framed(Photograph(photo), Alignment(((80.0, 0.0, 10.0), (0.0, 80.0, 10.0))))
+    np.testing.assert_array_equal(np.asarray(inside.view(80)), np.asarray(inside.square(80)))

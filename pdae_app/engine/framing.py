@@ -11,6 +11,7 @@ from pdae_app.faces.align import (
     Alignment,
     NoFaceError,
     align_face,
+    blurred_beyond,
     center_square,
     crop,
 )
@@ -142,6 +143,10 @@ class Framed:
     def square(self, size: int) -> Image.Image:
         """The square, `size` pixels a side."""
         return crop(self.photograph.image, self.alignment, size)
+
+    def view(self, size: int) -> Image.Image:
+        """The square for people to look at: blurred beyond the photograph's edge."""
+        return blurred_beyond(self.square(size), self.photograph.image, self.alignment)
 
 
 def frame(source: Source | Image.Image, framing: str, square: Square = Square()) -> Framed:

@@ -105,7 +105,7 @@ def make_portrait(editor: Editor, framed: Framed, code: Code) -> Portrait:
         framed.photograph,
         code,
         framed.square(editor.image_size),
-        framed.square(VIEW_SIDE),
+        framed.view(VIEW_SIDE),
         reconstructions,
         start=start,
         notice=" ".join(editor.notices(code)),

@@ -25,6 +25,10 @@ FRAMINGS = {
 }
 
 
+# Beyond the photograph's edge a square is blurred by this part of its side, fully from this far on.
+BEYOND_BLUR, BEYOND_FULL = 0.06, 0.04
+
+
 class NoFaceError(PhotoError):
     """No face was found; "use the centre square" remains possible."""
 
@@ -114,3 +118,23 @@ def crop(photo: Image.Image, alignment: Alignment, size: int) -> Image.Image:
         borderMode=cv2.BORDER_REFLECT,
     )
     return Image.fromarray(pixels).reduce(oversampling)
+
+
+def blurred_beyond(square: Image.Image, photo: Image.Image, alignment: Alignment) -> Image.Image:
+    """A photograph's square for people to look at: what `crop` mirrors is blurred, as by the
+    alignment of FFHQ. Else a second head may look into the picture.
+    """
+    size = square.width
+    inside = cv2.warpAffine(
+        np.ones((photo.height, photo.width), np.uint8),
+        alignment.pixel_matrix(size),
+        (size, size),
+        flags=cv2.INTER_NEAREST | cv2.WARP_INVERSE_MAP,
+    )
+    if inside.all() or not inside.any():
+        return square
+    sharp = np.asarray(square, np.float32)
+    blurred = cv2.GaussianBlur(sharp, (0, 0), BEYOND_BLUR * size)
+    far = cv2.distanceTransform(1 - inside, cv2.DIST_L2, 5) / (BEYOND_FULL * size)
+    part = np.clip(far, 0, 1)[..., None]
+    return Image.fromarray((sharp + part * (blurred - sharp)).round().astype(np.uint8))
