@@ -21,11 +21,13 @@ import uuid
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import torch
 from gradio_client import Client, handle_file
 from PIL import Image
 
 from benchmarks.slider_release import running_app
 from benchmarks.tables import publish
+from pdae_app.threads import BRIEFLY
 from pdae_app.ui.app import LINE
 from pdae_app.ui.session import EXAMPLES
 
@@ -169,6 +171,9 @@ def resident(process: int) -> float:
 
 def measured(arguments: argparse.Namespace, workers: int, folder: Path) -> tuple[dict, str]:
     """The row of an app with so many workers, and what else was seen of it."""
+    # As many threads as ever: those of the clients, else, leave fewer, and other last bits.
+    os.environ.setdefault("OMP_NUM_THREADS", str(torch.get_num_threads()))
+    os.environ.setdefault("GOMP_SPINCOUNT", BRIEFLY)
     with running_app(arguments.model, "--workers", str(workers)) as app:
         photos = photographs(arguments.clients, folder)
         edited(Client(app.address, verbose=False), photos[0], 0.0)

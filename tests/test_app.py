@@ -297,8 +297,9 @@ def test_a_slider_let_go_before_stop_is_stopped_whichever_arrives_first(edit_tab
     tab, chosen = edit_tab
     wishes = Newest()
     given = (chosen, None, Newest(), wishes, ADD, None, History(), 1.0)
-    wishes.drop(at=20.0)
-    tab.rendering.remember(*given, *at(1.0), None, 10.0)
+    wishes.stop(at=20.0)
+    late = tab.rendering.remember(*given, *at(1.0), None, 10.0)
+    assert late == {tab.panels.status: "Stopped."}  # nothing to undo, nothing awaited
     assert wishes.wish is None
     tab.rendering.remember(*given, *at(1.0), None, 30.0)
     assert wishes.wish.preset.sliders

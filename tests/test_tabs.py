@@ -165,9 +165,8 @@ def test_a_report_on_its_way_does_not_undo_stop(page):
 
     page.route("**/cancel", late)
     prepare(page, "Your own slider")
+    page.evaluate(STOP_AT_ONCE, ["own-status", "stop-own"])
     page.click("#own-make")
-    status(page, "Reading picture", "own-status")
-    page.click("#stop-own")
     status(page, "Stopped", "own-status")
     settled(page)
     status(page, "Stopped", "own-status")
@@ -191,7 +190,6 @@ def test_stop_takes_what_waits_out_of_the_line(page, browser, address):
         page.click("#stop-edit")
         status(page, "Stopped")
         other.click("#stop-generation")
-        status(other, "Stopped", "generation-status")
     settled(page)
     status(page, "Stopped")
     wait_for_picture(page, before)

@@ -71,6 +71,12 @@ def iter_of(function):
         yield function()
 
 
+def die(ident):
+    """A thread ends at its next step."""
+    exception = ctypes.py_object(SystemExit)
+    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(ident), exception)
+
+
 def test_a_worker_that_dies_costs_its_visitor_a_sentence_and_nobody_else():
     workers, begun = Workers(["cpu", "cpu"]), threading.Event()
 
@@ -88,10 +94,6 @@ def test_a_worker_that_dies_costs_its_visitor_a_sentence_and_nobody_else():
             next(run)
         return "told"
 
-    def die(ident):
-        exception = ctypes.py_object(SystemExit)
-        ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(ident), exception)
-
     def other():
         begun.wait(PATIENCE)
         return list(workers.iterate(letter for letter in "abc"))
@@ -103,10 +105,11 @@ def test_a_worker_that_dies_costs_its_visitor_a_sentence_and_nobody_else():
     assert together(*[lambda: workers.call(int, "7")] * 4) == [7] * 4
 
 
-def test_workers_on_one_cpu_share_its_threads(monkeypatch):
-    threads = torch.get_num_threads
+def test_workers_on_one_cpu_share_its_threads(monkeypatch, own_threads):
+    get_num_threads = torch.get_num_threads
     monkeypatch.setattr(torch, "get_num_threads", lambda: 8)
-    assert Workers(["cpu", "cpu"]).call(threads) == 4
+    monkeypatch.setattr(threads.Room, "threads", lambda room: room.most)
+    assert Workers(["cpu", "cpu"]).call(get_num_threads) == 4
 
 
 def test_every_worker_has_a_gpu_as_far_as_there_are(monkeypatch):
@@ -211,27 +214,44 @@ def test_a_wrong_number_of_workers_is_told_in_one_line(tiny_folder):
 def test_there_are_as_many_threads_as_others_leave_cores(monkeypatch):
     """Of four cores; so much of a core has been idle, or ours, at each look."""
     now, mine = 0.0, 0.0
-    monkeypatch.setattr(threads.time, "monotonic", lambda: now)
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    monkeypatch.setattr(threads, "time", SimpleNamespace(monotonic=lambda: now))
     monkeypatch.setattr(threads, "idle_or_ours", lambda: mine)
-    room, found = threads.Room(4), []
+    room, two, found = threads.Room(4), threads.Room(2, workers=2), []
     for seconds, cores in [(1, 3.9), (1, 2.1), (0.05, 0.3), (1, 0.3), (1, 7.0)]:
         now, mine = now + seconds, mine + seconds * cores
-        found.append(room.threads())
-    assert found == [4, 2, 2, 1, 4]  # in a moment so short nothing is known
+        found.append((room.threads(), two.threads()))
+    # In a moment so short nothing is known; each of two workers has half of the room.
+    assert found == [(4, 2), (2, 1), (2, 1), (1, 1), (4, 2)]
+    monkeypatch.setenv("OMP_NUM_THREADS", "4")
+    now, mine = now + 1, mine + 1
+    assert room.threads() == 4
 
 
-def test_a_worker_has_as_many_threads_as_there_is_room_for(monkeypatch):
+@pytest.fixture
+def own_threads():
+    """The tests of this process go on with as many as before."""
+    count = torch.get_num_threads()
+    yield
+    torch.set_num_threads(count)
+
+
+def test_a_worker_has_as_many_threads_as_there_is_room_for(monkeypatch, own_threads):
+    room = {"threads": 1}
+    monkeypatch.setattr(threads.Room, "threads", lambda self: min(room["threads"], self.most))
     worker = Worker(threads=2)
-    assert worker.call(torch.get_num_threads) == 2
-    monkeypatch.setattr(threads.Room, "threads", lambda room: 1)
     assert worker.call(torch.get_num_threads) == 1
-    monkeypatch.setattr(threads.Room, "threads", lambda room: room.most)
+    die(worker.call(threading.get_ident))
+    for _ in range(3):
+        with contextlib.suppress(WorkerError):
+            worker.call(int)
+    room["threads"] = 9  # the next thread may have as many as the first
     assert worker.call(torch.get_num_threads) == 2
 
 
-def test_what_computes_here_leaves_the_cores_to_us():
-    """The real clocks: a program that only computes is not taken for another."""
-    before, start = threads.idle_or_ours(), time.monotonic()
-    while time.monotonic() < start + 0.5:
+def test_our_own_computing_leaves_the_cores_to_us(monkeypatch):
+    monkeypatch.setattr(threads.psutil, "cpu_times", lambda: SimpleNamespace(idle=100.0))
+    before, start = threads.idle_or_ours(), time.process_time()
+    while time.process_time() < start + 0.2:
         pass
-    assert threads.idle_or_ours() - before > 0.3
+    assert threads.idle_or_ours() - before == pytest.approx(0.2, abs=0.1)

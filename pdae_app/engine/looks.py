@@ -35,10 +35,12 @@ PARTS, LEAST = 0.1, 0.3
 # that is set to less than NOTICED shows little anyhow.
 HELD_BACK, NOTICED = 0.5, 0.25
 
-# Of 255: where a hundredth of the pixels change by less, as when glasses are taken from who wears
-# none, eyes see hardly anything of it (by looking at thirteen edits of the six examples).
+# Of 255: where all but a hundredth of the pixels change by less, as when glasses are taken from who
+# wears none, eyes see hardly anything of it (by looking at thirteen edits of the six examples).
 LITTLE = 26
-TOO_LITTLE = "There is little to see of this here: this face may be so already."
+# Of a slider: up to here nobody expects to see much.
+FAINT = 0.5
+TOO_LITTLE = "There is little to see of this: the picture may be so already."
 
 TOO_STRONG = "So strong a change is beyond what the model has seen: less may look better."
 
@@ -100,7 +102,7 @@ def held_back(editor: Editor, code: Code, sliders: Mapping[str, float]) -> list[
 
 def shows_little(before: Image.Image, after: Image.Image, sliders: Mapping[str, float]) -> bool:
     """Whether eyes see hardly anything of an edit that was to be seen, of the model's pictures."""
-    if max(map(abs, sliders.values()), default=0) <= HELD_BACK:
+    if max(map(abs, sliders.values()), default=0) <= FAINT:
         return False
     change = np.asarray(ImageChops.difference(before, after)).max(-1)
     return bool(np.percentile(change, 99) < LITTLE)

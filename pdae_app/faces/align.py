@@ -24,7 +24,6 @@ FRAMINGS = {
     "center": None,
 }
 
-
 # Beyond the photograph's edge a square is blurred by this part of its side, fully from this far on.
 BEYOND_BLUR, BEYOND_FULL = 0.06, 0.04
 

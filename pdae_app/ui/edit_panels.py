@@ -5,7 +5,7 @@ import gradio as gr
 from pdae_app.engine import Editor
 from pdae_app.ui.borrow_panel import EVERYTHING, BorrowPanel
 from pdae_app.ui.bounded import BoundedSlider
-from pdae_app.ui.events import ModelWorkers, Newest
+from pdae_app.ui.events import ModelWorkers, Newest, sent_at
 from pdae_app.ui.history import History
 from pdae_app.ui.keep_panel import KeepPanel
 from pdae_app.ui.looks_panel import LooksPanel
@@ -36,7 +36,8 @@ class EditPanels:
         self.history = gr.State(History())
         # In the browser, set together with the sliders: the picture whose they are.
         self.era = gr.Number(None, visible=False)
-        self.sent = gr.Number(None, visible=False)
+        # When a slider was let go.
+        self.sent = sent_at()
         self.finished = gr.State(None, time_to_live=TIME_TO_LIVE)
         self.rendering = gr.State(Newest())
         self.faces = gr.State({}, time_to_live=TIME_TO_LIVE)

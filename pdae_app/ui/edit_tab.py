@@ -36,7 +36,8 @@ class EditTab:
             ],
             "outputs": [*panels.moving, panels.result.face],
         }
-        dropped = stops(panels.stop, [panels.opening, panels.rendering], running, **back)
-        dropped.success(**back, **AT_ONCE)  # what was not yet on its way does not fail
+        pressed = stops(panels.stop, [panels.opening, panels.rendering], running, **back)
+        # What was not yet on its way does not fail.
+        pressed.success(**back | {"fn": self.rendering.set_back}, **AT_ONCE)
         for opened in openings:
             last_word(opened, panels.opening, panels.status)

@@ -34,6 +34,9 @@ AT_ONCE = {"queue": False, **QUIET, **HIDDEN, **LAST_WINS}
 # The last input of an event is when the browser sends it, in milliseconds.
 SENT_LAST = "(...given) => [...given.slice(0, -1), performance.now()]"
 
+# Of what changes wishes alone.
+SENDING = {"js": SENT_LAST, "queue": False, **QUIET, **HIDDEN}
+
 # Said at once, for others may be before this visitor.
 WAITING = "Waiting for the model…"
 STOPPED = "Stopped."
@@ -60,22 +63,33 @@ class Newest:
 
     `number` tells wishes apart, also where one has gone through another process. A wish of None:
     nothing is wanted, as after *Stop*. `era` counts the photographs, where wishes are for one.
-    Two clicks may arrive in either order: `at` is when the browser sent a wish, in milliseconds,
-    and what was sent before the newest wish changes nothing.
+    Two clicks may arrive in either order: `at` is when the browser sent the newest wish, where that
+    is known, in milliseconds; what it sent before changes nothing. `stopped`: by a person.
     """
 
     def __init__(self):
-        self.number, self.wish, self.era, self.at = 0, None, 0, 0.0
+        self.number, self.wish, self.era = 0, None, 0
+        self.at, self.stopped = 0.0, False
+
+    def overtaken(self, at: float | None) -> bool:
+        """Whether something that was sent later has arrived before."""
+        return at is not None and at < self.at
 
     def want(self, wish, at: float | None = None) -> None:
         """A newer wish, which ends the work for the older."""
-        at = self.at if at is None else at
-        if at >= self.at:
-            self.number, self.wish, self.at = self.number + 1, wish, at
+        if not self.overtaken(at):
+            self.number, self.wish, self.stopped = self.number + 1, wish, False
+            self.at = self.at if at is None else at
 
-    def drop(self, at: float | None = None) -> None:
+    def drop(self) -> None:
         """Nothing is wanted any more."""
-        self.want(None, at)
+        self.want(None)
+
+    def stop(self, at: float | None = None) -> None:
+        """As `drop`, by a person who says so."""
+        if not self.overtaken(at):
+            self.want(None, at)
+            self.stopped = True
 
     def begin_era(self) -> None:
         """What is wished for from now on is for another picture."""
@@ -182,19 +196,21 @@ def stops(
     its reports.
     """
 
-    def drop(*given) -> None:
+    def stop(*given) -> None:
         *wishes, at = given
         for wish in wishes:
-            wish.drop(at)
+            wish.stop(at)
 
-    sent = gr.Number(visible=False)
-    dropped = button.click(
-        drop, [*newest, sent], None, js=SENT_LAST, queue=False, **QUIET, **HIDDEN
-    )
+    pressed = button.click(stop, [*newest, sent_at()], None, **SENDING)
     button.click(None, cancels=running, **HIDDEN)
     for run in running:
         run.failure(**stopped, queue=False, **QUIET, **HIDDEN)  # the line may be full
-    return dropped
+    return pressed
+
+
+def sent_at() -> gr.Number:
+    """What says when the browser sent an event, as its last input: see `SENT_LAST`."""
+    return gr.Number(visible=False)
 
 
 def last_word(run: Dependency, newest: gr.State, status: gr.Markdown) -> None:
@@ -202,9 +218,7 @@ def last_word(run: Dependency, newest: gr.State, status: gr.Markdown) -> None:
 
     A slow browser shows reports for a while after the last of them was sent.
     """
-    run.success(
-        lambda newest: STOPPED if newest.wish is None else gr.skip(), newest, status, **AT_ONCE
-    )
+    run.success(lambda newest: STOPPED if newest.stopped else gr.skip(), newest, status, **AT_ONCE)
 
 
 def long_run(
@@ -220,14 +234,10 @@ def long_run(
     Gradio rebuilds every output that a report leaves out, in some milliseconds each: what changes
     at the end only, and is much, belongs to an event that follows.
     """
-    (start, stop), newest, sent = buttons, gr.State(Newest()), gr.Number(visible=False)
+    (start, stop), newest = buttons, gr.State(Newest())
     quiet = {**QUIET, **LAST_WINS, **HIDDEN}
-
-    def want(newest: Newest, at: float) -> None:
-        newest.want(True, at)
-
     start.click(None, None, status, js=f"() => '{WAITING}'", **quiet)
-    start.click(want, [newest, sent], None, js=SENT_LAST, queue=False, **quiet)
+    start.click(wanted, [newest, sent_at()], None, **SENDING, **LAST_WINS)
     running = start.click(
         model.reported(while_newest(function, status), status),
         [newest, *inputs],
@@ -238,6 +248,11 @@ def long_run(
     stops(stop, [newest], [running], fn=ended, inputs=newest, outputs=status)
     last_word(running, newest, status)
     return running
+
+
+def wanted(newest: Newest, at: float | None) -> None:
+    """A run is wanted."""
+    newest.want(True, at)
 
 
 def ended(newest: Newest) -> str:

@@ -125,7 +125,7 @@ class PhotoPanel:
     def _people(self, editor: Editor, photograph: Photograph) -> dict:
         """Small pictures of the faces to choose by, where there are several."""
         faces = [
-            (photograph.framed(editor.framing, square).square(THUMBNAIL), name)
+            (photograph.framed(editor.framing, square).view(THUMBNAIL), name)
             for name, square in squares(photograph, editor.framing).items()
             if name.startswith(FACE)
         ]

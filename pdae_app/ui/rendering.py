@@ -43,8 +43,8 @@ from pdae_app.ui.slider_pool import label
 READY = "Ready: drag a slider and let go."
 FINISHING = "Finishing…"
 FURTHER = (
-    "The edited photograph is now the one that you edit. Its sliders begin at 0, and Undo goes "
-    "back no further than here."
+    "You go on with the edited photograph. Its sliders begin at 0, and Undo goes back no further "
+    "than here."
 )
 ANOTHER_CAME = "Another photograph came meanwhile: drag the slider again."
 
@@ -83,7 +83,7 @@ class Rendering:
             *Settings(self).connect(),
         ]
         panels.result.kind.input(**self.completing, **AT_ONCE)
-        panels.result.again.click(
+        panels.result.again.click(  # in a line of its own: toasts do not come without
             taken_further, panels.result.save_whole, panels.panel.photo, **QUIET, **HIDDEN
         )
         panels.result.copy.click(
@@ -231,6 +231,12 @@ class Rendering:
         face = panels.result.shown_again(opened, finished) if finished else {}
         return panels.positions(panels.models.of(chosen), history) | face | status
 
+    def set_back(self, chosen: Chosen, opening: Newest, rendering: Newest, *shown) -> dict:
+        """As `stopped`, as soon as *Stop* is pressed, if nothing has been wished for since."""
+        if opening.wish is not None or rendering.wish is not None:
+            return self.unchanged()
+        return self.stopped(chosen, opening, rendering, *shown)
+
     def supersede(
         self,
         opened: Opened | None,
@@ -255,6 +261,8 @@ class Rendering:
         scale, *positions, era, sent = values[count:]
         if era is not None and era < rendering.era:
             return {self.panels.status: ANOTHER_CAME}
+        if rendering.overtaken(sent):  # by *Stop*
+            return {self.panels.status: STOPPED}
         sliders = self.panels.sliders.read(self.panels.models.of(chosen), positions)
         history = history.then(Preset(sliders, scale))
         wanted = (opened, opening, rendering, pasting, keep, history)
@@ -288,14 +296,20 @@ def against_words(names: list[str]) -> str:
 
 def said(editor: Editor, opened: Opened, finished: Finished) -> str:
     """What the status says of a finished edit."""
-    if not finished.request.changes:
+    request, code = finished.request, opened.portrait.code
+    if not request.changes:
         return READY
-    code, sliders = opened.portrait.code, finished.request.preset.sliders
+    sliders = request.preset.sliders
     words = [f"Done in {finished.seconds:.1f} s."]
     if against := held_back(editor, code, sliders):
         words.append(against_words(against))
-    elif shows_little(opened.portrait.reconstruction, finished.image, sliders):
-        words.append(TOO_LITTLE)
     if believable(editor, code, sliders) < 1:
         words.append(TOO_STRONG)
+    elif not against and request.keep is None and _unseen(opened, finished):
+        words.append(TOO_LITTLE)
     return " ".join(words)
+
+
+def _unseen(opened: Opened, finished: Finished) -> bool:
+    before, sliders = opened.portrait.reconstruction, finished.request.preset.sliders
+    return shows_little(before, finished.image, sliders)

@@ -38,11 +38,11 @@ class Worker:
     OpenMP keeps a pool of threads for every thread that calls it, and when the pools have more
     threads than the machine has cores, each parallel loop sleeps and wakes instead of spinning:
     the same edit takes twice as long. Gradio's handlers come on changing threads. `threads` are
-    those of this one's pool at most; None is torch's own choice.
+    those of this one's pool at most, None is torch's own choice; `among` so many workers.
     """
 
-    def __init__(self, device: str | None = None, threads: int | None = None):
-        self.device, self._threads = device, threads
+    def __init__(self, device: str | None = None, threads: int | None = None, among: int = 1):
+        self.device, self._most, self._among = device, threads or torch.get_num_threads(), among
         self._process, self._lock = os.getpid(), threading.Lock()
         self._begin_anew()
 
@@ -52,9 +52,8 @@ class Worker:
 
     def _begin(self) -> None:
         self._thread = threading.current_thread()
-        if self._threads:
-            torch.set_num_threads(self._threads)
-        self._room = Room(torch.get_num_threads())
+        torch.set_num_threads(self._most)
+        self._room = Room(self._most, self._among)
 
     @property
     def here(self) -> bool:
@@ -159,7 +158,7 @@ class Workers:
 
     def __init__(self, devices: Sequence[str | None] = (None,)):
         part = max(1, torch.get_num_threads() // len(devices)) if len(devices) > 1 else None
-        self._workers = [Worker(device, part) for device in devices]
+        self._workers = [Worker(device, part, len(devices)) for device in devices]
         self._runs: set[Run] = set()
         self._choosing = threading.Lock()
 
