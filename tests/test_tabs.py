@@ -3,16 +3,21 @@
 import io
 import time
 import zipfile
+from contextlib import contextmanager
 
 import numpy as np
 import pytest
+from gradio_client import Client
+from gradio_client.utils import Status
 from PIL import Image
 
 from pdae_app.ui.session import EXAMPLES
 from tests.running import (
+    PATIENCE,
     choose_files,
     click_example,
     drag,
+    eventually,
     expect,
     joining_the_line,
     opened,
@@ -172,13 +177,25 @@ def test_a_report_on_its_way_does_not_undo_stop(page):
     status(page, "Stopped", "own-status")
 
 
-def test_stop_takes_what_waits_out_of_the_line(page, browser, address):
-    """Somebody else's pictures are being made; neither an edit nor an opening starts after them."""
+@contextmanager
+def line_taken(page, address):
+    """Somebody else's pictures are being made. By the API: a page that shows sixty pictures keeps
+    the browser from all others.
+    """
+    client = Client(address, verbose=False)
+    jobs = [client.submit(count=12, quality="Best", api_name="/generate") for _ in range(16)]
+    eventually(page, lambda: jobs[0].status().code == Status.PROCESSING, "it did not begin")
+    yield
+    assert not all(job.done() for job in jobs), "the line was free too soon"
+    for job in jobs:
+        job.result(timeout=PATIENCE / 1000)
+
+
+def test_stop_takes_what_waits_out_of_the_line(page, address):
+    """Neither an edit nor an opening starts after what was before them."""
     click_example(page)
     before = picture(page)
-    with opened(browser, address) as other:
-        begin_sixty_pictures(other)
-        status(other, "of 60", "generation-status")
+    with line_taken(page, address):
         with joining_the_line(page):
             drag(page, "Smiling", 0.9)
         status(page, "Waiting for the model")
@@ -189,7 +206,6 @@ def test_stop_takes_what_waits_out_of_the_line(page, browser, address):
         status(page, "Waiting for the model")
         page.click("#stop-edit")
         status(page, "Stopped")
-        other.click("#stop-generation")
     settled(page)
     status(page, "Stopped")
     wait_for_picture(page, before)
