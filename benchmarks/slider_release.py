@@ -21,6 +21,7 @@ from urllib.parse import urlsplit
 from gradio_client import Client, handle_file
 
 from benchmarks.tables import publish
+from benchmarks.threads import busy
 from pdae_app.engine.quality import QUALITY
 from pdae_app.ui.rendering import FINISHING
 from pdae_app.ui.result_panel import ADD
@@ -113,10 +114,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model", default=str(ROOT / "checkpoints" / "faces128"))
     parser.add_argument("--repeats", type=int, default=20)
+    parser.add_argument("--busy", type=int, nargs="+", default=[0, 2])
     arguments = parser.parse_args()
     with running_app(arguments.model) as app:
-        rows = [measure(app.address, quality, arguments.repeats) for quality in QUALITY]
-    publish("slider_release", rows, f"Seconds, medians of {arguments.repeats} releases.")
+        rows = []
+        for count in arguments.busy:
+            with busy(count):
+                for quality in QUALITY:
+                    row = measure(app.address, quality, arguments.repeats)
+                    rows.append({"busy processes": count} | row)
+    note = f"Seconds, medians of {arguments.repeats} releases. Busy processes only compute."
+    publish("slider_release", rows, note)
 
 
 if __name__ == "__main__":

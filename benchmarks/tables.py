@@ -70,9 +70,9 @@ SECTIONS = {
     ),
     "memory": ("Memory", ""),
     "threads": (
-        "How torch's threads wait for each other",
+        "How torch's threads wait for each other, and how many there are",
         "Of faces128. By themselves they spin: best on a quiet machine, two to three times as slow "
-        "as need be on a busy one.",
+        "as need be on a busy one. Where other programs need the cores, the app has fewer.",
     ),
     "load": ("Many clients at once", ""),
     "soak": (

@@ -502,3 +502,17 @@ def test_the_page_fits_a_telephone(browser, address):
         page.evaluate("scrollTo(0, document.body.scrollHeight)")
         box = page.locator("#result").bounding_box()
         assert box["y"] >= 0 and box["y"] + box["height"] < 844  # in sight beside the last slider
+
+
+def test_only_a_person_stops():
+    """Another photograph drops the wish for the one before, and *Stop* has no word in it."""
+    newest = Newest()
+    newest.drop()
+    assert newest.wish is None and not newest.stopped
+    newest.want("an edit", at=5.0)
+    newest.stop(at=4.0)  # sent before it
+    assert newest.wish == "an edit" and not newest.stopped
+    newest.stop(at=6.0)
+    assert newest.wish is None and newest.stopped
+    newest.want("another")
+    assert not newest.stopped
