@@ -2,15 +2,21 @@
 
 import json
 import re
+from types import SimpleNamespace
 
+import gradio as gr
 import numpy as np
 import pytest
 from PIL import Image
 
 from pdae_app.engine.aims import averaged
 from pdae_app.engine.framing import Photograph
-from pdae_app.ui.events import NOT_BEGUN, Newest
+from pdae_app.engine.looks import Look
+from pdae_app.engine.preset import Preset
+from pdae_app.ui import looks_panel
+from pdae_app.ui.events import NOT_BEGUN, ModelWorkers, Newest
 from pdae_app.ui.framing import BY_HAND
+from pdae_app.ui.models import Chosen, Models
 from pdae_app.ui.photo_panel import (
     BEING_READ,
     CLICK,
@@ -373,6 +379,34 @@ def test_a_look_is_shown_on_this_person_and_worn_by_a_click(page):
     wait_for_picture(page, rest)
     click_example(page, 4)
     expect(page.locator("#look-cards img")).to_have_count(0)
+
+
+def test_looks_of_another_person_end(editor, monkeypatch):
+    """Those that are still being drawn do not come after all."""
+    look = Look("Serious", Preset({"Smiling": -1.0}), Image.new("RGB", (8, 8)))
+    monkeypatch.setattr(looks_panel, "rendered_looks", lambda *given: iter([look] * 3))
+    with gr.Blocks():
+        nobody = gr.State()
+        panel = looks_panel.LooksPanel(Models(editor), ModelWorkers(), *[nobody] * 3)
+    view = SimpleNamespace(view_with=lambda image: image, code=None, steps=4)
+    rendering = Newest()
+    shown = panel.show(Chosen(editor.title), SimpleNamespace(portrait=view), rendering)
+    next(shown)
+    assert len(next(shown)[panel.cards]) == 1
+    rendering.begin_era()
+    assert list(shown) == [panel.emptied()]
+
+
+@pytest.mark.parametrize("told", ["Waiting for the model…", "Step 1 of 10…", "Finishing…"])
+def test_what_is_saved_is_the_newest_edit(page, told):
+    """While it is being made, the one before is not to be had."""
+    click_example(page)
+    save = page.locator("#save-photo")
+    tell = "told => document.querySelector('#status p').innerText = told"
+    page.evaluate(tell, told)
+    eventually(page, lambda: save.evaluate("it => it.inert"), "the old one can be saved")
+    page.evaluate(tell, "Done in 0.8 s.")
+    eventually(page, lambda: not save.evaluate("it => it.inert"), "nothing can be saved")
 
 
 def test_looks_without_a_photograph_say_what_is_missing(page):

@@ -54,6 +54,11 @@ LINE = 40
 # Visitors who wait for a model that is being fetched.
 SEVERAL_FETCHED = {"concurrency_limit": 4, "concurrency_id": "fetching"}
 
+TO_THE_FIRST_TAB = """() => {
+  document.querySelector("button[role=tab]").click();
+  scrollTo(0, 0);
+}"""
+
 
 class Page:
     """All tabs, and the choice of the model that they share."""
@@ -117,7 +122,7 @@ class Page:
         )
         self.generate.edit.click(
             lambda path: path, self.generate.picked, self.edit.panel.photo, queue=False, **quiet
-        ).then(None, js="() => document.querySelector('button[role=tab]').click()", **HIDDEN)
+        ).then(None, js=TO_THE_FIRST_TAB, **HIDDEN)
 
     @property
     def _parts(self) -> tuple:

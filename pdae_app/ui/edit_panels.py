@@ -55,7 +55,7 @@ class EditPanels:
                     with gr.Tab("Sliders"):
                         self._lay_out_controls()
                     with gr.Tab("Looks"):
-                        self.looks = LooksPanel(models, model, chosen, self.opened)
+                        self.looks = LooksPanel(models, model, chosen, self.opened, self.rendering)
                 self.keep = KeepPanel(self.opened)
                 self.borrow = BorrowPanel(models, model, chosen, self.opened)
                 self.strip = StripPanel(models, model, chosen, self.opened, self.history)

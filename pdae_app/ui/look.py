@@ -88,6 +88,7 @@ CSS = """
 /* Where there is room, the picture stays while the sliders are gone through. */
 @media (min-width: 1000px) { #picture-column { position: sticky; top: 0; align-self: start; } }
 #pictures.passing { opacity: 0.3; }
+#actions [inert] { opacity: 0.5; }
 /* The pictures' places are as high before the first picture as after. */
 #result, #whole, #raw { min-height: min(340px, calc(100vw - 64px)); }
 /* So are those of the examples, which come after the page. */
@@ -136,9 +137,19 @@ const follow = () => {
   }
   [photo, result] = [photoNow, resultNow];
 };
+// What is saved, copied or edited further is the newest edit, and not one before it.
+const wait = () => {
+  const told = document.querySelector("#status")?.innerText ?? "";
+  const waiting = /^(Waiting for the model|Step \\d|Finishing)/.test(told.trim());
+  for (const id of ["save-photo", "save-face", "save-preset", "copy-photo", "edit-further"]) {
+    const button = document.querySelector(`#${id}`);
+    if (button && button.inert !== waiting) button.inert = waiting;
+  }
+};
 // What is told is read out, and pictures to choose by have names.
 new MutationObserver(() => {
   follow();
+  wait();
   for (const status of document.querySelectorAll("[id$=status]:not([aria-live])")) {
     status.setAttribute("role", "status");
     status.setAttribute("aria-live", "polite");

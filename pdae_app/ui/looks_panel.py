@@ -6,7 +6,7 @@ import gradio as gr
 
 from pdae_app.engine import EditError
 from pdae_app.engine.looks import rendered_looks
-from pdae_app.ui.events import ModelWorkers, long_run
+from pdae_app.ui.events import ModelWorkers, Newest, long_run
 from pdae_app.ui.files import preview
 from pdae_app.ui.models import Chosen, Models
 from pdae_app.ui.session import Opened
@@ -15,7 +15,14 @@ from pdae_app.ui.session import Opened
 class LooksPanel:
     """A button that draws the cards, and the cards."""
 
-    def __init__(self, models: Models, model: ModelWorkers, chosen: gr.State, opened: gr.State):
+    def __init__(
+        self,
+        models: Models,
+        model: ModelWorkers,
+        chosen: gr.State,
+        opened: gr.State,
+        rendering: gr.State,
+    ):
         self.models = models
         self.presets = gr.State({})
         with gr.Row():
@@ -37,7 +44,7 @@ class LooksPanel:
             (self.run, self.stop),
             self.status,
             self.show,
-            inputs=[chosen, opened],
+            inputs=[chosen, opened, rendering],
             outputs=[self.cards, self.presets, self.status],
         )
 
@@ -50,14 +57,18 @@ class LooksPanel:
         """Nobody yet."""
         return {self.cards: [], self.presets: {}, self.status: ""}
 
-    def show(self, chosen: Chosen, opened: Opened | None):
-        """Yield the growing row of cards."""
+    def show(self, chosen: Chosen, opened: Opened | None, rendering: Newest):
+        """Yield the growing row of cards; nothing of a person who is not the newest any more."""
         if opened is None:
             raise EditError("Choose a photograph first.")
+        era = rendering.era
         editor, portrait, start = self.models.of(chosen), opened.portrait, time.monotonic()
         cards, presets = [], {}
         yield {self.cards: [], self.status: "Trying the looks on…"}
         for look in rendered_looks(editor, portrait.code, portrait.steps):
+            if rendering.era != era:
+                yield self.emptied()
+                return
             cards = [*cards, (preview(portrait.view_with(look.image)), look.name)]
             presets[look.name] = look.preset
             yield {self.cards: cards, self.status: f"{len(cards)} looks…"}
