@@ -22,8 +22,8 @@ STRANGE_CODE = (
     "else than they say, or little. A frontal, evenly lit face works best."
 )
 STRANGE_NOISE = (
-    "The model cannot describe much of this picture and keeps it as it is: what is unusual in it "
-    "stays, and may shine through where an edit changes the face."
+    "Much of this picture is unusual for the model: it stays as it is, and may shine through where "
+    "an edit changes the face. A plain background and a free face work best."
 )
 
 

@@ -22,7 +22,7 @@ VARIETY_INFO = "Below 1 the people are more typical, and less unlike one another
 TEMPERATURE_INFO = "Of the noise that a picture begins from: below 1 it is smoother."
 UNGUIDED_INFO = "The last part of the steps that the model does without the code."
 SCALE_INFO = "1 follows the code, 0 ignores it; above 1 the pictures become more typical."
-WANTED_INFO = "People are drawn until one is so: what is rare takes longer."
+WANTED_INFO = "New people are drawn until one fits your choice: what is rare takes longer."
 
 
 class GenerateTab:

@@ -61,6 +61,10 @@ CSS = """
 #pictures [data-testid="slider"] .icon-wrap { top: 92% !important; }
 #pictures.comparing img.fixed { visibility: hidden; }
 .gallery-container .grid-wrap { background: none; }
+/* The names of looks leave the faces to be seen. */
+#look-cards .caption-label {
+  font-size: 0.72em; line-height: 1.2; padding: 1px 5px; right: 3px; bottom: 3px;
+}
 /* A slider's name has the width that it needs, and its number no more than it needs. */
 .attribute-slider .head { align-items: center; flex-wrap: nowrap; min-height: 1.9em; }
 .attribute-slider .head label { flex: 1; min-width: 0; }

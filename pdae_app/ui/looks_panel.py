@@ -32,7 +32,7 @@ class LooksPanel:
         self.cards = gr.Gallery(
             label="Looks",
             show_label=False,
-            columns=3,
+            columns=4,
             fit_columns=False,
             height="auto",
             allow_preview=False,
