@@ -19,18 +19,19 @@ from PIL import Image
 
 from benchmarks.tables import publish
 from pdae_app.engine import Editor
+from pdae_app.threads import BRIEFLY
 from pdae_app.ui.workers import Worker
 
 ROOT = Path(__file__).parent.parent
 PHOTO = ROOT / "pdae_app" / "ui" / "examples"
-BRIEFLY, PASSIVELY = {"GOMP_SPINCOUNT": "1000"}, {"OMP_WAIT_POLICY": "PASSIVE"}
+BRIEF, PASSIVE = {"GOMP_SPINCOUNT": BRIEFLY}, {"OMP_WAIT_POLICY": "PASSIVE"}
 # The environment, and whether there are fewer threads where other programs need the cores.
 SETTINGS = {
     "all threads, spinning": ({}, False),
-    "all threads, spinning briefly": (BRIEFLY, False),
-    "spinning briefly, as many as there is room for (the app)": (BRIEFLY, True),
-    "all threads, passive": (PASSIVELY, False),
-    "passive, as many as there is room for (a Space, the Dockerfile)": (PASSIVELY, True),
+    "all threads, spinning briefly": (BRIEF, False),
+    "spinning briefly, as many as there is room for (the app)": (BRIEF, True),
+    "all threads, passive": (PASSIVE, False),
+    "passive, as many as there is room for (a Space, the Dockerfile)": (PASSIVE, True),
     "one thread": ({"OMP_NUM_THREADS": "1"}, False),
 }
 READ = ("OMP_WAIT_POLICY", "OMP_NUM_THREADS", "GOMP_SPINCOUNT")
@@ -38,10 +39,7 @@ READ = ("OMP_WAIT_POLICY", "OMP_NUM_THREADS", "GOMP_SPINCOUNT")
 
 def timed(model: str, repeats: int, sharing: bool) -> None:
     """In a process of its own: print the median seconds of opening and of one edit."""
-    worker = Worker()
-    # On the thread that runs it, as in the app: each has an OpenMP pool of its own.
-    load = Editor.from_pretrained
-    editor = worker.call(load, model) if sharing else load(model)
+    editor, worker = Editor.from_pretrained(model), Worker()
     photo = Image.open(sorted(PHOTO.glob("*.jpg"))[0])
 
     def last(steps):
