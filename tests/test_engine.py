@@ -422,7 +422,7 @@ def test_unusual_pictures_are_noticed(editor, code):
     other = editor.with_bundle(replace(editor.bundle, typical=Typical(1e-3, 1e3)))
     assert len(other.notices(code)) == 1 and "unlike" in other.notices(code)[0]
     other = editor.with_bundle(replace(editor.bundle, typical=Typical(1e3, 1e-3)))
-    assert "keeps it as it is" in other.notices(code)[0]
+    assert "it stays as it is" in other.notices(code)[0]
 
 
 def test_the_structure_of_white_noise_is_one():
