@@ -38,6 +38,7 @@ from pdae_app.drawing import Drawing
 from pdae_app.faces.detect import ALIGNER
 from pdae_app.families import Family, family
 from pdae_app.latents.affine import AffineEdit, AffineSide
+from pdae_app.latents.clearing import Clearing
 from pdae_app.latents.directions import Attribute, LatentSpace
 from pdae_app.latents.prior import Prior
 from pdae_app.latents.typical import Typical
@@ -61,10 +62,10 @@ class Bundle:
     `aligner` what found the eyes for that; `floor` is the time from which new pictures jump to
     x0_hat (`jumping`), 0 for networks that denoise at all levels. `coupled_from` is the time from
     which photographs are edited by `pdae_app.diffusion.coupled`; None edits through the inferred
-    x_T, as the papers do. `repaint` says where such edits take the photograph's own detail away;
-    `drawing` how new ones are drawn.
-    `typical` tells pictures like the training pictures from others. `first_stage` stands between
-    pictures and the states that `unet` knows; None is `Pixels`.
+    x_T, as the papers do. `repaint` says where such edits take the photograph's own detail away,
+    `clearings` which sides of sliders do so more readily, `drawing` how new ones are drawn,
+    `typical` what tells pictures like the training pictures from others. `first_stage` stands
+    between pictures and the states that `unet` knows; None is `Pixels`.
     `classes` are the names of the classes that the U-Net, or PDAE in place of images, is told.
     `variational` is the model with a likelihood that `unet` is the score network of, if it is one.
     `dtypes` are those in which the networks lie on disk, by the names of their files.
@@ -84,6 +85,7 @@ class Bundle:
     floor: Time = 0
     coupled_from: Time | None = None
     repaint: Repaint | None = None
+    clearings: tuple[Clearing, ...] = ()
     drawing: Drawing = field(default_factory=Drawing)
     classes: tuple[str, ...] = ()
     typical: Typical | None = None
@@ -248,8 +250,8 @@ def _config(bundle: Bundle) -> dict:
         }
     if bundle.latents is not None:
         config["attributes"] = [a.facts() for a in bundle.latents.attributes]
-        if bundle.latents.affine:
-            config["affine"] = [dataclasses.asdict(e.side) for e in bundle.latents.affine]
+        config["affine"] = [dataclasses.asdict(e.side) for e in bundle.latents.affine]
+        config["clearings"] = [dataclasses.asdict(c) for c in bundle.clearings]
     return config | {"info": bundle.info}
 
 

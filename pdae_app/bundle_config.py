@@ -3,6 +3,7 @@
 import dataclasses
 import json
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 
@@ -18,6 +19,7 @@ from pdae_app.drawing import Drawing
 from pdae_app.faces.align import FRAMINGS
 from pdae_app.families import Family, family, family_named
 from pdae_app.latents.affine import AffineSide
+from pdae_app.latents.clearing import Clearing
 from pdae_app.latents.directions import Attribute
 from pdae_app.latents.prior import Prior
 from pdae_app.latents.typical import Typical
@@ -33,6 +35,9 @@ from pdae_app.typed_config import ConfigError, build, short
 FORMAT = 3
 
 LARGEST_CONFIG = 4 << 20
+
+# What stands for one side of an attribute's slider.
+Side = TypeVar("Side", AffineSide, Clearing)
 
 
 def read_config(folder: Path, needed: tuple[str, ...] = ("diffusion", "unet")) -> dict:
@@ -105,6 +110,7 @@ def empty_parts(config: dict) -> dict:
         "floor": floor,
         "coupled_from": coupled_from,
         "repaint": build(Repaint, config["repaint"], "repaint.") if "repaint" in config else None,
+        "clearings": read_clearings(config) if "attributes" in config else (),
         "drawing": build(Drawing, config.get("drawing", {}), "drawing."),
         "classes": classes,
         "typical": typical,
@@ -195,14 +201,35 @@ def read_affine_sides(config: dict) -> tuple[AffineSide, ...]:
     Raises:
         ConfigError: no list, one side twice, or a slider that there is not, or has no medians.
     """
-    rows = config.get("affine", [])
+    return _read_sides(config, "affine", AffineSide)
+
+
+def read_clearings(config: dict) -> tuple[Clearing, ...]:
+    """The sides of sliders that clear the photograph's own detail away.
+
+    Raises:
+        ConfigError: as `read_affine_sides`; or a region smaller than a position of a state.
+    """
+    found = _read_sides(config, "clearings", Clearing)
+    side = build(UNetConfig, config["unet"], "unet.").image_size
+    for i, clearing in enumerate(found):
+        try:
+            clearing.region.of(torch.empty(side, side))
+        except ValueError as error:
+            raise ConfigError(f"clearings[{i}].region: {error}") from error
+    return found
+
+
+def _read_sides(config: dict, key: str, kind: type[Side]) -> tuple[Side, ...]:
+    """What a configuration lists under a key, each for one side of an attribute with medians."""
+    rows = config.get(key, [])
     if not isinstance(rows, list):
-        raise ConfigError(f"affine must be a list, got {short(rows)}")
-    found = tuple(build(AffineSide, row, f"affine[{i}].") for i, row in enumerate(rows))
+        raise ConfigError(f"{key} must be a list, got {short(rows)}")
+    found = tuple(build(kind, row, f"{key}[{i}].") for i, row in enumerate(rows))
     if len({(side.attribute, side.up) for side in found}) < len(found):
-        raise ConfigError("affine names one side of an attribute twice")
+        raise ConfigError(f"{key} names one side of an attribute twice")
     fitting = {a.name for a in read_attributes(config) if a.unit is None}
     for side in found:
         if side.attribute not in fitting:
-            raise ConfigError(f"affine names {short(side.attribute)}, no attribute with medians")
+            raise ConfigError(f"{key} names {short(side.attribute)}, no attribute with medians")
     return found

@@ -18,8 +18,9 @@ from pdae_app.latents.few_shot import fit_few_shot
 from pdae_app.latents.fit import Labelled, fit_latent_space
 from pdae_app.models.unet import Sketch
 from pdae_app.models.unet_config import SketchConfig
+from pdae_app.region import Region
 from tests.tiny import UNET
-from training.affine_edits import AffineConfig, Region, changed_positions, fit_affine_edits
+from training.affine_edits import AffineConfig, changed_positions, fit_affine_edits
 from training.config import ConfigError, load
 from training.train_attributes import with_at_two
 
@@ -169,10 +170,17 @@ def test_an_edit_leaves_the_light_of_a_region(space):
     assert shift(region) < 0.6 * shift(None)
 
 
+def test_light_of_nowhere_is_told(space):
+    people, sketch = heads(40), Sketch(UNET, DIM, SketchConfig(width=32))
+    how = AffineConfig(sides=("+Bald",), light=Region(0.51, 0.2, 0.52, 0.9))
+    with pytest.raises(ConfigError, match=r"affine\.light: it holds none of 16 x 16"):
+        fit_affine_edits(space, sketch, people.z, people.labels, how)
+
+
 def test_a_region_has_a_size():
     with pytest.raises(ValueError, match="right and bottom larger"):
         Region(0.5, 0.2, 0.5, 0.4)
-    with pytest.raises(ConfigError, match=r"affine\.light holds none of 4 x 4"):
+    with pytest.raises(ValueError, match="holds none of 4 x 4 positions"):
         Region(0.51, 0.2, 0.55, 0.9).of(torch.zeros(4, 4))
     assert Region(0.5, 0.0, 1.0, 0.25).of(torch.zeros(2, 8, 8)).shape == (2, 2, 4)
 

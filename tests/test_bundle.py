@@ -13,6 +13,9 @@ from pdae_app.latents.affine import AffineEdit, AffineSide
 from pdae_app.latents.typical import Typical
 from tests.tiny import tiny_bundle
 
+NOWHERE = {"left": 0.5, "top": 0.5, "right": 0.501, "bottom": 0.9}
+CLEARING = {"attribute": "Male", "up": True, "readily": 2, "region": NOWHERE | {"right": 1}}
+
 
 @pytest.fixture
 def folder(tmp_path):
@@ -283,6 +286,10 @@ def at_depth(config, path, value):
         ("affine", [{"attribute": "Male", "up": True, "rank": 10**9}], "rank must be between"),
         ("affine", [{"attribute": "Male", "up": True}] * 2, "one side of an attribute twice"),
         ("affine", [{"attribute": "Male", "up": True}], "left is missing"),
+        ("clearings", {}, "clearings must be a list"),
+        ("clearings", [CLEARING | {"attribute": "Wings"}], "no attribute with medians"),
+        ("clearings", [CLEARING | {"readily": 10**9}], "readily must be between"),
+        ("clearings", [CLEARING | {"region": NOWHERE}], r"clearings\[0\].region: it holds none"),
         ("stepping", ["clean"], "unknown stepping"),
         ("framing", {}, "unknown framing"),
         ("info", [], "info must be a mapping"),

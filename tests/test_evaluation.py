@@ -33,6 +33,7 @@ from training.evaluation.people import chosen_people, spread_out
 from training.evaluation.reconstruction import coded, compare, gap, reconstruction
 from training.evaluation.sheets import save_sheet
 from training.evaluation.subject import Subject
+from training.evaluation.taken_away import having, taken_away
 from training.pixel_classifier import (
     ClassifierConfig,
     aurocs,
@@ -269,13 +270,60 @@ def test_a_bundle_is_measured_whole(config, faces):
     assert len(figures["curves"]) == (1 + len(NAMES)) * len(STRENGTHS)
     assert len(figures["gap"]) == 10
     assert figures["reconstruction"]["inferred x_T"]["MSE"] >= 0
+    assert all(
+        away["people"] and 0 <= away["after"] <= 1 for away in figures["taken away"].values()
+    )
     for name in NAMES:
         with Image.open(faces / "out" / "sheets" / f"{name}.png") as sheet:
             assert sheet.width > sheet.height
     text = report(figures)
     assert "| Smiling |" in text and "| ±1.5 |" in text
+    gone = round(100 * figures["taken away"]["Smiling"]["part"])
+    assert f"| {gone}% |\n" in text and "taken away at -1 from who has it" in text
     table = side_by_side([figures, figures], ["this", "other"]).splitlines()
     assert "other: carried" in table[0] and len(table) == 2 + len(NAMES) + 1
+
+
+class Darkener:
+    """An editor whose codes are the pictures, and whose sliders at -1 take half of the light."""
+
+    def encode_squares(self, squares, steps):
+        return [to_image(square) for square in squares]
+
+    def decode(self, code):
+        return code
+
+    def edit(self, code, sliders, steps):
+        assert sliders == {"Light": -1.0} and steps == 3
+        return code.point(lambda value: value // 2)
+
+
+class LightJudge:
+    """Its probability is the picture's lightness, 0 to 1."""
+
+    names = ("Other", "Light")
+
+    def __call__(self, pictures):
+        light = pictures.mean(dim=(1, 2, 3)) / 2 + 0.5
+        return torch.stack([torch.zeros_like(light), light], dim=1)
+
+
+def test_what_a_slider_takes_from_those_who_have_it():
+    lights = torch.linspace(-1, 1, 6)
+    squares = lights.view(6, 1, 1, 1).expand(-1, 3, 8, 8)
+    rows = [{"file": str(i), "Light": str(i // 3), "Male": "0"} for i in range(6)]
+    subject = having(Subject(Darkener(), squares, rows, [0, 1], 3), "Light", 2)
+    assert len(subject.people) == 2 and set(subject.people) < {3, 4, 5}
+    everyone = replace(subject, people=[3, 4, 5])
+    real = torch.tensor([[0.0, 0.2], [0.0, 0.8]])
+    figures = taken_away(everyone, LightJudge(), "Light", real)
+    assert figures == {
+        "people": 3,
+        "before": pytest.approx(0.8, abs=0.01),
+        "after": pytest.approx(0.4, abs=0.01),
+        "part": pytest.approx(0.4 / 0.6, abs=0.02),
+    }
+    assert not having(subject, "Wings", 2).people
 
 
 def test_reconstruction_through_a_first_stage():

@@ -17,6 +17,7 @@ from pdae_app.latents.affine import (
 )
 from pdae_app.latents.directions import LatentSpace
 from pdae_app.models.unet import Sketch
+from pdae_app.region import Region
 from training.config import ConfigError
 
 # So many codes are moved to see where a slider changes the picture, and so many are the points at
@@ -27,36 +28,6 @@ POINTS = 4
 STRONGEST = 0.95
 # Of a state's mean over people; what varies less is no light.
 SMALLEST_SPREAD = 1e-3
-
-
-@dataclass(frozen=True)
-class Region:
-    """A part of all pictures: its edges, from 0 (left, top) to 1 (right, bottom)."""
-
-    left: float
-    top: float
-    right: float
-    bottom: float
-
-    def __post_init__(self):
-        if not (0 <= self.left < self.right <= 1 and 0 <= self.top < self.bottom <= 1):
-            raise ValueError("left and top must be 0 or more, right and bottom larger, at most 1")
-
-    def of(self, maps: Tensor) -> Tensor:
-        """Its part of maps (..., S, S): (..., H, W).
-
-        Raises:
-            ConfigError: it is smaller than a position.
-        """
-        side = maps.shape[-1]
-        left, top, right, bottom = (
-            round(edge * side) for edge in (self.left, self.top, self.right, self.bottom)
-        )
-        if left == right or top == bottom:
-            raise ConfigError(
-                f"affine.light holds none of {side} x {side} positions; make it larger"
-            )
-        return maps[..., top:bottom, left:right]
 
 
 @dataclass(frozen=True)
@@ -145,7 +116,10 @@ def _lights(whitening: Whitening, jacobians: list[Tensor], region: Region | None
         return whitening.outward[:0]
     maps = torch.stack(jacobians).mean(0)
     side = round(maps.shape[-1] ** 0.5)
-    means = region.of(maps.unflatten(-1, (side, side))).mean((-2, -1))
+    try:
+        means = region.of(maps.unflatten(-1, (side, side))).mean((-2, -1))
+    except ValueError as error:
+        raise ConfigError(f"affine.light: {error}") from error
     return (whitening.inward @ means / (2 * means.norm(dim=0)).clamp(min=SMALLEST_SPREAD)).T
 
 

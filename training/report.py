@@ -55,16 +55,19 @@ def attributes(figures: dict) -> str:
         "leak",
         "identity",
         "the judge's probability rises from -1 to +1 for",
+        "taken away at -1 from who has it",
     )
     ours, judge, rows = figures["AUROC of z"], figures["AUROC of the judge"], []
     for name in ours:
         edit = figures["edits"].get(name)
         scores = (f"{scores[name]:.3f}" if scores.get(name) else "" for scores in (ours, judge))
         rises = f"{edit['rises for']:.0%}" if edit else ""
-        rows.append((spoken(name), *scores, *measures(edit), rises))
+        away = figures.get("taken away", {}).get(name)
+        gone = f"{away['part']:.0%}" if away else ""
+        rows.append((spoken(name), *scores, *measures(edit), rises, gone))
     scores = ([score for score in scores.values() if score] for scores in (ours, judge))
     means = (f"{sum(known) / len(known):.3f}" if known else "" for known in scores)
-    rows.append(("mean", *means, *measures(mean_at(figures, 1.0)), ""))
+    rows.append(("mean", *means, *measures(mean_at(figures, 1.0)), "", ""))
     return table(columns, rows)
 
 

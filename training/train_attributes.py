@@ -14,6 +14,7 @@ from torch import Tensor
 from pdae_app.bundle import Bundle, load_bundle, save_bundle
 from pdae_app.diffusion.coupled import Repaint
 from pdae_app.diffusion.process import Time
+from pdae_app.latents.clearing import Clearing
 from pdae_app.latents.directions import LatentSpace
 from pdae_app.latents.few_shot import FewShot, fit_few_shot
 from pdae_app.latents.fit import Labelled, fit_latent_space
@@ -36,7 +37,9 @@ class AttributesConfig:
     `coupled_from`, `repaint` and `info` go into the bundle as they are.
 
     `affine` makes sides of sliders go each person's own way (`training/affine_edits.py`); the model
-    needs a sketch for it. `at_two` is, for an attribute, how many full units its slider goes at 2.
+    needs a sketch for it. `clearings` are sides that take the photograph's own detail away more
+    readily (`pdae_app/latents/clearing.py`). `at_two` is, for an attribute, how many full units its
+    slider goes at 2.
 
     `few_shot` fits on so many positives and as many negatives, drawn by `seed`, and nothing else;
     with `unlabelled`, on the positives and so many codes whose labels are not looked at.
@@ -56,6 +59,7 @@ class AttributesConfig:
     coupled_from: Time | None = None
     repaint: Repaint | None = None
     affine: AffineConfig | None = None
+    clearings: tuple[Clearing, ...] = ()
     at_two: dict[str, float] = field(default_factory=dict)
     info: dict[str, str] | None = None
     few_shot: int | None = None
@@ -159,6 +163,18 @@ def with_at_two(space: LatentSpace, at_two: Mapping[str, float]) -> LatentSpace:
     return replace(space, attributes=tuple(found))
 
 
+def checked(clearings: tuple[Clearing, ...], space: LatentSpace) -> tuple[Clearing, ...]:
+    """The same, of attributes that there are.
+
+    Raises:
+        ConfigError: an unknown attribute.
+    """
+    if unknown := [c.attribute for c in clearings if c.attribute not in space.names]:
+        known = ", ".join(space.names)
+        raise ConfigError(f"clearings names {short(unknown[0])}; known: {known}")
+    return clearings
+
+
 def main() -> None:
     """The command line."""
     config = parse(AttributesConfig, __doc__)
@@ -178,6 +194,7 @@ def main() -> None:
     if config.affine:
         bundle.latents = with_affine_edits(bundle, train, config)
     bundle.latents = with_at_two(bundle.latents, config.at_two)
+    bundle.clearings = checked(config.clearings, bundle.latents) or bundle.clearings
     bundle.info |= config.info or {}
     for name in ("stepping", "floor", "coupled_from", "repaint"):
         if getattr(config, name) is not None:

@@ -42,12 +42,13 @@ class Repaint:
         if not 0 < self.temperature <= MOST_TEMPERATURE:
             raise ValueError(f"temperature must be above 0, and {MOST_TEMPERATURE:g} at most")
 
-    def mask(self, change: Tensor) -> Tensor:
+    def mask(self, change: Tensor, readiness: float | Tensor = 1.0) -> Tensor:
         """Of a draft's change (N, C, H, W): (N, 1, H, W) in [0, 1], 1 to paint anew.
 
-        It reaches two positions beyond the change, where the old outline stands.
+        It reaches two positions beyond the change, where the old outline stands. Changes count
+        `readiness` times, a number or (N, 1, H, W).
         """
-        size = _smoothed(change.square().mean(1, keepdim=True).sqrt())
+        size = readiness * _smoothed(change.square().mean(1, keepdim=True).sqrt())
         mask = ((size - self.least) / (self.most - self.least)).clamp(0, 1)
         return _smoothed(F.max_pool2d(mask, 3, stride=1, padding=1))
 
@@ -114,6 +115,8 @@ def coupled_states(
     count: int = 1,
     part: float | Tensor = 1.0,
     repaint: Repaint | None = None,
+    *,
+    readiness: float | Tensor = 1.0,
 ) -> Iterator[State]:
     """`count` edits of one picture under the denoiser of as many changed codes.
 
@@ -122,6 +125,7 @@ def coupled_states(
             leaves the picture there.
         repaint: where the picture's detail goes, by a draft whose steps come before the others.
             None keeps the detail everywhere, and makes no draft; so does `shared` without one.
+        readiness: to let it go, see `Repaint.mask`.
 
     Yields:
         States whose x is the picture with the difference so far, and x0_hat that with the one which
@@ -134,7 +138,7 @@ def coupled_states(
         for state in _followed(denoiser, shared.draft(), count, part):
             yield replace(state, steps=steps)
         # Once more, for the mask reaches beyond the draft, and into what is to stay.
-        mask = repaint.mask(state.x - shared.x_0) * torch.as_tensor(part).clamp(max=1)
+        mask = repaint.mask(state.x - shared.x_0, readiness) * torch.as_tensor(part).clamp(max=1)
     for state in _followed(denoiser, shared, count, part, mask):
         done = drafted + state.step
         yield replace(state, step=done, steps=steps, evaluations=done)

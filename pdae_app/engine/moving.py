@@ -142,7 +142,8 @@ def _edited(
     """The frame with its square edited: by its own code and the changed one, each (D,)."""
     sampler, (own, changed) = editor.sampler, codes
     shared = sampler.coupling(own, read.state[0], request.steps)
-    *_, last = sampler.edit_coupled(shared, changed[None], request.preset.scale)
+    scale = request.preset.scale
+    *_, last = sampler.edit_coupled(shared, changed[None], scale, own=own)
     unchanged = read.state.to(last.x.device)
     edited, unchanged = (sampler.pictures(x)[0] for x in (last.x, unchanged))
     return paste_difference(image, read.place, edited, unchanged)

@@ -66,7 +66,7 @@ def edit_states(
     """
     if is_coupled(sampler, code):
         start = (start or shared_start(sampler, code, sampling.steps)).to(sampler.device)
-        return sampler.edit_coupled(start, z, sampling.scale, keep)
+        return sampler.edit_coupled(start, z, sampling.scale, keep, own=code.z)
     if start is not None and _elsewhere(start.device, sampler.device):
         start = None
     if keep is not None:

@@ -21,6 +21,7 @@ from pdae_app.diffusion.solvers import Denoiser, State, ddim_states, dpm_solver_
 from pdae_app.engine.checks import check_part, check_scale
 from pdae_app.engine.code import EditError
 from pdae_app.engine.pictures import to_image
+from pdae_app.latents.clearing import readiness
 from pdae_app.models.precision import half_dtype
 
 # The noise of coupled edits is always the same, so that the same sliders give the same picture.
@@ -248,12 +249,29 @@ class Sampler:
             return coupling(denoiser, x_0, noise, self.process, levels, drafted=drafted)
 
     def edit_coupled(
-        self, shared: Coupling, z: Tensor, scale: float = 1.0, keep: Tensor | None = None
+        self,
+        shared: Coupling,
+        z: Tensor,
+        scale: float = 1.0,
+        keep: Tensor | None = None,
+        *,
+        own: Tensor,
     ) -> Iterator[State]:
-        """Edits of one photograph under codes z (N, D); `keep` as in `Decoding`."""
+        """Edits under codes z (N, D) of one photograph, whose `own` is (D,); `keep` as in
+        `Decoding`.
+        """
         part = scale if keep is None else scale * (1 - self._at_state_size(keep))
-        denoiser = self.denoiser(z.to(self.device))
-        return inferring(coupled_states(denoiser, shared, len(z), part, self.bundle.repaint))
+        denoiser, repaint = self.denoiser(z.to(self.device)), self.bundle.repaint
+        extra = {"readiness": self._readiness(own, z)}
+        return inferring(coupled_states(denoiser, shared, len(z), part, repaint, **extra))
+
+    def _readiness(self, own: Tensor, z: Tensor) -> float | Tensor:
+        """How readily the photograph's detail goes where codes z (N, D) take something away."""
+        clearings = self.bundle.clearings
+        if not clearings:
+            return 1.0
+        space, side = self.bundle.latents, self.shape[-1]
+        return readiness(clearings, space, own.cpu(), z.cpu(), side).to(self.device)
 
 
 def inferring(states: Iterator[State]) -> Iterator[State]:

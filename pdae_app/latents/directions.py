@@ -98,16 +98,16 @@ class Attribute:
         beyond = max(abs(units) - 1, 0.0)
         return math.copysign(min(abs(units), 1) + beyond / (self.at_two - 1), units)
 
+    @property
+    def gap(self) -> float | None:
+        """Between the medians; None where they are unknown."""
+        return None if self.unit is not None else self.positive_logit - self.negative_logit
+
     def standing(self, logit: float) -> float | None:
         """-1 at the typical negative, +1 at the typical positive; None where they are unknown, or
         one and the same.
         """
-        if self.unit is not None:
-            return None
-        gap = self.positive_logit - self.negative_logit
-        if gap == 0:
-            return None
-        return 2 * (logit - self.negative_logit) / gap - 1
+        return 2 * (logit - self.negative_logit) / self.gap - 1 if self.gap else None
 
 
 @dataclass(frozen=True)
@@ -233,7 +233,7 @@ class LatentSpace:
     def _own_way(self, edit: AffineEdit, z: Tensor, row: int) -> tuple[Tensor, float]:
         """That of an affine edit; where it hardly moves, the direction adds `SMALLEST_STEP`."""
         attribute, sign = self.attributes[row], 1 if edit.side.up else -1
-        least = SMALLEST_STEP * (attribute.positive_logit - attribute.negative_logit)
+        least = SMALLEST_STEP * attribute.gap
         step = edit.step(self.normalize(z))
         reached = sign * float(self.weights[row] @ step)
         if reached < least:
@@ -290,7 +290,7 @@ def step_to(attribute: Attribute, logit: float, up: bool) -> float:
     """The signed change of logit that a full unit makes: never tiny, never huge."""
     if attribute.unit is not None:
         return attribute.gain * (attribute.unit if up else -attribute.unit)
-    gap = attribute.positive_logit - attribute.negative_logit
+    gap = attribute.gap
     distance = attribute.positive_logit - logit if up else logit - attribute.negative_logit
     step = min(max(distance, SMALLEST_STEP * gap), LARGEST_STEP * gap)
     return attribute.gain * (step if up else -step)

@@ -198,6 +198,7 @@ def _offer(files: dict) -> dict:
 def _before_after(elem_id: str) -> gr.ImageSlider:
     return gr.ImageSlider(
         label="Before and after",
+        show_label=False,
         format="png",
         interactive=False,
         slider_position=HANDLE_AT,

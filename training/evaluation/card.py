@@ -21,13 +21,15 @@ from training.evaluation.model import Model
 from training.evaluation.reconstruction import coded, gap, reconstruction
 from training.evaluation.sheets import save_sheet
 from training.evaluation.subject import Subject, load_subject
+from training.evaluation.taken_away import having, taken_away
 
 
 @dataclass(frozen=True)
 class CardConfig:
     """Everything that `evaluate.py --config` takes.
 
-    Edits of `people` test people are made in `edit_steps`, as the app makes them. Reconstruction
+    Edits of `people` test people are made in `edit_steps`, as the app makes them; with each slider
+    at -1, those of as many who have its attribute. Reconstruction
     and gap are measured on `limit` test pictures (null: all, 0: left out), in `steps`.
     """
 
@@ -70,6 +72,11 @@ def measure_edits(subject: Subject, judge: Judge, sheets: Path | None) -> dict:
             save_sheet(edited, subject.faces, sheets)
     figures = {"people": len(subject.people), "edit steps": subject.steps, "edits": edits}
     figures["curves"] = mean_rows(rows) + rows
+    figures["taken away"] = {
+        name: taken_away(who, judge, name, real)
+        for name in tqdm(names, "taking away", leave=False)
+        if (who := having(subject, name, len(subject.people))).people
+    }
     if embed:
         figures["identity of photographs"] = yardsticks(embed, subject.squares, subject.rows)
     return figures
