@@ -63,9 +63,9 @@ class Bundle:
     x0_hat (`jumping`), 0 for networks that denoise at all levels. `coupled_from` is the time from
     which photographs are edited by `pdae_app.diffusion.coupled`; None edits through the inferred
     x_T, as the papers do. `repaint` says where such edits take the photograph's own detail away,
-    `clearings` which sides of sliders do so more readily, `drawing` how new ones are drawn,
-    `typical` what tells pictures like the training pictures from others. `first_stage` stands
-    between pictures and the states that `unet` knows; None is `Pixels`.
+    `clearings` which sides of sliders do so more readily, `drawing` how new pictures are drawn.
+    `typical` tells pictures like the training pictures from others. `first_stage` stands between
+    pictures and the states that `unet` knows; None is `Pixels`.
     `classes` are the names of the classes that the U-Net, or PDAE in place of images, is told.
     `variational` is the model with a likelihood that `unet` is the score network of, if it is one.
     `dtypes` are those in which the networks lie on disk, by the names of their files.
@@ -250,8 +250,8 @@ def _config(bundle: Bundle) -> dict:
         }
     if bundle.latents is not None:
         config["attributes"] = [a.facts() for a in bundle.latents.attributes]
-        config["affine"] = [dataclasses.asdict(e.side) for e in bundle.latents.affine]
-        config["clearings"] = [dataclasses.asdict(c) for c in bundle.clearings]
+        sides = {"affine": [e.side for e in bundle.latents.affine], "clearings": bundle.clearings}
+        config |= {k: [dataclasses.asdict(s) for s in some] for k, some in sides.items() if some}
     return config | {"info": bundle.info}
 
 

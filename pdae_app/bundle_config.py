@@ -19,7 +19,7 @@ from pdae_app.drawing import Drawing
 from pdae_app.faces.align import FRAMINGS
 from pdae_app.families import Family, family, family_named
 from pdae_app.latents.affine import AffineSide
-from pdae_app.latents.clearing import Clearing
+from pdae_app.latents.clearing import Clearing, check_clearings
 from pdae_app.latents.directions import Attribute
 from pdae_app.latents.prior import Prior
 from pdae_app.latents.typical import Typical
@@ -36,8 +36,8 @@ FORMAT = 3
 
 LARGEST_CONFIG = 4 << 20
 
-# What stands for one side of an attribute's slider.
-Side = TypeVar("Side", AffineSide, Clearing)
+# What a configuration may list.
+Listed = TypeVar("Listed", Attribute, AffineSide, Clearing)
 
 
 def read_config(folder: Path, needed: tuple[str, ...] = ("diffusion", "unet")) -> dict:
@@ -110,7 +110,7 @@ def empty_parts(config: dict) -> dict:
         "floor": floor,
         "coupled_from": coupled_from,
         "repaint": build(Repaint, config["repaint"], "repaint.") if "repaint" in config else None,
-        "clearings": read_clearings(config) if "attributes" in config else (),
+        "clearings": read_clearings(config, networks.unet.config.image_size),
         "drawing": build(Drawing, config.get("drawing", {}), "drawing."),
         "classes": classes,
         "typical": typical,
@@ -186,10 +186,7 @@ def read_attributes(config: dict) -> tuple[Attribute, ...]:
     Raises:
         ConfigError: no list, or two of one name.
     """
-    rows = config["attributes"]
-    if not isinstance(rows, list):
-        raise ConfigError(f"attributes must be a list, got {short(rows)}")
-    found = tuple(build(Attribute, row, f"attributes[{i}].") for i, row in enumerate(rows))
+    found = _read_list(config, "attributes", Attribute)
     if len({attribute.name for attribute in found}) < len(found):
         raise ConfigError("two attributes have the same name")
     return found
@@ -201,35 +198,38 @@ def read_affine_sides(config: dict) -> tuple[AffineSide, ...]:
     Raises:
         ConfigError: no list, one side twice, or a slider that there is not, or has no medians.
     """
-    return _read_sides(config, "affine", AffineSide)
-
-
-def read_clearings(config: dict) -> tuple[Clearing, ...]:
-    """The sides of sliders that clear the photograph's own detail away.
-
-    Raises:
-        ConfigError: as `read_affine_sides`; or a region smaller than a position of a state.
-    """
-    found = _read_sides(config, "clearings", Clearing)
-    side = build(UNetConfig, config["unet"], "unet.").image_size
-    for i, clearing in enumerate(found):
-        try:
-            clearing.region.of(torch.empty(side, side))
-        except ValueError as error:
-            raise ConfigError(f"clearings[{i}].region: {error}") from error
+    found = _read_list(config, "affine", AffineSide)
+    if len({(side.attribute, side.up) for side in found}) < len(found):
+        raise ConfigError("affine names one side of an attribute twice")
+    fitting = _with_medians(config)
+    for side in found:
+        if side.attribute not in fitting:
+            raise ConfigError(f"affine names {short(side.attribute)}, no attribute with medians")
     return found
 
 
-def _read_sides(config: dict, key: str, kind: type[Side]) -> tuple[Side, ...]:
-    """What a configuration lists under a key, each for one side of an attribute with medians."""
+def read_clearings(config: dict, size: int) -> tuple[Clearing, ...]:
+    """The sides of sliders that clear the photograph's own detail away, in states of `size`.
+
+    Raises:
+        ConfigError: no list, or see `check_clearings`.
+    """
+    found = _read_list(config, "clearings", Clearing)
+    if found:
+        try:
+            check_clearings(found, _with_medians(config), size)
+        except ValueError as error:
+            raise ConfigError(str(error)) from error
+    return found
+
+
+def _read_list(config: dict, key: str, kind: type[Listed]) -> tuple[Listed, ...]:
     rows = config.get(key, [])
     if not isinstance(rows, list):
         raise ConfigError(f"{key} must be a list, got {short(rows)}")
-    found = tuple(build(kind, row, f"{key}[{i}].") for i, row in enumerate(rows))
-    if len({(side.attribute, side.up) for side in found}) < len(found):
-        raise ConfigError(f"{key} names one side of an attribute twice")
-    fitting = {a.name for a in read_attributes(config) if a.unit is None}
-    for side in found:
-        if side.attribute not in fitting:
-            raise ConfigError(f"{key} names {short(side.attribute)}, no attribute with medians")
-    return found
+    return tuple(build(kind, row, f"{key}[{i}].") for i, row in enumerate(rows))
+
+
+def _with_medians(config: dict) -> set[str]:
+    """The attributes whose medians are known."""
+    return {a.name for a in read_attributes(config) if a.unit is None}

@@ -278,8 +278,8 @@ def test_a_bundle_is_measured_whole(config, faces):
             assert sheet.width > sheet.height
     text = report(figures)
     assert "| Smiling |" in text and "| ±1.5 |" in text
-    gone = round(100 * figures["taken away"]["Smiling"]["part"])
-    assert f"| {gone}% |\n" in text and "taken away at -1 from who has it" in text
+    assert f"| {figures['taken away']['Smiling']['part']:.0%} |\n" in text
+    assert "taken away at -1 from who has it" in text
     table = side_by_side([figures, figures], ["this", "other"]).splitlines()
     assert "other: carried" in table[0] and len(table) == 2 + len(NAMES) + 1
 

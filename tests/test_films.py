@@ -22,6 +22,8 @@ from pdae_app.engine.requests import EditRequest
 from pdae_app.faces.align import NoFaceError
 from pdae_app.faces.detect import Face, detect_faces
 from pdae_app.faces.tracking import MOST_GAP, gaussian, smoothed, track
+from pdae_app.latents.clearing import Clearing
+from pdae_app.region import Region
 from tests.films import RATE, moving, write_film
 from tests.running import (
     choose_files,
@@ -102,6 +104,16 @@ def test_all_frames_are_edited_and_the_sound_stays(coupled, film, repaint):
         for moment, frame in zip(moments[12:], frames, strict=True)
     ]
     assert min(changes) > 0.05 and max(changes) < 3 * min(changes)
+
+
+def test_what_a_slider_clears_goes_from_every_frame(coupled, film):
+    clearings = (Clearing("Smiling", up=True, readily=100.0, region=Region(0, 0, 1, 1)),)
+    plain = replace(coupled.bundle, repaint=Repaint(0.01, 0.02))
+    request, ends = EditRequest(Preset({"Smiling": 1.0}), 3), []
+    for bundle in (plain, replace(plain, clearings=clearings)):
+        moments = edit_clip(Editor(bundle, "film", "cpu"), Clip(film), request)
+        ends.append([moment.frame.image for moment in moments if moment.what == "frames"])
+    assert len(ends[0]) == 6 and all(a.tobytes() != b.tobytes() for a, b in zip(*ends, strict=True))
 
 
 def test_a_gif_keeps_its_times(coupled, tmp_path):

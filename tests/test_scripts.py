@@ -11,6 +11,8 @@ import torch
 from pdae_app import Editor
 from pdae_app.bundle import load_bundle
 from pdae_app.engine import EditError
+from pdae_app.latents.clearing import Clearing
+from pdae_app.region import Region
 from pdae_app.typed_config import ConfigError
 from pdae_app.ui.app import build
 from pdae_app.ui.events import ModelWorkers
@@ -139,6 +141,22 @@ def test_few_shot_sliders_from_the_command_line(pipeline, tmp_path):
         assert load_bundle(tmp_path / "few").latents.attributes[0].positives == 3
     wrong = call("train_attributes.py", *common, "unlabelled=5")
     assert wrong.returncode == 2 and "goes with few_shot" in wrong.stderr
+
+
+def test_clearings_are_checked_and_kept_by_the_script(pipeline, tmp_path):
+    out, _ = pipeline
+    common = ["--config", "training/configs/smoke/attributes.yaml", f"model={out / 'final'}"]
+    common += [f"latents={out / 'latents.safetensors'}", f"bundle={tmp_path / 'few'}"]
+    row = "{attribute: %s, up: false, readily: 2, region: {left: 0, top: 0, right: 1, bottom: 0.5}}"
+    result = call("train_attributes.py", *common, "few_shot=3", f"clearings=[{row % 'Smiling'}]")
+    assert result.returncode == 0, result.stderr[-2000:]
+    kept = load_bundle(tmp_path / "few").clearings
+    assert kept == (Clearing("Smiling", up=False, readily=2.0, region=Region(0, 0, 1, 0.5)),)
+    common[2] = f"model={tmp_path / 'few'}"
+    wrong = call("train_attributes.py", *common, f"clearings=[{row % 'Wings'}]")
+    assert wrong.returncode == 1 and "clearings names 'Wings'" in wrong.stderr
+    assert call("train_attributes.py", *common, "few_shot=3").returncode == 0
+    assert load_bundle(tmp_path / "few").clearings == ()  # none of the model before
 
 
 def test_what_is_typical_is_measured_into_the_bundle(pipeline, tmp_path):

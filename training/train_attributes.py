@@ -14,7 +14,7 @@ from torch import Tensor
 from pdae_app.bundle import Bundle, load_bundle, save_bundle
 from pdae_app.diffusion.coupled import Repaint
 from pdae_app.diffusion.process import Time
-from pdae_app.latents.clearing import Clearing
+from pdae_app.latents.clearing import Clearing, check_clearings
 from pdae_app.latents.directions import LatentSpace
 from pdae_app.latents.few_shot import FewShot, fit_few_shot
 from pdae_app.latents.fit import Labelled, fit_latent_space
@@ -163,18 +163,6 @@ def with_at_two(space: LatentSpace, at_two: Mapping[str, float]) -> LatentSpace:
     return replace(space, attributes=tuple(found))
 
 
-def checked(clearings: tuple[Clearing, ...], space: LatentSpace) -> tuple[Clearing, ...]:
-    """The same, of attributes that there are.
-
-    Raises:
-        ConfigError: an unknown attribute.
-    """
-    if unknown := [c.attribute for c in clearings if c.attribute not in space.names]:
-        known = ", ".join(space.names)
-        raise ConfigError(f"clearings names {short(unknown[0])}; known: {known}")
-    return clearings
-
-
 def main() -> None:
     """The command line."""
     config = parse(AttributesConfig, __doc__)
@@ -183,6 +171,8 @@ def main() -> None:
         raise ConfigError(f"{config.model} has no encoder")
     latents = load_latents(config.latents, bundle.model.encoder)
     train, test = labelled(latents.of_split(config.split), config), None
+    check_clearings(config.clearings, list(train.labels), bundle.unet.config.image_size)
+    bundle.clearings = config.clearings
     if config.test_split:
         test = labelled(latents.of_split(config.test_split, mirrored=False), config)
     # A prior was trained on codes normalised by certain statistics, and needs them again.
@@ -194,7 +184,6 @@ def main() -> None:
     if config.affine:
         bundle.latents = with_affine_edits(bundle, train, config)
     bundle.latents = with_at_two(bundle.latents, config.at_two)
-    bundle.clearings = checked(config.clearings, bundle.latents) or bundle.clearings
     bundle.info |= config.info or {}
     for name in ("stepping", "floor", "coupled_from", "repaint"):
         if getattr(config, name) is not None:

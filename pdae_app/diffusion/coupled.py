@@ -125,7 +125,7 @@ def coupled_states(
             leaves the picture there.
         repaint: where the picture's detail goes, by a draft whose steps come before the others.
             None keeps the detail everywhere, and makes no draft; so does `shared` without one.
-        readiness: to let it go, see `Repaint.mask`.
+        readiness: how many times a draft's changes count, see `Repaint.mask`.
 
     Yields:
         States whose x is the picture with the difference so far, and x0_hat that with the one which

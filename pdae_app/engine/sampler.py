@@ -262,16 +262,16 @@ class Sampler:
         """
         part = scale if keep is None else scale * (1 - self._at_state_size(keep))
         denoiser, repaint = self.denoiser(z.to(self.device)), self.bundle.repaint
-        extra = {"readiness": self._readiness(own, z)}
-        return inferring(coupled_states(denoiser, shared, len(z), part, repaint, **extra))
+        ready = self._readiness(own, z)
+        edits = coupled_states(denoiser, shared, len(z), part, repaint, readiness=ready)
+        return inferring(edits)
 
     def _readiness(self, own: Tensor, z: Tensor) -> float | Tensor:
-        """How readily the photograph's detail goes where codes z (N, D) take something away."""
-        clearings = self.bundle.clearings
+        """How readily the photograph's detail goes under codes z (N, D): see `readiness`."""
+        clearings, space = self.bundle.clearings, self.bundle.latents
         if not clearings:
             return 1.0
-        space, side = self.bundle.latents, self.shape[-1]
-        return readiness(clearings, space, own.cpu(), z.cpu(), side).to(self.device)
+        return readiness(clearings, space, own.cpu(), z.cpu(), self.shape[-1]).to(self.device)
 
 
 def inferring(states: Iterator[State]) -> Iterator[State]:

@@ -70,11 +70,12 @@ def fitted(
 
 
 def with_sliders(bundle: Bundle, added: Sequence[FewShot]) -> Bundle:
-    """The same networks, with these sliders too."""
-    space = bundle.latents
-    for attribute in added:
-        space = attribute.added_to(space)
-    return replace(bundle, latents=space)
+    """The same networks, with these sliders too; what is known of a namesake goes with it."""
+    space, names = bundle.latents, {slider.attribute.name for slider in added}
+    for slider in added:
+        space = slider.added_to(space)
+    clearings = tuple(c for c in bundle.clearings if c.attribute not in names)
+    return replace(bundle, latents=space, clearings=clearings)
 
 
 def load_slider_for(bundle: Bundle, path: str | Path) -> FewShot:

@@ -11,8 +11,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from pdae_app.latents.directions import LatentSpace
+from pdae_app.latents.directions import SMALLEST_CHANGE, LatentSpace
 from pdae_app.region import Region
+from pdae_app.typed_config import short
 
 # Of the gap between an attribute's medians: a side that went so far begins to clear, and clears
 # wholly at the second. Other sliders, which drag the logit along a little, clear nothing.
@@ -44,23 +45,44 @@ class Clearing:
 
 
 def readiness(
-    clearings: Sequence[Clearing], space: LatentSpace, own: Tensor, codes: Tensor, side: int
+    clearings: Sequence[Clearing], space: LatentSpace, own: Tensor, codes: Tensor, size: int
 ) -> Tensor:
-    """How many times a draft's changes count: (N, 1, S, S) of 1 or more, of `side` positions.
+    """How many times a draft's changes count: (N, 1, S, S) of 1 or more, for states of `size`.
 
     Args:
-        space: a slider of one's own may stand there under the name of an attribute; where it has
-            no medians, nothing is known of its side.
+        clearings: of attributes with medians.
         own: the code (D,) of the photograph.
         codes: changed ones (N, D).
     """
-    times = torch.ones(len(codes), 1, side, side)
+    times = torch.ones(len(codes), 1, size, size)
     gone = space.logits(codes) - space.logits(own)
-    for row, attribute in enumerate(space.attributes):
-        for clearing in clearings:
-            gap = attribute.gap
-            if clearing.attribute == attribute.name and gap:
-                part = clearing.part(gone[:, row] / gap)[:, None, None, None]
-                area = clearing.region.of(times)
-                area.copy_(torch.maximum(area, 1 + (clearing.readily - 1) * part))
+    rows = {name: row for row, name in enumerate(space.names)}
+    for clearing in clearings:
+        row = rows[clearing.attribute]
+        gap = space.attributes[row].gap
+        if abs(gap) < SMALLEST_CHANGE:  # its slider does nothing
+            continue
+        part = clearing.part(gone[:, row] / gap)[:, None, None, None]
+        area = clearing.region.of(times)
+        area.copy_(torch.maximum(area, 1 + (clearing.readily - 1) * part))
     return times
+
+
+def check_clearings(clearings: Sequence[Clearing], names: Sequence[str], size: int) -> None:
+    """Whether they go with attributes that have medians, and with states of `size` positions.
+
+    Raises:
+        ValueError: an unknown attribute, a side named twice, or a region below a position.
+    """
+    if len({(c.attribute, c.up) for c in clearings}) < len(clearings):
+        raise ValueError("clearings names one side of an attribute twice")
+    positions = torch.empty(size, size, device="meta")
+    for i, clearing in enumerate(clearings):
+        if clearing.attribute not in names:
+            raise ValueError(
+                f"clearings names {short(clearing.attribute)}, no attribute with medians"
+            )
+        try:
+            clearing.region.of(positions)
+        except ValueError as error:
+            raise ValueError(f"clearings[{i}].region: {error}") from error

@@ -28,9 +28,9 @@ from training.evaluation.taken_away import having, taken_away
 class CardConfig:
     """Everything that `evaluate.py --config` takes.
 
-    Edits of `people` test people are made in `edit_steps`, as the app makes them; with each slider
-    at -1, those of as many who have its attribute. Reconstruction
-    and gap are measured on `limit` test pictures (null: all, 0: left out), in `steps`.
+    `people` test people are edited in `edit_steps`, as the app edits; and, to see what is taken
+    away, as many who have a slider's attribute, with that slider at -1. Reconstruction and gap are
+    measured on `limit` test pictures (null: all, 0: left out), in `steps`.
     """
 
     model: str

@@ -5,6 +5,7 @@ from dataclasses import replace
 import torch
 
 from pdae_app.engine.pictures import to_tensor
+from training.evaluation.albums import Album
 from training.evaluation.edits import reconstructed
 from training.evaluation.judge import Judge
 from training.evaluation.people import chosen_people
@@ -14,8 +15,9 @@ from training.evaluation.subject import Subject
 def having(subject: Subject, name: str, count: int) -> Subject:
     """The same with up to `count` people who have an attribute, as different as can be."""
     places = [i for i, row in enumerate(subject.rows) if row.get(name) == "1"]
-    rows = [subject.rows[i] for i in places]
-    chosen = chosen_people(rows, subject.squares[places], count)
+    squares, rows = subject.squares, [subject.rows[i] for i in places]
+    theirs = squares.at(places) if isinstance(squares, Album) else squares[places]
+    chosen = chosen_people(rows, theirs, count)
     return replace(subject, people=[places[i] for i in chosen])
 
 
