@@ -40,7 +40,9 @@ HELD_BACK, NOTICED = 0.5, 0.25
 LITTLE = 26
 # Of a slider: up to here nobody expects to see much.
 FAINT = 0.5
-TOO_LITTLE = "There is little to see of this: the picture may be so already."
+TOO_LITTLE = (
+    "There is little to see of this: the picture may be so already, or the model cannot do it here."
+)
 
 TOO_STRONG = "So strong a change is beyond what the model has seen: less may look better."
 
