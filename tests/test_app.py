@@ -120,6 +120,23 @@ def test_going_back_to_a_picture_encodes_nothing(editor, edit_tab, monkeypatch):
     assert again[panels.opened].portrait.code is first[panels.opened].portrait.code
 
 
+def test_a_file_that_the_browser_tells_twice_is_opened_once(edit_tab):
+    """It does so of each that is put in another's place."""
+    tab, chosen = edit_tab
+    panels, opening, rendering = tab.panels, Newest(), Newest()
+    wanted = {"pasting": ADD, "opened": None, "history": History(), "path": str(EXAMPLES[0])}
+    assert panels.status in tab.opening.choose(chosen, opening, rendering, **wanted)
+    *_, first = tab.opening.open(chosen, opening, "Fast", {})
+    opened, number = first[panels.opened], opening.number
+    said = tab.opening.choose(chosen, opening, rendering, **wanted | {"opened": opened})
+    assert list(said) == [panels.era] and opening.number == number
+    (again,) = tab.opening.open(chosen, opening, "Fast", {}, opened)
+    assert list(again) == [panels.status]
+    other = wanted | {"opened": opened, "path": str(EXAMPLES[1])}
+    assert panels.status in tab.opening.choose(chosen, opening, rendering, **other)
+    assert len(list(tab.opening.open(chosen, opening, "Fast", {}, opened))) > 1
+
+
 def test_a_photograph_is_read_once_until_its_picture_is_done(editor, edit_tab, monkeypatch):
     """From the choice of a file to the whole photograph: opened once, searched for faces once."""
     calls = []

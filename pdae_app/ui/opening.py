@@ -1,6 +1,7 @@
 """A photograph is opened: chosen, framed, encoded. The last one that was chosen wins."""
 
 import time
+from dataclasses import replace
 
 import gradio as gr
 from gradio.events import Dependency
@@ -51,7 +52,10 @@ class PhotographOpening:
         panels = self.panels
         opening = {
             "fn": model.reported(self.open, panels.status),
-            "inputs": [panels.chosen, panels.opening, panels.panel.quality, panels.codes],
+            "inputs": [
+                *(panels.chosen, panels.opening, panels.panel.quality),
+                *(panels.codes, panels.opened),
+            ],
             "outputs": [
                 *(panels.opened, panels.finished, panels.codes, panels.panel.square),
                 *(panels.notice, panels.keep.canvas, panels.status),
@@ -110,9 +114,13 @@ class PhotographOpening:
         """A new picture, or another model: offer its faces and its centre, and forget the last one.
 
         Sliders that were set while there was no picture are for the one that comes, if its model
-        has them; those that were set while another was being read were for that one.
+        has them; those that were set while another was being read were for that one. A file that
+        is put in another's place is told twice by the browser, and opened once.
         """
         panels, editor = self.panels, self.panels.models.of(chosen)
+        given = (editor.title, path)
+        if opening.wish is not None and opening.wish.given == given:
+            return {panels.era: rendering.era}
         unknown = history.now.sliders.keys() - set(editor.attributes)
         anew = (
             opened is not None or path is None or bool(unknown) or other_being_read(opening, path)
@@ -127,7 +135,7 @@ class PhotographOpening:
         if opening.number != number and opening.wish is None:  # *Stop*, meanwhile
             wish, offer = Opening(None, None, status=STOPPED), {}
         else:
-            opening.want(wish)
+            opening.want(replace(wish, given=given))
         # What was wished meanwhile was meant for this photograph, unless another was there.
         if not anew and rendering.wish is not None:
             history = history.then(rendering.wish.preset)
@@ -171,19 +179,29 @@ class PhotographOpening:
         kept = {panels.faces: faces, panels.keep.state: entered.keep, panels.era: rendering.era}
         return kept | moved | status
 
-    def open(self, chosen: Chosen, opening: Newest, quality: str, codes: dict):
+    def open(
+        self,
+        chosen: Chosen,
+        opening: Newest,
+        quality: str,
+        codes: dict,
+        opened: Opened | None = None,
+    ):
         """Encode the picture that was chosen last and render its reconstruction.
 
         Yields the progress; ends within a step when another is chosen. `codes` are the visitor's
         last ones, so that going back to a picture costs nothing.
         """
         number, wish = opening.number, opening.wish
+        if opened is not None and opened.number == number:
+            yield {self.panels.status: gr.skip()}
+            return
         if wish is None or wish.choice is None or wish.photograph is None:
             yield self._closed(wish.status if wish else STOPPED)
             return
         editor, read = self.panels.models.of(chosen), False
         try:
-            for report in self._reports(editor, wish, QUALITY[quality], codes):
+            for report in self._reports(editor, opening, QUALITY[quality], codes):
                 if opening.number != number:
                     yield {self.panels.status: gr.skip()}
                     return
@@ -203,9 +221,10 @@ class PhotographOpening:
             panels.status: status,
         }
 
-    def _reports(self, editor: Editor, wish: Opening, steps: int, codes: dict):
+    def _reports(self, editor: Editor, opening: Newest, steps: int, codes: dict):
         """What is reported of an opening, at last the portrait; None where nothing is new."""
         panels, start = self.panels, time.monotonic()
+        number, wish = opening.number, opening.wish
         square = chosen_square(wish.photograph, editor.framing, wish.choice, wish.eyes)
         if square is None:
             yield {
@@ -228,7 +247,7 @@ class PhotographOpening:
             portrait = yield from self._read(editor, framed, steps)
             codes = dict([*codes.items(), (key, portrait.code)][-CODES_KEPT:])
         yield {
-            panels.opened: Opened(portrait, wish.choice),
+            panels.opened: Opened(portrait, wish.choice, number),
             panels.codes: codes,
             panels.keep.canvas: panels.keep.over(portrait),
             panels.notice: gr.Markdown(portrait.notice, visible=bool(portrait.notice)),

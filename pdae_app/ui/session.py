@@ -20,26 +20,29 @@ TIME_TO_LIVE = 3600
 class Opening:
     """Which square of which photograph is to be opened; `eyes` are those that were clicked on.
 
-    Without the `choice` of a square nothing is opened, and `status` says why.
+    Without the `choice` of a square nothing is opened, and `status` says why. `given` are the model
+    and the file that this is the first wish of.
     """
 
     photograph: Photograph | None
     choice: str | None
     eyes: Eyes = ()
     status: str = ""
+    given: tuple[str, str | None] | None = None
 
 
 @dataclass(frozen=True)
 class Opened:
     """A portrait and the files of its unedited pictures, which stand beside every edit.
 
-    `choice` is the name of its square among those of the photograph.
+    `choice` is the name of its square among those of the photograph, `number` that of the wish.
 
     Each is encoded once, and written anew where it was deleted meanwhile.
     """
 
     portrait: Portrait
     choice: str = ""
+    number: int | None = None
     _paths: dict[str, str] = field(default_factory=dict, repr=False)
 
     @property
