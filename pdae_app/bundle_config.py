@@ -22,6 +22,7 @@ from pdae_app.latents.affine import AffineSide
 from pdae_app.latents.clearing import Clearing, check_clearings
 from pdae_app.latents.directions import Attribute
 from pdae_app.latents.prior import Prior
+from pdae_app.latents.sides import check_sides
 from pdae_app.latents.typical import Typical
 from pdae_app.models.diffenc import MeanEncoder
 from pdae_app.models.first_stage import FirstStage, PatchAutoencoder, PatchAutoencoderConfig
@@ -199,12 +200,7 @@ def read_affine_sides(config: dict) -> tuple[AffineSide, ...]:
         ConfigError: no list, one side twice, or a slider that there is not, or has no medians.
     """
     found = _read_list(config, "affine", AffineSide)
-    if len({(side.attribute, side.up) for side in found}) < len(found):
-        raise ConfigError("affine names one side of an attribute twice")
-    fitting = _with_medians(config)
-    for side in found:
-        if side.attribute not in fitting:
-            raise ConfigError(f"affine names {short(side.attribute)}, no attribute with medians")
+    check_sides("affine", found, _with_medians(config))
     return found
 
 
@@ -215,11 +211,7 @@ def read_clearings(config: dict, size: int) -> tuple[Clearing, ...]:
         ConfigError: no list, or see `check_clearings`.
     """
     found = _read_list(config, "clearings", Clearing)
-    if found:
-        try:
-            check_clearings(found, _with_medians(config), size)
-        except ValueError as error:
-            raise ConfigError(str(error)) from error
+    check_clearings(found, _with_medians(config), size)
     return found
 
 
@@ -232,4 +224,5 @@ def _read_list(config: dict, key: str, kind: type[Listed]) -> tuple[Listed, ...]
 
 def _with_medians(config: dict) -> set[str]:
     """The attributes whose medians are known."""
-    return {a.name for a in read_attributes(config) if a.unit is None}
+    attributes = read_attributes(config) if "attributes" in config else ()
+    return {a.name for a in attributes if a.unit is None}

@@ -5,15 +5,16 @@ changes little where they stand, and the photograph's own detail would bring the
 `pdae_app.diffusion.coupled`). Where such a side is known to act, little change is enough.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from pdae_app.latents.directions import SMALLEST_CHANGE, LatentSpace
+from pdae_app.latents.sides import check_sides
 from pdae_app.region import Region
-from pdae_app.typed_config import short
+from pdae_app.typed_config import ConfigError
 
 # Of the gap between an attribute's medians: a side that went so far begins to clear, and clears
 # wholly at the second. Other sliders, which drag the logit along a little, clear nothing.
@@ -68,21 +69,16 @@ def readiness(
     return times
 
 
-def check_clearings(clearings: Sequence[Clearing], names: Sequence[str], size: int) -> None:
+def check_clearings(clearings: Sequence[Clearing], names: Collection[str], size: int) -> None:
     """Whether they go with attributes that have medians, and with states of `size` positions.
 
     Raises:
-        ValueError: an unknown attribute, a side named twice, or a region below a position.
+        ConfigError: see `check_sides`; a region below a position.
     """
-    if len({(c.attribute, c.up) for c in clearings}) < len(clearings):
-        raise ValueError("clearings names one side of an attribute twice")
+    check_sides("clearings", clearings, names)
     positions = torch.empty(size, size, device="meta")
     for i, clearing in enumerate(clearings):
-        if clearing.attribute not in names:
-            raise ValueError(
-                f"clearings names {short(clearing.attribute)}, no attribute with medians"
-            )
         try:
             clearing.region.of(positions)
         except ValueError as error:
-            raise ValueError(f"clearings[{i}].region: {error}") from error
+            raise ConfigError(f"clearings[{i}].region: {error}") from error
